@@ -1,0 +1,48 @@
+"""Data InStance Prior (DISP) for the GANs of mmagic: the map of the house.
+
+    image --encoder--> prior --> bank --> sample (image + prior) --> GAN step
+                                  `--fit--> sampler --new priors--> trained generator --> images
+
+Rooms, each of which imports only from those above it:
+
+    upstream/    what mmagic needs on a current stack, one file per repair
+    datasets/    files -> images: the one decoder, and draws that can be restored
+    encoders/    image -> prior
+    priors/      the bank of priors, how it is built and looked up
+    models/      generators, discriminators and GANs that take a prior
+    samplers/    bank -> new priors
+    companions/  what DISP is combined or compared with
+    hooks/       when things happen
+
+Importing this package is cheap; ``import disp_plugin.register`` mends mmagic and registers all.
+"""
+
+from pathlib import Path
+
+__version__ = '0.1.0'
+
+__all__ = ['__version__', 'base']
+
+
+def base(name: str) -> str:
+    """Find a config that this package ships, for the ``_base_`` of another project's config.
+
+    A config outside of this project inherits from one of ours by
+    ``_base_ = [__import__('disp_plugin').base('disp_biggan_folder.py')]``.
+
+    Args:
+        name (str): Path of a config relative to ``configs/``, such as ``'disp_biggan_digits.py'``.
+
+    Returns:
+        str: Absolute path of that config file.
+
+    Raises:
+        FileNotFoundError: No such config is shipped; the message lists those there are.
+    """
+    here = Path(__file__).resolve().parent
+    folders = [here / '.mim' / 'configs', here.parent / 'configs']
+    for folder in folders:
+        if (folder / name).is_file():
+            return str(folder / name)
+    known = sorted({path.name for folder in folders for path in folder.glob('*.py')})
+    raise FileNotFoundError(f'disp_plugin ships no config {name!r}; it ships {", ".join(known)}')
