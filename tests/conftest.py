@@ -1,0 +1,91 @@
+"""What many tests share: seeded randomness, tiny image folders, the digits, shrunk configs."""
+
+import importlib.util
+import os
+import random
+import sys
+from pathlib import Path
+
+# One thread: the models here are so small that a second one only costs time.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same state of every global random generator."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def repo_root():
+    """The root folder of the source checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def rng():
+    """A function seed -> numpy generator, for data that a test makes up."""
+    return np.random.default_rng
+
+
+@pytest.fixture(scope='session')
+def make_image_folder():
+    """A function that fills a folder with small random PNG images and returns the folder."""
+
+    def make(folder, num=4, size=16, seed=0, subfolders=('',), mode='RGB'):
+        folder = Path(folder)
+        rng = np.random.default_rng(seed)
+        for index in range(num):
+            target = folder / subfolders[index % len(subfolders)] / f'image_{index:04d}.png'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shape = (size, size) if mode == 'L' else (size, size, 3)
+            pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(target)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def image_folder(tmp_path, make_image_folder):
+    """Eight random 16x16 RGB images in two subfolders."""
+    return make_image_folder(tmp_path / 'images', num=8, subfolders=('a', 'b'))
+
+
+@pytest.fixture(scope='session')
+def digits_folder(tmp_path_factory):
+    """data/digits as the demo prepares it: source/, train/ and test/ of scikit-learn's digits."""
+    folder = tmp_path_factory.mktemp('data') / 'digits'
+    converter = load_tool('dataset_converters/digits.py')
+    converter.main([str(folder)])
+    return folder
+
+
+def load_tool(path):
+    """Import a script of tools/ as a module, without running it."""
+    file = ROOT / 'tools' / path
+    name = 'tools_' + file.stem
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='session')
+def tool():
+    """A function path below tools/ -> the script as a module, such as tool('train.py')."""
+    return load_tool
