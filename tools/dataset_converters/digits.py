@@ -1,0 +1,57 @@
+"""Prepare the embedded data set: scikit-learn's handwritten digits, few-shot.
+
+Nothing is downloaded: the 1,797 images (8x8, grey) come with scikit-learn. Written unchanged, as
+PNG, to data/digits:
+
+    source/  all images of the classes 0 to 4: what an encoder may be pre-trained on
+    train/   100 images, 20 of each of the classes 5 to 9: the few-shot target
+    test/    the other images of the classes 5 to 9: held out
+
+File names are <class>_<index>.png, where index counts scikit-learn's images from 0.
+"""
+
+import numpy as np
+from prepared_set import PreparedSet, choose, make_key, make_parser, run
+from sklearn.datasets import load_digits
+
+SOURCE_CLASSES = range(5)
+TARGET_CLASSES = range(5, 10)
+NUM_PER_CLASS = 20
+
+
+def split_digits(targets: np.ndarray, seed: int) -> dict[str, list[str]]:
+    """Divide the digits into source, train and test.
+
+    Args:
+        targets (np.ndarray): Class of each image, (M,).
+        seed (int): Seed of the choice of the training images.
+
+    Returns:
+        dict[str, list[str]]: Names ``<class>_<index>`` by split.
+    """
+    by_class: dict[int, list[str]] = {digit: [] for digit in range(10)}
+    for index, digit in enumerate(targets):
+        by_class[int(digit)].append(f"{digit}_{index:04d}")
+    splits: dict[str, list[str]] = {"source": [], "train": [], "test": []}
+    for digit in SOURCE_CLASSES:
+        splits["source"] += by_class[digit]
+    for digit in TARGET_CLASSES:
+        train = choose(by_class[digit], NUM_PER_CLASS, seed, f"images of the digit {digit}")
+        splits["train"] += train
+        splits["test"] += sorted(set(by_class[digit]) - set(train))
+    return splits
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = make_parser(__doc__, "data/digits").parse_args(argv)
+    digits = load_digits()
+    # 17 grey levels, 0 to 16, spread over 0 to 255
+    images = np.round(digits.images * 255 / 16).astype(np.uint8)
+    prepared = PreparedSet(args.out, dict(converter="digits", seed=args.seed))
+    for split, names in split_digits(digits.target, args.seed).items():
+        chosen = {make_key(split, name): name for name in names}
+        prepared.write_images(split, chosen, lambda name: images[int(name.split("_")[1])])
+
+
+if __name__ == "__main__":
+    run(main)
