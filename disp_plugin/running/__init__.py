@@ -1,0 +1,1 @@
+"""From a command line to a run: options checked, sizes chosen, errors in the user's words."""
