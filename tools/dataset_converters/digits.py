@@ -31,27 +31,27 @@ def split_digits(targets: np.ndarray, seed: int) -> dict[str, list[str]]:
     """
     by_class: dict[int, list[str]] = {digit: [] for digit in range(10)}
     for index, digit in enumerate(targets):
-        by_class[int(digit)].append(f"{digit}_{index:04d}")
-    splits: dict[str, list[str]] = {"source": [], "train": [], "test": []}
+        by_class[int(digit)].append(f'{digit}_{index:04d}')
+    splits: dict[str, list[str]] = {'source': [], 'train': [], 'test': []}
     for digit in SOURCE_CLASSES:
-        splits["source"] += by_class[digit]
+        splits['source'] += by_class[digit]
     for digit in TARGET_CLASSES:
-        train = choose(by_class[digit], NUM_PER_CLASS, seed, f"images of the digit {digit}")
-        splits["train"] += train
-        splits["test"] += sorted(set(by_class[digit]) - set(train))
+        train = choose(by_class[digit], NUM_PER_CLASS, seed, f'images of the digit {digit}')
+        splits['train'] += train
+        splits['test'] += sorted(set(by_class[digit]) - set(train))
     return splits
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = make_parser(__doc__, "data/digits").parse_args(argv)
+    args = make_parser(__doc__, 'data/digits').parse_args(argv)
     digits = load_digits()
     # 17 grey levels, 0 to 16, spread over 0 to 255
     images = np.round(digits.images * 255 / 16).astype(np.uint8)
-    prepared = PreparedSet(args.out, dict(converter="digits", seed=args.seed))
+    prepared = PreparedSet(args.out, {'converter': 'digits', 'seed': args.seed})
     for split, names in split_digits(digits.target, args.seed).items():
         chosen = {make_key(split, name): name for name in names}
-        prepared.write_images(split, chosen, lambda name: images[int(name.split("_")[1])])
+        prepared.write_images(split, chosen, lambda name: images[int(name.split('_')[1])])
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     run(main)

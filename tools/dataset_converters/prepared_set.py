@@ -43,7 +43,7 @@ def rank(names: Iterable[str], seed: int) -> list[str]:
     Returns:
         list[str]: The names in their random order.
     """
-    return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(set(names), key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
 
 
 def choose(names: Iterable[str], num: int, seed: int, what: str) -> list[str]:
@@ -64,7 +64,7 @@ def choose(names: Iterable[str], num: int, seed: int, what: str) -> list[str]:
     ranked = rank(names, seed)
     if len(ranked) < num:
         raise ValueError(
-            f"{num} {what} are needed but only {len(ranked)} were found; is the download complete?"
+            f'{num} {what} are needed but only {len(ranked)} were found; is the download complete?'
         )
     return sorted(ranked[:num])
 
@@ -103,23 +103,23 @@ class PreparedSet:
     def __init__(self, out: str | Path, record: dict):
         self.out = Path(out)
         self._chosen: Chosen = {}
-        file = self.out / "prepared.json"
+        file = self.out / 'prepared.json'
         if file.is_file():
             self._check_record(json.loads(file.read_text()), record)
         self.out.mkdir(parents=True, exist_ok=True)
-        write_file(file, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
+        write_file(file, (json.dumps(record, indent=2, sort_keys=True) + '\n').encode())
 
     def _check_record(self, before: dict, record: dict) -> None:
         """Stop when the folder holds something else than what is asked for."""
         changed = [
-            f"{key}={before.get(key)!r}, not {record.get(key)!r}"
+            f'{key}={before.get(key)!r}, not {record.get(key)!r}'
             for key in sorted({*before, *record})
             if before.get(key) != record.get(key)
         ]
         if changed:
             raise ValueError(
-                f"{self.out} was prepared with {'; '.join(changed)}. "
-                "Delete that folder or give another one with --out."
+                f'{self.out} was prepared with {"; ".join(changed)}. '
+                'Delete that folder or give another one with --out.'
             )
 
     def write_images(self, split: str, chosen: Chosen, read: Callable[[str], np.ndarray]) -> None:
@@ -136,30 +136,30 @@ class PreparedSet:
         # a bar on a pipe would be noise; its last state is printed below anyway
         bar = track(
             missing,
-            description=f"{self.out.name}/{split}",
+            description=f'{self.out.name}/{split}',
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
         for key, name in bar:
             buffer = io.BytesIO()
-            Image.fromarray(read(name)).save(buffer, "PNG")
+            Image.fromarray(read(name)).save(buffer, 'PNG')
             write_file(self.out / key, buffer.getvalue())
         self.write_manifest(split, chosen)
         self._chosen.update(chosen)
-        rows = [f"{key}\t{name}\n" for key, name in sorted(self._chosen.items())]
-        write_file(self.out / "chosen.tsv", "".join(rows).encode())
-        print(f"{self.out / split}: {len(chosen)} images ({len(missing)} new)")
+        rows = [f'{key}\t{name}\n' for key, name in sorted(self._chosen.items())]
+        write_file(self.out / 'chosen.tsv', ''.join(rows).encode())
+        print(f'{self.out / split}: {len(chosen)} images ({len(missing)} new)')
 
     def write_manifest(self, name: str, keys: Iterable[str]) -> None:
         """Write ``<name>.txt``: the keys, sorted, one a line."""
-        lines = "".join(f"{key}\n" for key in sorted(keys))
-        write_file(self.out / f"{name}.txt", lines.encode())
+        lines = ''.join(f'{key}\n' for key in sorted(keys))
+        write_file(self.out / f'{name}.txt', lines.encode())
 
 
 def write_file(file: Path, content: bytes) -> None:
     """Write a file whole or not at all: under another name first, then renamed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part = file.with_name(f'{file.name}.{os.getpid()}.part')
     try:
         part.write_bytes(content)
         part.replace(file)
@@ -168,8 +168,23 @@ def write_file(file: Path, content: bytes) -> None:
 
 
 def make_key(split: str, name: str, *folders: str) -> str:
-    """Name an image of the prepared set after its source: ``split/folders/stem.png``."""
-    return str(PurePosixPath(split, *folders, PurePosixPath(name).stem + ".png"))
+    """Name an image of the prepared set after its source: ``split/folders/stem.png``.
+
+    Args:
+        split (str): Name of the split.
+        name (str): Name of the image in the download; its folders and suffix are dropped.
+        folders (str): Folders inside the split, such as the class.
+
+    Returns:
+        str: The image key.
+
+    Raises:
+        ValueError: A folder could leave the split.
+    """
+    for folder in folders:
+        if folder in ('', '.', '..') or set('/\\') & set(folder) or not folder.isprintable():
+            raise ValueError(f'{folder!r} cannot name a folder; this is not the official download')
+    return str(PurePosixPath(split, *folders, PurePosixPath(name).stem + '.png'))
 
 
 def make_parser(doc: str | None, out: str, seed: int = 0) -> argparse.ArgumentParser:
@@ -177,8 +192,8 @@ def make_parser(doc: str | None, out: str, seed: int = 0) -> argparse.ArgumentPa
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", default=out, help=f"folder to write (default: {out})")
-    parser.add_argument("--seed", type=int, default=seed, help=f"of the choice (default: {seed})")
+    parser.add_argument('--out', default=out, help=f'folder to write (default: {out})')
+    parser.add_argument('--seed', type=int, default=seed, help=f'of the choice (default: {seed})')
     return parser
 
 
@@ -187,4 +202,4 @@ def run(main: Callable[[list[str] | None], None]) -> None:
     try:
         main(None)
     except (ValueError, OSError) as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+        sys.exit(f'{Path(sys.argv[0]).name}: {error}')

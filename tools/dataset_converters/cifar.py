@@ -1,0 +1,129 @@
+"""Prepare CIFAR-10 or CIFAR-100 as PNGs, with manifests of 100, 20 and 10 % of the training split.
+
+Download the *binary version* (cifar-10-binary.tar.gz or cifar-100-binary.tar.gz) from
+https://www.cs.toronto.edu/~kriz/cifar.html and give the archive or its unpacked folder. The python
+version is not read: it is made of pickles, which can run any code when they are opened.
+
+Written to data/cifar10 or data/cifar100, 32x32, pixels unchanged:
+
+    train/<class>/<index>.png, test/<class>/<index>.png
+    train.txt, train_20p.txt, train_10p.txt, test.txt
+
+The 10 % are among the 20 %; they are drawn without regard to the classes (not stated in the paper).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from download import Download
+from prepared_set import PreparedSet, choose, make_key, make_parser, run
+
+PERCENTS = (20, 10)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one of the two data sets is stored.
+
+    Args:
+        train (tuple[str, ...]): Files of the training split.
+        test (tuple[str, ...]): Files of the test split.
+        classes (str): File with the names of the classes, one a line.
+        num_labels (int): Label bytes before the pixels; the last of them is the class.
+        python_file (str): A file of the python version, to tell it apart.
+    """
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    classes: str
+    num_labels: int
+    python_file: str
+
+
+LAYOUTS = {
+    'cifar10': Layout(
+        train=tuple(f'data_batch_{i}.bin' for i in range(1, 6)),
+        test=('test_batch.bin',),
+        classes='batches.meta.txt',
+        num_labels=1,
+        python_file='data_batch_1',
+    ),
+    'cifar100': Layout(
+        train=('train.bin',),
+        test=('test.bin',),
+        classes='fine_label_names.txt',
+        num_labels=2,
+        python_file='train',
+    ),
+}
+
+
+def read_records(content: bytes, num_labels: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a file of the binary version: label bytes, then 32x32 red, green and blue, each image.
+
+    Args:
+        content (bytes): The file.
+        num_labels (int): Label bytes of a record.
+        name (str): Name of the file, for the error message.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Images (M,32,32,3), uint8 RGB, and classes (M,), uint8.
+
+    Raises:
+        ValueError: The file does not consist of whole records.
+    """
+    length = num_labels + 3 * 32 * 32
+    if not content or len(content) % length:
+        raise ValueError(
+            f'{name} has {len(content)} bytes, not a multiple of {length}; is it whole, and '
+            'the binary version?'
+        )
+    records = np.frombuffer(content, np.uint8).reshape(-1, length)
+    images = records[:, num_labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return images, records[:, num_labels - 1]
+
+
+def check_binary(download: Download, layout: Layout) -> None:
+    """Say so when the python version was downloaded."""
+    names = {name.rsplit('/', 1)[-1] for name in download.names}
+    if layout.python_file in names and layout.train[0] not in names:
+        raise ValueError(
+            f'{download.path} is the python version, made of pickles, which can run any code when '
+            'opened. Download the binary version instead, see --help.'
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser(__doc__, 'data/<name>')
+    parser.add_argument('name', choices=sorted(LAYOUTS), help='which of the two')
+    parser.add_argument('download', help='the archive or its unpacked folder')
+    args = parser.parse_args(argv)
+    out = args.out.replace('<name>', args.name)
+    layout, download = LAYOUTS[args.name], Download(args.download)
+    check_binary(download, layout)
+    classes = download.read(download.find(layout.classes)).decode().split()
+    prepared = PreparedSet(out, {'converter': args.name, 'seed': args.seed})
+    for split, files in (('train', layout.train), ('test', layout.test)):
+        parts = [
+            read_records(download.read(download.find(file)), layout.num_labels, file)
+            for file in files
+        ]
+        images = np.concatenate([part[0] for part in parts])
+        labels = np.concatenate([part[1] for part in parts])
+        if labels.max() >= len(classes):
+            raise ValueError(
+                f'{split} holds class {labels.max()}, but {layout.classes} names {len(classes)}'
+            )
+        chosen = {
+            make_key(split, f'{index:05d}', classes[label]): f'{index:05d}'
+            for index, label in enumerate(labels)
+        }
+        prepared.write_images(split, chosen, lambda name, images=images: images[int(name)])
+        if split == 'train':
+            for percent in PERCENTS:
+                part = choose(chosen, len(chosen) * percent // 100, args.seed, 'images')
+                prepared.write_manifest(f'train_{percent}p', part)
+
+
+if __name__ == '__main__':
+    run(main)
