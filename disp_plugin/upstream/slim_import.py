@@ -1,0 +1,281 @@
+"""The GAN half of mmagic, without diffusers, transformers and the rest (the *slim import*).
+
+Symptom: ``import mmagic.models`` needs some twenty packages, among them diffusers and transformers,
+fails when one of them is absent or too new, and costs 6 s of processor time where all are there.
+Cause: mmagic/models/editors/__init__.py imports all 60 editors; mmagic/models/archs/
+attention_injection.py:6, mmagic/evaluation/metrics/ppl.py:4 and a few more import optional packages
+without need.
+Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
+Delete when: mmagic imports its editors lazily.
+
+Slim, the package ``mmagic.models.editors`` is the real one, but only the GANs of ``EDITORS`` are
+imported into it; any other editor is imported when it is asked for by name. While mmagic's own
+modules are executed, its imports of heavy or absent packages get placeholders, which raise an
+``ImportError`` when they are used. Code outside of mmagic never sees a placeholder.
+"""
+
+import ast
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+EDITORS = (
+    'dcgan',
+    'wgan_gp',
+    'lsgan',
+    'ggan',
+    'pggan',
+    'stylegan1',
+    'stylegan2',
+    'stylegan3',
+    'sagan',
+    'biggan',
+)
+
+# Of no use to a GAN and slow to import: never imported by a slim mmagic.
+HEAVY = ('diffusers', 'transformers', 'albumentations', 'face_alignment')
+
+# Imported without need by modules that the slim import executes: placeholders only where absent.
+OPTIONAL = ('lpips', 'requests', 'click', 'imageio')
+
+# What mmagic's full registration imports; where all are there, full registration is possible.
+FULL_PACKAGES = (
+    'diffusers',
+    'transformers',
+    'huggingface_hub',
+    'albumentations',
+    'lpips',
+    'pandas',
+    'einops',
+    'requests',
+    'click',
+    'tqdm',
+)
+
+FULL_VARIABLE = 'DISP_PLUGIN_FULL_MMAGIC'
+
+EDITORS_PACKAGE = 'mmagic.models.editors'
+
+# The parts of mmagic whose execution is slim; apis and the single editors are left as they are.
+SLIM_PARTS = ('models', 'datasets', 'engine', 'evaluation', 'visualization', 'structures', 'utils')
+
+_state: dict[str, Any] = {'full': None, 'depth': 0}
+
+
+def missing_for_full() -> list[str]:
+    """List the packages that mmagic's full registration needs and that are not installed.
+
+    Returns:
+        list[str]: Names as imported; empty where full registration is possible.
+    """
+    return [name for name in FULL_PACKAGES if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def is_editors_loaded() -> bool:
+    """Tell whether mmagic's editors have been imported, slim or full."""
+    return EDITORS_PACKAGE in sys.modules
+
+
+def choose(full: bool) -> None:
+    """Choose slim or full for this process, unless mmagic's editors are already imported.
+
+    Args:
+        full (bool): Whether mmagic is imported as a whole.
+    """
+    if not is_editors_loaded():
+        _state['full'] = full
+
+
+def is_full() -> bool:
+    """Tell whether mmagic is, or will be, imported as a whole.
+
+    Where nobody has chosen, the environment variable ``DISP_PLUGIN_FULL_MMAGIC`` decides; without it
+    mmagic is imported as a whole if all the packages for that are installed, as its user expects.
+    """
+    if _state['full'] is None:
+        wish = full_by_environment()
+        _state['full'] = not missing_for_full() if wish is None else wish
+    return _state['full']
+
+
+def full_by_environment() -> bool | None:
+    """Read ``DISP_PLUGIN_FULL_MMAGIC``.
+
+    Returns:
+        bool, optional: True for ``1``, ``true``, ``yes`` or ``on``; False for any other value; None
+        where it is not set or empty.
+    """
+    value = os.environ.get(FULL_VARIABLE, '').strip().lower()
+    return value in ('1', 'true', 'yes', 'on') if value else None
+
+
+class _Placeholder:
+    """Base of every class that stands for a class of a package that is not imported."""
+
+    _package = ''
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise ImportError(
+            f'{type(self).__name__} is a part of {self._package!r}, which the slim import of mmagic '
+            f'leaves out; install {self._package!r} and set {FULL_VARIABLE}=1 to use it'
+        )
+
+
+class _PlaceholderModule(types.ModuleType):
+    """A package of which every lower-case attribute is a package and every other one a class."""
+
+    __path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        value: Any
+        if name[0].islower():
+            value = _PlaceholderModule(f'{self.__name__}.{name}')
+        else:
+            package = self.__name__.partition('.')[0]
+            value = type(name, (_Placeholder,), {'_package': package, '__module__': self.__name__})
+        setattr(self, name, value)
+        return value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        package = self.__name__.partition('.')[0]
+        raise ImportError(
+            f'{self.__name__} needs the package {package!r}, which is not imported: pip install '
+            f'{package}, and set {FULL_VARIABLE}=1 if it is one of {", ".join(HEAVY)}'
+        )
+
+    def __dir__(self) -> list[str]:
+        return []
+
+
+class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Answers imports of heavy and absent packages, but only those that mmagic's code asks for."""
+
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self.packages = packages
+
+    def find_spec(
+        self, fullname: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find a placeholder for ``fullname``, or None."""
+        if fullname.partition('.')[0] not in self.packages or not _asked_by_mmagic():
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        """Make the placeholder."""
+        return _PlaceholderModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Do nothing: a placeholder has no code."""
+
+
+def _asked_by_mmagic() -> bool:
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get('__name__', '')
+        # the import machinery itself and this module stand between the finder and who imports
+        if name != __name__ and name.partition('.')[0] not in ('importlib', '_frozen_importlib'):
+            if not name.startswith('_frozen_importlib') and name != _HOOK:
+                return name.partition('.')[0] in ('mmagic', 'disp_plugin')
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+_HOOK = 'disp_plugin.upstream.import_hook'
+
+
+@contextmanager
+def executing(module: str) -> Iterator[None]:
+    """Keep placeholders at hand while a module of a slim mmagic is executed.
+
+    Args:
+        module (str): Dotted name of the module that is about to be executed.
+    """
+    if not _is_slim_part(module) or is_full():
+        yield
+        return
+    if _state['depth']:
+        _state['depth'] += 1
+        try:
+            yield
+        finally:
+            _state['depth'] -= 1
+        return
+    with _placeholders():
+        _state['depth'] = 1
+        try:
+            yield
+        finally:
+            _state['depth'] = 0
+
+
+def _is_slim_part(module: str) -> bool:
+    parts = module.split('.')
+    return len(parts) == 2 and parts[0] == 'mmagic' and parts[1] in SLIM_PARTS
+
+
+@contextmanager
+def _placeholders() -> Iterator[None]:
+    packages = HEAVY + tuple(name for name in OPTIONAL if not _is_installed(name))
+    real = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition('.')[0] in packages
+    }
+    for name in real:
+        del sys.modules[name]
+    finder = _PlaceholderFinder(packages)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition('.')[0] in packages]:
+            del sys.modules[name]
+        sys.modules.update(real)
+
+
+def fill_editors(package: types.ModuleType) -> None:
+    """Execute ``mmagic.models.editors`` the slim way: import the GANs into it, and no other editor.
+
+    Args:
+        package (ModuleType): The package, found and created, but not executed.
+    """
+    package.__all__ = []  # type: ignore[attr-defined]
+    package.__getattr__ = _EditorLookup(package)  # type: ignore[method-assign]
+    for editor in EDITORS:
+        importlib.import_module(f'{package.__name__}.{editor}')
+
+
+class _EditorLookup:
+    """``from mmagic.models.editors import X`` for an X that the slim import has left out."""
+
+    def __init__(self, package: types.ModuleType) -> None:
+        self.package = package
+
+    def __call__(self, name: str) -> Any:
+        for node in ast.walk(ast.parse(self._source())) if not name.startswith('__') else ():
+            if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
+                module = importlib.import_module(f'{self.package.__name__}.{node.module}')
+                return getattr(module, name)
+        raise AttributeError(f'module {self.package.__name__!r} has no attribute {name!r}')
+
+    def _source(self) -> str:
+        with open(str(self.package.__file__), encoding='utf-8') as file:
+            return file.read()
