@@ -1,0 +1,229 @@
+import os
+import pickle
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from disp_plugin.datasets import (
+    IMG_EXTENSIONS,
+    BadImage,
+    BadImageError,
+    check_images,
+    decode_image,
+    describe_bad_images,
+)
+
+
+def colours(height=6, width=8):
+    """A picture whose rows, columns and channels are all different."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 30, y * 40, 255 - x * 20], -1).astype(np.uint8)
+
+
+def save(image, path, **kwargs):
+    Image.fromarray(image).save(path, **kwargs) if isinstance(image, np.ndarray) else image.save(
+        path, **kwargs
+    )
+    return path
+
+
+@pytest.mark.parametrize('ending', ['.png', '.bmp', '.tif', '.ppm', '.PNG'])
+def test_lossless_rgb_comes_back_exactly(tmp_path, ending):
+    path = save(colours(), tmp_path / f'a{ending}')
+    decoded = decode_image(path)
+    assert decoded.dtype == np.uint8 and decoded.flags.writeable
+    np.testing.assert_array_equal(decoded, colours())
+    np.testing.assert_array_equal(decode_image(str(path)), colours())
+    np.testing.assert_array_equal(decode_image(path.read_bytes()), colours())
+
+
+@pytest.mark.parametrize('ending', ['.jpg', '.webp'])
+def test_lossy_rgb_comes_back_as_rgb_not_bgr(tmp_path, ending):
+    image = np.broadcast_to(np.array([220, 120, 20], np.uint8), (16, 16, 3)).copy()
+    decoded = decode_image(save(image, tmp_path / f'a{ending}', quality=95))
+    assert np.abs(decoded.astype(int) - image).max() <= 4
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    grey = colours()[..., 0]
+    decoded = decode_image(save(grey, tmp_path / 'a.png'))
+    np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, -1))
+
+
+def test_black_and_white_becomes_0_and_255(tmp_path):
+    bits = Image.fromarray((colours()[..., 0] > 100).astype(np.uint8) * 255).convert('1')
+    decoded = decode_image(save(bits, tmp_path / 'a.png'))
+    np.testing.assert_array_equal(decoded[..., 1], (colours()[..., 0] > 100) * 255)
+
+
+@pytest.mark.parametrize('ending', ['.png', '.tif', '.pgm'])
+def test_16_bit_grey_is_scaled_by_its_full_range_and_never_saturates(tmp_path, ending):
+    grey = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+    path = save(grey, tmp_path / f'a{ending}')
+    expected = np.rint(grey.astype(np.float64) / 257)
+    np.testing.assert_array_equal(decode_image(path)[..., 2], expected)
+
+
+def test_big_endian_16_bit_tiff_is_scaled_too(tmp_path):
+    grey = np.linspace(0, 65535, 48).astype('>u2').reshape(6, 8)
+    image = Image.frombytes('I;16B', (8, 6), grey.tobytes())
+    expected = np.rint(grey.astype(np.float64) / 257)
+    np.testing.assert_array_equal(decode_image(save(image, tmp_path / 'a.tif'))[..., 0], expected)
+
+
+@pytest.mark.parametrize('kind', [np.int32, np.float32])
+def test_pixels_without_a_known_range_are_refused_with_the_way_out(tmp_path, kind):
+    path = save(colours()[..., 0].astype(kind), tmp_path / 'a.tif')
+    with pytest.raises(BadImageError, match='range is unknown; save it with 8 or 16 bits'):
+        decode_image(path)
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    alpha = np.array([[0, 64, 255, 128]] * 3, np.uint8)
+    rgba = np.dstack([np.full((3, 4), 200), np.full((3, 4), 10), np.zeros((3, 4)), alpha])
+    decoded = decode_image(save(rgba.astype(np.uint8), tmp_path / 'a.png'))
+    weight = alpha[..., None] / 255
+    expected = rgba[..., :3] * weight + 255 * (1 - weight)
+    assert np.abs(decoded - expected).max() <= 1
+    np.testing.assert_array_equal(decoded[:, 0], 255)
+    np.testing.assert_array_equal(decoded[:, 2], [[200, 10, 0]] * 3)
+
+
+@pytest.mark.parametrize('ending', ['.png', '.gif'])
+def test_a_palette_with_a_transparent_entry_shows_white_there(tmp_path, ending):
+    image = Image.fromarray(np.array([[0, 1, 2, 1]] * 4, np.uint8), 'P')
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    decoded = decode_image(save(image, tmp_path / f'a{ending}', transparency=1))
+    np.testing.assert_array_equal(
+        decoded[0], [[255, 0, 0], [255, 255, 255], [0, 0, 255], [255, 255, 255]]
+    )
+
+
+def test_a_grey_image_with_a_transparent_level_shows_white_there(tmp_path):
+    grey = np.array([[10, 20], [30, 20]], np.uint8)
+    decoded = decode_image(save(grey, tmp_path / 'a.png', transparency=20))
+    np.testing.assert_array_equal(decoded[..., 0], [[10, 255], [30, 255]])
+
+
+def test_cmyk_jpeg_has_the_colours_of_the_print(tmp_path):
+    ink = Image.new('CMYK', (16, 16), (0, 255, 255, 0))  # no cyan: red
+    decoded = decode_image(save(ink, tmp_path / 'a.jpg', quality=95))
+    assert np.abs(decoded.astype(int) - [255, 0, 0]).max() <= 8
+
+
+@pytest.mark.parametrize('ending', ['.gif', '.webp', '.png', '.tif'])
+def test_of_an_animation_the_first_frame_is_taken(tmp_path, ending):
+    frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'lime', 'blue')]
+    path = tmp_path / f'a{ending}'
+    lossless = {'lossless': True} if ending == '.webp' else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], **lossless)
+    np.testing.assert_array_equal(decode_image(path), np.full((8, 8, 3), [255, 0, 0]))
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('ending', ['.png', '.tif', '.jpg'])
+def test_exif_orientation_is_undone(tmp_path, orientation, ending):
+    # What the tag says of the stored rows and columns (Exif 2.3, 4.6.4), inverted by numpy alone.
+    to_stored = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a[::-1].swapaxes(0, 1)[::-1, ::-1],
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    }
+    upright = np.kron(np.array([[0, 60, 120], [180, 210, 250]]), np.ones((8, 8))).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(to_stored[orientation](upright))
+    decoded = decode_image(save(stored, tmp_path / f'a{ending}', exif=exif))[..., 0]
+    assert decoded.shape == upright.shape
+    assert np.abs(decoded.astype(int) - upright).max() <= (6 if ending == '.jpg' else 0)
+
+
+def test_damaged_exif_does_not_cost_the_image(tmp_path):
+    path = save(colours(), tmp_path / 'a.png', exif=b'Exif\x00\x00II*\x00\xff\xff\xff\xff')
+    np.testing.assert_array_equal(decode_image(path), colours())
+
+
+def bad_files(folder):
+    """One file of each bad kind, with the words that its reason must hold."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole = BytesIO()
+    Image.fromarray(noise).save(whole, 'JPEG')
+    png = BytesIO()
+    Image.fromarray(noise).save(png, 'PNG')
+    flipped = bytearray(png.getvalue())
+    flipped[len(flipped) // 2] ^= 0xFF
+    contents = {
+        'cut.jpg': (whole.getvalue()[: len(whole.getvalue()) // 2], 'damaged or cut short'),
+        'cut.png': (png.getvalue()[: len(png.getvalue()) // 2], 'damaged or cut short'),
+        'flipped.png': (bytes(flipped), 'damaged or cut short'),
+        'empty.png': (b'', 'the file is empty'),
+        'text.jpg': (b'Dear diary, today I was named .jpg', 'not an image of a known format'),
+    }
+    for name, (content, _) in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / 'folder.png').mkdir()
+    reasons = {name: reason for name, (_, reason) in contents.items()}
+    return {**reasons, 'folder.png': 'it is a folder', 'absent.png': 'does not exist'}
+
+
+def test_each_bad_file_is_named_with_its_reason(tmp_path):
+    for name, reason in bad_files(tmp_path).items():
+        with pytest.raises(BadImageError) as caught:
+            decode_image(tmp_path / name)
+        assert caught.value.path == str(tmp_path / name)
+        assert reason in caught.value.reason, name
+        assert str(caught.value) == (
+            f'cannot read the image {tmp_path / name}: {caught.value.reason}'
+        )
+
+
+def test_an_image_beyond_the_limit_on_pixels_is_refused_not_unpacked(tmp_path, monkeypatch):
+    path = save(colours(64, 64), tmp_path / 'a.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
+    with pytest.raises(BadImageError, match='more than 2000 pixels, the limit of Pillow'):
+        decode_image(path)
+
+
+def test_the_error_survives_the_way_out_of_a_worker():
+    error = pickle.loads(pickle.dumps(BadImageError('a.png', 'the file is empty')))
+    assert (error.path, error.reason) == ('a.png', 'the file is empty')
+    assert str(BadImageError('Caught BadImageError in worker 0')).startswith('Caught')
+
+
+def test_check_images_reports_all_bad_files_and_only_them_in_order(tmp_path):
+    good = [save(colours(), tmp_path / f'good{i}.png') for i in range(5)]
+    bad = sorted(bad_files(tmp_path))
+    paths = [str(good[0]), *(str(tmp_path / name) for name in bad), *map(str, good[1:])]
+    found = check_images(paths, progress=True)
+    assert [Path(item.path).name for item in found] == bad
+    assert all(item.reason for item in found)
+    assert check_images(map(str, good), progress=False) == []
+
+
+def test_the_report_lists_every_bad_file_and_the_ways_out():
+    bad = [BadImage('b/1.png', 'the file is empty'), BadImage('b/2.jpg', 'it is a folder')]
+    report = describe_bad_images(bad, 7)
+    assert report.startswith('2 of 7 images cannot be read:\n')
+    assert '  b/1.png: the file is empty\n  b/2.jpg: it is a folder\n' in report
+    assert 'ann_file' in report and 'run the command again' in report
+
+
+def test_the_endings_are_lower_case_and_have_a_dot():
+    assert all(ending == ending.lower() and ending[0] == '.' for ending in IMG_EXTENSIONS)
+    assert len(set(IMG_EXTENSIONS)) == len(IMG_EXTENSIONS)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may read everything')
+def test_a_file_without_permission_is_told_as_such(tmp_path):
+    path = save(colours(), tmp_path / 'a.png')
+    path.chmod(0)
+    with pytest.raises(BadImageError, match='may not read'):
+        decode_image(path)
