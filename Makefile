@@ -31,10 +31,13 @@ $(UV):
 	$(PYTHON) -m venv .venvs/uv
 	.venvs/uv/bin/python -m pip install --quiet "uv>=0.5"
 
-# requirements/lock-py311.txt holds where the interpreter is the one it was compiled for.
+# The lock holds on the platform that it was compiled for.
+IS_LOCKED := import sys, platform as p; \
+    sys.exit((sys.version_info[:2], sys.platform, p.machine()) != ((3, 11), 'linux', 'x86_64'))
+
 $(STAMP): $(INPUTS) | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	if $(BIN)/python -c "$(IS_LOCKED)"; then \
 	    $(UV) pip install --quiet --python $(BIN)/python -r requirements/lock-py311.txt; \
 	else \
 	    $(UV) pip install --quiet --python $(BIN)/python -c requirements/known_good.txt \

@@ -68,7 +68,8 @@ setup(
     long_description=read_readme(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10,<3.14',  # mmengine 0.10 and mmcv 2.1 use pkgutil.find_loader, gone in 3.14
+    # mmengine 0.10 and mmcv 2.1 use pkgutil.find_loader, which Python 3.14 does not have.
+    python_requires='>=3.10,<3.14',
     packages=find_packages(include=['disp_plugin', 'disp_plugin.*']),
     package_data={'disp_plugin': ['py.typed']},
     install_requires=INSTALL_REQUIRES,

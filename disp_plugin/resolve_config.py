@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from disp_plugin.running.check_options import check_options, nearest
+from disp_plugin.upstream import mend_config
 
 __all__ = ['SHORTCUTS', 'load_config', 'resolve_config']
 
@@ -52,6 +53,7 @@ def load_config(file: str | Path, options: Mapping[str, Any] | None = None) -> C
         best = nearest(path.name, beside, cutoff=0.4)
         hint = f'; did you mean {path.parent / best}?' if best else ''
         raise FileNotFoundError(f'config file {path} does not exist{hint}')
+    mend_config()  # bases such as mmagic:: need pkg_resources, which may be gone
     try:
         cfg = Config.fromfile(str(path))
     except SyntaxError as error:

@@ -14,7 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from disp_plugin.upstream import mend
+
 torch.set_num_threads(1)
+mend()
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,7 +71,7 @@ def digits_folder(tmp_path_factory):
     """data/digits as the demo prepares it: source/, train/ and test/ of scikit-learn's digits."""
     folder = tmp_path_factory.mktemp('data') / 'digits'
     converter = load_tool('dataset_converters/digits.py')
-    converter.main([str(folder)])
+    converter.main(['--out', str(folder)])
     return folder
 
 
@@ -78,6 +81,8 @@ def load_tool(path):
     name = 'tools_' + file.stem
     if name in sys.modules:
         return sys.modules[name]
+    if str(file.parent) not in sys.path:  # as Python itself does when it runs a script
+        sys.path.append(str(file.parent))
     spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

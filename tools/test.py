@@ -1,0 +1,73 @@
+"""Evaluate a trained GAN by the metrics of its config.
+
+python tools/test.py configs/disp_biggan_digits.py work_dirs/disp_biggan_digits/iter_4000.pth
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='file of the config')
+    parser.add_argument('checkpoint', help='file of the checkpoint')
+    parser.add_argument('--out', help='JSON file to write the metrics to')
+    parser.add_argument('--work-dir', help='where the log goes')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='fields of the config to change: data_root=photos key="[a,b]"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from disp_plugin.resolve_config import load_config
+    from disp_plugin.running import prepare_run
+
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist')
+    if cfg.get('test_dataloader') is None:
+        raise ValueError(
+            f'{args.config} has no test_dataloader, test_cfg and test_evaluator, so that there is '
+            'nothing to evaluate; give it all three'
+        )
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
+
+    from mmengine.dist import is_main_process
+    from mmengine.runner import Runner
+
+    metrics = Runner.from_cfg(cfg).test()
+    if args.out and is_main_process():
+        part = Path(f'{args.out}.part')
+        part.write_text(json.dumps(metrics, indent=2, default=float) + '\n', encoding='utf-8')
+        part.replace(args.out)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug):
+        evaluate(args)
+
+
+if __name__ == '__main__':
+    main()

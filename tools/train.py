@@ -1,0 +1,84 @@
+"""Train a GAN from a config.
+
+python tools/train.py configs/disp_biggan_digits.py
+python tools/train.py configs/disp_biggan_folder.py --cfg-options data_root=my_photos
+"""
+
+import argparse
+import os
+import sys
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='file of the config')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--resume', action='store_true', help='continue from the newest checkpoint of the work dir'
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision; needs a GPU')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='fields of the config to change: data_root=photos model.prior_norm=l2 key="[a,b]"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--resume-from', metavar='CHECKPOINT', help='continue from this checkpoint')
+    parser.add_argument('--seed', type=int, help="of all random draws, in place of the config's")
+    parser.add_argument(
+        '--no-build-bank', action='store_true', help='refuse if the bank is missing'
+    )
+    parser.add_argument('--dry-run', action='store_true', help='say what would be done, and stop')
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def train(args: argparse.Namespace) -> None:
+    from disp_plugin.resolve_config import load_config
+    from disp_plugin.running import prepare_run
+
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.seed is not None:
+        cfg.merge_from_dict({'randomness.seed': args.seed})
+    prepare_run.set_resume(cfg, args.resume, args.resume_from)
+    if args.amp:
+        prepare_run.turn_on_amp(cfg)
+    if args.dry_run:
+        cfg.work_dir = args.work_dir or cfg.get('work_dir')
+        print(prepare_run.summarize(cfg))
+        return
+    prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
+    prepare_run.check_training_set(cfg)
+    prepare_run.ensure_bank(cfg, build=not args.no_build_bank)
+
+    from mmengine.runner import Runner
+
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    print(f'logs and checkpoints are in {cfg.work_dir}')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+    from disp_plugin.running.explain_error import user_errors
+
+    again = ['python', sys.argv[0], args.config, '--resume']
+    if args.work_dir:
+        again += ['--work-dir', args.work_dir]
+    hint = f'Continue from the newest checkpoint with: {" ".join(again)} (and the same options)'
+    with user_errors(args.debug, resume_hint=hint):
+        train(args)
+
+
+if __name__ == '__main__':
+    main()
