@@ -1,0 +1,32 @@
+"""Networks and GANs that take a data instance prior in the place of a class label."""
+
+from disp_plugin.upstream import mend
+
+mend()
+
+from .disp_biggan import DISPBigGAN  # noqa: E402
+from .disp_biggan_generator import DISPBigGANGenerator  # noqa: E402
+from .disp_gan import DISPGANMixin  # noqa: E402
+from .disp_sngan import DISPSNGAN  # noqa: E402
+from .disp_sngan_generator import DISPSNGANGenerator  # noqa: E402
+from .fitted_module import FittedModule  # noqa: E402
+from .load_pretrained import LoadReport, load_pretrained  # noqa: E402
+from .prior_condition_bn import PriorConditionBN  # noqa: E402
+from .prior_normalizer import PriorNormalizer  # noqa: E402
+from .prior_projection import PriorProjection  # noqa: E402
+from .prior_projection_discriminator import PriorProjectionDiscriminator  # noqa: E402
+
+__all__ = [
+    'DISPSNGAN',
+    'DISPBigGAN',
+    'DISPBigGANGenerator',
+    'DISPGANMixin',
+    'DISPSNGANGenerator',
+    'FittedModule',
+    'LoadReport',
+    'PriorConditionBN',
+    'PriorNormalizer',
+    'PriorProjection',
+    'PriorProjectionDiscriminator',
+    'load_pretrained',
+]

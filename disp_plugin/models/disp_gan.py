@@ -1,0 +1,306 @@
+"""One discriminator step, one generator step and sampling, with a prior in the place of a label."""
+
+from typing import Any
+
+import torch
+from mmagic.models.base_models import BaseGAN
+from mmagic.models.utils import get_valid_num_batches
+from mmagic.registry import MODELS
+from mmengine.dist import get_rank, get_world_size
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from .load_pretrained import load_pretrained
+from .prior_normalizer import PriorNormalizer
+
+# The paper's three losses (its Table 10) by their names in mmagic's GANLoss.
+GAN_TYPES = {'hinge': 'hinge', 'non_saturating': 'vanilla', 'wasserstein': 'wgan'}
+
+
+class DISPGANMixin:
+    r"""What makes one of mmagic's GANs a DISP GAN: equations (2) and (3) of the method.
+
+    Mixed in before the host's class. Real and fake images of one step are scored against the priors
+    of the same real images,
+
+    .. math::
+        L_D &= E_x[\max(0, 1 - D(x, C(x)))] + E_{x,z}[\max(0, 1 + D(G(z|C(x)), C(x)))] \\
+        L_G &= -E_{x,z}[D(G(z|C(x)), C(x))]
+
+    for the hinge loss. The encoder C is frozen and is not part of the model: priors come with the
+    batch, from the bank. Where images are sampled, priors come from :attr:`sampler`.
+
+    Args:
+        generator (dict | nn.Module): A generator that takes a prior, or its config.
+        discriminator (dict | nn.Module, optional): A discriminator that takes a prior, or its
+            config. Defaults to None, for a model that only samples.
+        prior_dim (int): D, length of a prior; 0 for the unconditional, self-modulated baseline.
+        data_preprocessor (dict, optional): As in mmagic. Defaults to None.
+        generator_steps (int): As in mmagic. Defaults to 1.
+        discriminator_steps (int): Updates of D for each of G. Defaults to 1.
+        noise_size (int, optional): Z, length of the noise. Defaults to None: the generator's own.
+        ema_config (dict, optional): Moving average of the generator, as in mmagic.
+            Defaults to None.
+        prior_norm (str): How priors are normalised, see :class:`PriorNormalizer`.
+            Defaults to 'none', as in the paper.
+        sampler (dict | nn.Module, optional): Where priors of new images come from, or its config.
+            Defaults to None: each call must bring priors.
+        loss (str): 'hinge', 'non_saturating' or 'wasserstein'. Defaults to 'hinge'.
+        loss_config (dict, optional): Auxiliary losses, as in mmagic's ``BaseGAN``.
+            Defaults to None.
+        pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint of mmagic to start from,
+            see :func:`load_pretrained`. Defaults to None.
+        num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
+            Defaults to None.
+
+    Raises:
+        ValueError: The loss is unknown, or the networks have another ``prior_dim``.
+    """
+
+    def __init__(
+        self,
+        generator: dict | nn.Module,
+        discriminator: dict | nn.Module | None = None,
+        *,
+        prior_dim: int,
+        data_preprocessor: dict | None = None,
+        generator_steps: int = 1,
+        discriminator_steps: int = 1,
+        noise_size: int | None = None,
+        ema_config: dict | None = None,
+        prior_norm: str = 'none',
+        sampler: dict | nn.Module | None = None,
+        loss: str = 'hinge',
+        loss_config: dict | None = None,
+        pretrained: dict | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        if loss not in GAN_TYPES:
+            raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
+        defaults: dict[str, Any] = {'prior_dim': prior_dim}
+        if isinstance(discriminator, dict):
+            discriminator = MODELS.build(discriminator, default_args=defaults)
+        if isinstance(generator, dict):
+            if noise_size is not None:
+                defaults = {**defaults, 'noise_size': noise_size}
+            generator = MODELS.build(generator, default_args=defaults)
+        for network in (generator, discriminator):
+            if network is not None and getattr(network, 'prior_dim', None) != prior_dim:
+                raise ValueError(
+                    f'prior_dim of the model is {prior_dim} but that of its '
+                    f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
+                )
+        # With split noise BigGAN rounds noise_size down to a multiple of its chunks.
+        super().__init__(
+            generator,
+            discriminator,
+            data_preprocessor,
+            generator_steps,
+            discriminator_steps,
+            noise_size=generator.noise_size,
+            ema_config=ema_config,
+        )
+        self.prior_dim = prior_dim
+        self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm)
+        self.sampler = MODELS.build(sampler) if isinstance(sampler, dict) else sampler
+        self.pretrained = pretrained
+        self._init_loss(
+            {'gan_loss': dict(type='GANLoss', gan_type=GAN_TYPES[loss]), **(loss_config or {})}
+        )
+        # A prior is no image. mmagic would extend the list of its class, for every model there is.
+        preprocessor = self.data_preprocessor
+        if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
+            preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
+
+    @staticmethod
+    def _get_valid_num_classes(*args: Any) -> None:
+        return None
+
+    def init_weights(self) -> None:
+        """Initialise the weights, then load those of ``pretrained`` where it is given."""
+        super().init_weights()
+        if self.pretrained is not None:
+            load_pretrained(self, **self.pretrained)
+
+    def noise_fn(self, noise: Any = None, num_batches: int = 1) -> Tensor:
+        """Draw noise.
+
+        Each of W processes draws for all and keeps its rows: with the same seed they use the noise
+        that one process with the whole batch would.
+
+        Args:
+            noise (Tensor | callable | None): As in mmagic. Defaults to None.
+            num_batches (int): N, noise vectors of this process. Defaults to 1.
+
+        Returns:
+            Tensor: (N, Z).
+        """
+        if noise is not None:
+            return super().noise_fn(noise, num_batches)
+        world_size = get_world_size()
+        return super().noise_fn(None, num_batches * world_size)[get_rank() :: world_size]
+
+    def prior_fn(
+        self,
+        prior: Tensor | None = None,
+        num_batches: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
+        """Draw raw priors from the sampler, in the way of :meth:`noise_fn`.
+
+        Args:
+            prior (Tensor, optional): (N, D) raw priors to use instead. Defaults to None.
+            num_batches (int): N. Defaults to 1.
+            generator (torch.Generator, optional): Source of randomness on the CPU. Defaults to
+                None, the global one.
+
+        Returns:
+            Tensor | None: (N, D) raw priors on the model's device; None if ``prior_dim`` is 0.
+
+        Raises:
+            RuntimeError: There is no sampler.
+        """
+        if self.prior_dim == 0:
+            return None
+        if prior is None:
+            if self.sampler is None:
+                raise RuntimeError(
+                    'this model has no sampler of priors: give model.sampler in the config, as '
+                    "dict(type='VicinalMixSampler'), or call it with inputs=dict(prior=...)"
+                )
+            world_size = get_world_size()
+            prior = self.sampler.sample(num_batches * world_size, generator)[
+                get_rank() :: world_size
+            ]
+        return prior.to(self.device)
+
+    def condition(self, prior: Tensor | None) -> Tensor | None:
+        """Normalise raw priors into what the networks take.
+
+        Args:
+            prior (Tensor | None): (N, D) raw priors, or None.
+
+        Returns:
+            Tensor | None: (N, D) normalised priors, or None.
+        """
+        if prior is None or self.prior_dim == 0:
+            return None
+        return self.prior_normalizer(prior)
+
+    def data_sample_to_prior(self, data_samples: Any) -> Tensor | None:
+        """Take the priors of a batch of real images.
+
+        Args:
+            data_samples (DataSample): Stacked samples with ``gt_prior`` (N, D).
+
+        Returns:
+            Tensor | None: (N, D) normalised priors; None if ``prior_dim`` is 0.
+
+        Raises:
+            ValueError: The samples carry no prior.
+        """
+        if self.prior_dim == 0:
+            return None
+        if 'gt_prior' not in data_samples:
+            raise ValueError(
+                "the batch carries no 'gt_prior': the training pipeline needs "
+                "dict(type='LoadPrior', bank_file=...) and PackInputs(..., data_keys=['gt_prior'])"
+            )
+        return self.condition(data_samples.gt_prior)
+
+    def train_discriminator(
+        self, inputs: dict, data_samples: Any, optimizer_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """Update the discriminator once.
+
+        Args:
+            inputs (dict): Not used; images come in ``data_samples``, as in mmagic's BigGAN.
+            data_samples (DataSample): Stacked ``gt_img`` (N, 3, H, W) and ``gt_prior`` (N, D).
+            optimizer_wrapper (OptimWrapper): The discriminator's.
+
+        Returns:
+            dict[str, Tensor]: What is logged: losses, and the mean score of real and fake images.
+        """
+        real_imgs = data_samples.gt_img
+        prior = self.data_sample_to_prior(data_samples)
+        num_batches = len(real_imgs)
+        noise = self.noise_fn(num_batches=num_batches)
+        with torch.no_grad():
+            fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
+        disc_pred_fake = self.discriminator(fake_imgs, prior)
+        disc_pred_real = self.discriminator(real_imgs, prior)
+        loss, log_vars = self._get_disc_loss(
+            dict(
+                gen=self.generator,
+                disc=self.discriminator,
+                disc_pred_fake=disc_pred_fake,
+                disc_pred_real=disc_pred_real,
+                fake_imgs=fake_imgs,
+                real_imgs=real_imgs,
+                batch_size=num_batches,
+                loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+            )
+        )
+        optimizer_wrapper.update_params(loss)
+        log_vars['score_fake'] = disc_pred_fake.detach().mean()
+        log_vars['score_real'] = disc_pred_real.detach().mean()
+        return log_vars
+
+    def train_generator(
+        self, inputs: dict, data_samples: Any, optimizer_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """Update the generator once, with the priors of the last batch.
+
+        Args:
+            inputs (dict): Not used.
+            data_samples (DataSample): Stacked ``gt_img`` (N, 3, H, W) and ``gt_prior`` (N, D).
+            optimizer_wrapper (OptimWrapper): The generator's.
+
+        Returns:
+            dict[str, Tensor]: What is logged.
+        """
+        prior = self.data_sample_to_prior(data_samples)
+        num_batches = len(data_samples.gt_img)
+        noise = self.noise_fn(num_batches=num_batches)
+        fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
+        loss, log_vars = self._get_gen_loss(
+            dict(
+                gen=self.generator,
+                disc=self.discriminator,
+                fake_imgs=fake_imgs,
+                disc_pred_fake_g=self.discriminator(fake_imgs, prior),
+                batch_size=num_batches,
+                loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+            )
+        )
+        optimizer_wrapper.update_params(loss)
+        return log_vars
+
+    def forward(self, inputs: Any, data_samples: Any = None, mode: str | None = None) -> list:
+        """Sample images.
+
+        Args:
+            inputs (dict | Tensor): Noise (N, Z), or a dict with any of ``noise``, ``num_batches``,
+                ``prior`` (N, D, raw; drawn from the sampler where it is missing), ``sample_model``
+                ('ema', 'orig', 'ema/orig') and ``sample_kwargs``, as ``dict(truncation=0.5)``.
+            data_samples (optional): As in mmagic. Defaults to None.
+            mode (str, optional): Not used, as in mmagic. Defaults to None.
+
+        Returns:
+            list[DataSample]: N samples with ``fake_img`` (3, H, W) in [0, 255], ``noise`` and
+            ``prior``.
+        """
+        inputs = dict(noise=inputs) if isinstance(inputs, Tensor) else dict(inputs)
+        num_batches = get_valid_num_batches(inputs, data_samples)
+        inputs['noise'] = self.noise_fn(inputs.get('noise'), num_batches=num_batches)
+        prior = self.prior_fn(inputs.pop('prior', None), num_batches=num_batches)
+        sample_kwargs = dict(inputs.get('sample_kwargs') or {})
+        if prior is not None:
+            sample_kwargs['prior'] = self.condition(prior)
+        inputs['sample_kwargs'] = sample_kwargs
+        samples = BaseGAN.forward(self, inputs, data_samples, mode)  # type: ignore[arg-type]
+        for index, sample in enumerate(samples):
+            sample.sample_kwargs = {k: v for k, v in sample_kwargs.items() if k != 'prior'}
+            if prior is not None:
+                sample.prior = prior[index]
+        return samples

@@ -1,0 +1,128 @@
+"""Normalisation of priors, with its statistics in the checkpoint."""
+
+import torch
+import torch.nn.functional as F
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from .fitted_module import FittedModule
+
+PRIOR_NORMS = ('none', 'l2', 'centred_l2', 'whitened')
+
+
+class PriorNormalizer(FittedModule):
+    r"""Bring priors to a common scale before the networks see them.
+
+    Features after a ReLU are nearly parallel, so that without centring their conditions barely
+    differ, and their norm decides how strong the condition is. All modes but 'none' give vectors of
+    norm about :math:`\sqrt{D}`:
+
+    - 'none': as they are, as in the paper.
+    - 'l2': :math:`\sqrt{D}\, p / |p|`.
+    - 'centred_l2': :math:`\sqrt{D}\, (p - m) / |p - m|` with m the mean of the bank.
+    - 'whitened': :math:`\sqrt{D/K}\, U^T S^{-1} U (p - m)` with U (K, D) the K principal directions
+      of the bank and S (K) its standard deviations along them.
+
+    Args:
+        prior_dim (int): D, length of a prior.
+        mode (str): One of those four. Defaults to 'none'.
+        max_fit_priors (int): At most so many random rows of the bank are used to fit 'whitened'.
+            Defaults to 50000.
+
+    Raises:
+        ValueError: The mode is unknown.
+    """
+
+    mean: Tensor
+    directions: Tensor
+    deviations: Tensor
+
+    def __init__(self, prior_dim: int, mode: str = 'none', max_fit_priors: int = 50_000) -> None:
+        super().__init__()
+        if mode not in PRIOR_NORMS:
+            raise ValueError(f'prior_norm is {mode!r}; it must be one of {", ".join(PRIOR_NORMS)}')
+        self.prior_dim = prior_dim
+        self.mode = mode
+        self.max_fit_priors = max_fit_priors
+        if mode in ('centred_l2', 'whitened'):
+            self.register_buffer('mean', torch.empty(0))
+        if mode == 'whitened':
+            self.register_buffer('directions', torch.empty(0, prior_dim))
+            self.register_buffer('deviations', torch.empty(0))
+
+    def fit(self, priors: Tensor) -> None:
+        """Compute the statistics that the mode needs.
+
+        Args:
+            priors (Tensor): Priors of the bank, (M, D) or (M, V, D) with V views of an image.
+
+        Raises:
+            ValueError: Priors are of another length, or all alike, so that centring leaves nothing.
+        """
+        priors = priors.reshape(-1, priors.shape[-1])
+        if priors.shape[1] != self.prior_dim:
+            raise ValueError(
+                f'prior_dim is {self.prior_dim} but the priors to fit have length {priors.shape[1]}'
+            )
+        if self.mode in ('none', 'l2'):
+            return
+        mean = _mean(priors)
+        if torch.allclose(priors[:1000].float(), mean, rtol=1e-5, atol=1e-12):
+            raise ValueError(
+                f'prior_norm={self.mode!r} subtracts the mean of the bank, but its '
+                f"{len(priors)} priors are all the same; use prior_norm='l2' or other images"
+            )
+        self.set_buffer('mean', mean)
+        if self.mode == 'whitened':
+            self._fit_directions(priors)
+
+    def _fit_directions(self, priors: Tensor) -> None:
+        if len(priors) > self.max_fit_priors:
+            chosen = torch.randperm(len(priors), generator=torch.Generator().manual_seed(0))
+            priors = priors[chosen[: self.max_fit_priors].sort().values]
+        solver = 'covariance_eigh' if len(priors) > self.prior_dim else 'full'
+        pca = PCA(svd_solver=solver).fit(priors.double().cpu().numpy())
+        kept = pca.explained_variance_ > 1e-7 * pca.explained_variance_[0]
+        self.set_buffer('directions', torch.from_numpy(pca.components_[kept]).float())
+        self.set_buffer(
+            'deviations', torch.from_numpy(pca.explained_variance_[kept] ** 0.5).float()
+        )
+
+    def forward(self, prior: Tensor) -> Tensor:
+        """Normalise priors.
+
+        Args:
+            prior (Tensor): Raw priors, (N, D).
+
+        Returns:
+            Tensor: Normalised priors, (N, D), float32.
+
+        Raises:
+            RuntimeError: The mode needs statistics that were not fitted.
+        """
+        prior = prior.float()
+        if self.mode == 'none':
+            return prior
+        if not self.is_fitted:
+            raise RuntimeError(
+                f'prior_norm={self.mode!r} needs the statistics of the bank, which are not fitted: '
+                'PriorSamplerHook does it before training, and a checkpoint carries them'
+            )
+        scale = self.prior_dim**0.5
+        if self.mode == 'l2':
+            return F.normalize(prior, dim=1) * scale
+        if self.mode == 'centred_l2':
+            return F.normalize(prior - self.mean, dim=1) * scale
+        whitened = (prior - self.mean) @ self.directions.T / self.deviations
+        return whitened @ self.directions * (scale / len(self.deviations) ** 0.5)
+
+    def extra_repr(self) -> str:
+        """Show the mode where the model is printed."""
+        return f'mode={self.mode!r}'
+
+
+def _mean(priors: Tensor, chunk: int = 65_536) -> Tensor:
+    total = torch.zeros(priors.shape[1], dtype=torch.float64)
+    for rows in priors.split(chunk):
+        total += rows.double().sum(dim=0).cpu()
+    return (total / len(priors)).float()

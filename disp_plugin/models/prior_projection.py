@@ -1,0 +1,87 @@
+"""Trainable projections of a prior: G_emb in the generator, D_emb in the discriminator."""
+
+import torch
+from mmagic.models.editors.biggan.biggan_snmodule import SNLinear
+from torch import Tensor, nn
+from torch.nn.utils import spectral_norm
+
+
+class PriorProjection(nn.Sequential):
+    """Map a prior into a network's conditional space: G_emb or D_emb of the method.
+
+    One matrix for SNGAN and BigGAN; two layers with a ReLU between them for StyleGAN2
+    ("Data InStance Prior (DISP) in Generative Adversarial Networks", arXiv 2012.04256, supplement).
+
+    Args:
+        in_dim (int): D, length of what is projected: a prior, or noise in a self-modulated network.
+        out_dim (int): E or F, length of the projection.
+        num_layers (int): Linear layers, with a ReLU between each two; the hidden ones are as wide
+            as the output. Defaults to 1.
+        bias (bool): Whether the layers add a bias. Defaults to False.
+        with_spectral_norm (bool): Whether each matrix is divided by its spectral norm.
+            Defaults to False.
+        sn_style (str): Whose spectral norm: 'torch', or 'ajbrock' for the one of mmagic's BigGAN.
+            Defaults to 'torch'.
+        sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-6.
+
+    Raises:
+        ValueError: ``num_layers`` is below 1 or ``sn_style`` is unknown.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        num_layers: int = 1,
+        bias: bool = False,
+        with_spectral_norm: bool = False,
+        sn_style: str = 'torch',
+        sn_eps: float = 1e-6,
+    ) -> None:
+        if num_layers < 1:
+            raise ValueError(
+                f'num_layers of a PriorProjection is {num_layers}; it must be 1 or more'
+            )
+        if sn_style not in ('torch', 'ajbrock'):
+            raise ValueError(f"sn_style is {sn_style!r}; it must be 'torch' or 'ajbrock'")
+        layers: list[nn.Module] = []
+        for index in range(num_layers):
+            in_features = in_dim if index == 0 else out_dim
+            if with_spectral_norm and sn_style == 'ajbrock':
+                layer = SNLinear(in_features, out_dim, bias=bias, eps=sn_eps)
+            else:
+                layer = nn.Linear(in_features, out_dim, bias=bias)
+                if with_spectral_norm:
+                    layer = spectral_norm(layer, eps=sn_eps)
+            layers += [layer] if index == 0 else [nn.ReLU(), layer]
+        super().__init__(*layers)
+        self.in_dim = in_dim
+        self.out_dim = out_dim
+
+
+def check_prior(prior: Tensor | None, prior_dim: int, num_images: int, taker: str) -> Tensor:
+    """See that a network got one prior an image, of the right length.
+
+    Args:
+        prior (Tensor | None): What came; (N, D) is right.
+        prior_dim (int): D.
+        num_images (int): N, images or noise vectors in the batch.
+        taker (str): Name of the network, for the message.
+
+    Returns:
+        Tensor: The prior, unchanged.
+
+    Raises:
+        ValueError: No prior came, or one of another shape.
+    """
+    if prior is None:
+        raise ValueError(
+            f'{taker} was given no prior; it needs one of shape ({num_images}, {prior_dim})'
+        )
+    if not isinstance(prior, torch.Tensor) or prior.shape != (num_images, prior_dim):
+        came = tuple(prior.shape) if isinstance(prior, torch.Tensor) else type(prior).__name__
+        raise ValueError(
+            f'{taker} needs a prior of shape ({num_images}, {prior_dim}), one row an image, '
+            f'but got {came}; is prior_dim that of the bank?'
+        )
+    return prior

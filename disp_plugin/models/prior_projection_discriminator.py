@@ -1,0 +1,121 @@
+"""Any discriminator of mmagic with the projection of a prior added to its score."""
+
+from typing import Any
+
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .prior_projection import PriorProjection, check_prior
+
+
+@MODELS.register_module()
+class PriorProjectionDiscriminator(BaseModule):
+    r"""Score an image against a prior: equation (3) of the method.
+
+    .. math:: D(x, p) = D_{emb}(p) \cdot D_f(x) + D_l(D_f(x))
+
+    The wrapped discriminator computes D_l(D_f(x)); its last layer D_l must be linear to one number,
+    and D_f(x) is what enters that layer. Checkpoints of mmagic load into the wrapped part.
+
+    Args:
+        discriminator (dict | nn.Module): Any unconditional discriminator of mmagic, or its config.
+            ``num_classes`` in a config is set to 0: the prior takes the label's place.
+        prior_dim (int): D, length of a prior, or 0 for the unconditional baseline: the score is
+            then the wrapped discriminator's.
+        with_spectral_norm (bool): Whether D_emb is spectrally normalised, as mmagic's own label
+            projection is. Defaults to True.
+        sn_style (str): 'torch' or 'ajbrock'. Defaults to 'torch'.
+        sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-6.
+        num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
+            Defaults to None.
+        init_cfg (dict, optional): As in mmengine's ``BaseModule``. Defaults to None.
+
+    Raises:
+        ValueError: The wrapped discriminator is conditional or does not end in a linear layer with
+            one output.
+    """
+
+    def __init__(
+        self,
+        discriminator: dict | nn.Module,
+        prior_dim: int,
+        with_spectral_norm: bool = True,
+        sn_style: str = 'torch',
+        sn_eps: float = 1e-6,
+        num_classes: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if isinstance(discriminator, dict):
+            overrides = {'num_classes': 0} if 'num_classes' in discriminator else {}
+            discriminator = MODELS.build({**discriminator, **overrides})
+        if getattr(discriminator, 'num_classes', None):
+            raise ValueError(
+                f'{type(discriminator).__name__} is built for {discriminator.num_classes} classes; '
+                'PriorProjectionDiscriminator needs it with num_classes=0, the prior takes the '
+                "label's place"
+            )
+        self.discriminator = discriminator
+        self.prior_dim = prior_dim
+        self._features: Tensor | None = None
+        decision = _find_decision(discriminator)
+        decision.register_forward_pre_hook(self._keep_features)
+        if prior_dim > 0:
+            self.prior_projection = PriorProjection(
+                prior_dim,
+                decision.in_features,
+                with_spectral_norm=with_spectral_norm,
+                sn_style=sn_style,
+                sn_eps=sn_eps,
+            )
+
+    def _keep_features(self, decision: nn.Module, args: tuple) -> None:
+        self._features = args[0]
+
+    def forward(self, img: Tensor, prior: Tensor | None = None) -> Tensor:
+        """Score images against priors.
+
+        Args:
+            img (Tensor): (N, 3, H, W) images in [-1, 1].
+            prior (Tensor, optional): (N, D) normalised priors. Defaults to None, which is right
+                only with ``prior_dim=0``.
+
+        Returns:
+            Tensor: Scores, (N, 1).
+
+        Raises:
+            ValueError: The prior is missing or of another shape.
+        """
+        if self.prior_dim > 0:
+            check_prior(prior, self.prior_dim, len(img), type(self).__name__)
+        score = self.discriminator(img).view(len(img), 1)
+        features, self._features = self._features, None
+        if self.prior_dim == 0:
+            return score
+        return score + (self.prior_projection(prior) * features).sum(dim=1, keepdim=True)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        # A checkpoint of mmagic names the wrapped part without the wrapper: 'decision.weight' for
+        # 'discriminator.decision.weight'.
+        own = tuple(f'{prefix}{name}.' for name in self._modules)
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            if not key.startswith(own):
+                state_dict[f'{prefix}discriminator.{key[len(prefix) :]}'] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _find_decision(discriminator: nn.Module) -> nn.Linear:
+    leaves = [
+        module
+        for module in discriminator.modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+    last = leaves[-1] if leaves else None
+    if not isinstance(last, nn.Linear) or last.out_features != 1:
+        raise ValueError(
+            f'{type(discriminator).__name__} ends in {last}; PriorProjectionDiscriminator needs a '
+            'discriminator whose last layer is linear with one output, such as '
+            'BigGANDiscriminator, ProjDiscriminator or StyleGAN2Discriminator'
+        )
+    return last

@@ -1,0 +1,11 @@
+"""From a bank of priors to new priors."""
+
+from disp_plugin.upstream import mend
+
+mend()
+
+from .base_sampler import PriorSampler  # noqa: E402
+from .empirical_prior_sampler import EmpiricalPriorSampler  # noqa: E402
+from .vicinal_mix_sampler import VicinalMixSampler  # noqa: E402
+
+__all__ = ['EmpiricalPriorSampler', 'PriorSampler', 'VicinalMixSampler']

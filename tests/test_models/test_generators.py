@@ -1,0 +1,124 @@
+"""Generators against the class-conditional ones of mmagic, and against formulas."""
+
+import pytest
+import torch
+from mmagic.registry import MODELS
+
+from disp_plugin.models import DISPBigGANGenerator, DISPSNGANGenerator, PriorConditionBN
+
+BIGGAN = dict(output_scale=32, base_channels=4, noise_size=16, sn_style='torch')
+SNGAN = dict(output_scale=32, base_channels=8, noise_size=16)
+
+
+def test_biggan_with_one_hot_priors_is_mmagics_class_conditional_biggan():
+    """A one-hot prior picks a row of G_emb as a label picks a row of the class embedding."""
+    torch.manual_seed(0)
+    upstream = MODELS.build(dict(type='BigGANGenerator', num_classes=4, shared_dim=6, **BIGGAN))
+    ours = DISPBigGANGenerator(prior_dim=4, shared_dim=6, **BIGGAN)
+    keys = ours.load_state_dict(upstream.state_dict(), strict=False)
+    assert keys.missing_keys == ['prior_projection.0.weight']
+    assert keys.unexpected_keys == ['shared_embedding.weight']
+    ours.prior_projection[0].weight.data = upstream.shared_embedding.weight.data.T.clone()
+    noise, label = torch.randn(4, upstream.noise_size), torch.tensor([2, 0, 3, 3])
+    expected = upstream.eval()(noise, label=label)
+    actual = ours.eval()(noise, torch.eye(4)[label])
+    torch.testing.assert_close(actual, expected)
+
+
+def test_sngan_with_one_hot_priors_is_mmagics_class_conditional_sngan():
+    torch.manual_seed(0)
+    options = dict(SNGAN, init_cfg=dict(type='studio'))
+    upstream = MODELS.build(dict(type='SNGANGenerator', num_classes=4, **options))
+    ours = DISPSNGANGenerator(prior_dim=4, prior_emb_dim=4, **options)
+    keys = ours.load_state_dict(upstream.state_dict(), strict=False)
+    assert all('embedding' in key for key in keys.unexpected_keys)
+    ours.prior_projection[0].weight.data = torch.eye(4)
+    pairs = zip(ours.conv_blocks, upstream.conv_blocks, strict=True)
+    for mine, theirs in pairs:
+        for name in ('norm_1', 'norm_2'):
+            norm, embedding = getattr(mine, name), getattr(theirs, name)
+            norm.gain[0].weight.data = embedding.weight_embedding.weight.data.T.clone()
+            norm.bias[0].weight.data = embedding.bias_embedding.weight.data.T.clone()
+    noise, label = torch.randn(4, 16), torch.tensor([2, 0, 3, 3])
+    expected = upstream.eval()(noise, label=label)
+    torch.testing.assert_close(ours.eval()(noise, torch.eye(4)[label]), expected)
+
+
+def test_condition_bn_is_its_formula():
+    torch.manual_seed(0)
+    norm = PriorConditionBN(torch.nn.BatchNorm2d(3, affine=False), 3, 5).double()
+    x = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    prior_emb = torch.randn(4, 5, dtype=torch.float64)
+    mean = x.mean(dim=(0, 2, 3), keepdim=True)
+    var = ((x - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True)
+    normal = (x - mean) / (var + 1e-5).sqrt()
+    (gain,), (bias,) = norm.gain.parameters(), norm.bias.parameters()
+    expected = torch.stack(
+        [
+            normal[i] * (1 + gain @ prior_emb[i])[:, None, None]
+            + (bias @ prior_emb[i])[:, None, None]
+            for i in range(4)
+        ]
+    )
+    torch.testing.assert_close(norm(x, prior_emb), expected)
+
+
+@pytest.mark.parametrize(
+    ('generator_type', 'options'), [(DISPBigGANGenerator, BIGGAN), (DISPSNGANGenerator, SNGAN)]
+)
+class TestBoth:
+    def test_image_depends_on_noise_and_on_prior(self, generator_type, options):
+        torch.manual_seed(0)
+        generator = generator_type(prior_dim=6, **options).eval()
+        noise, prior = torch.randn(2, generator.noise_size), torch.randn(2, 6)
+        base = generator(noise, prior)
+        assert base.shape == (2, 3, 32, 32) and base.abs().max() <= 1
+        assert not torch.allclose(base, generator(noise + 1, prior))
+        assert not torch.allclose(base, generator(noise, prior + 1))
+
+    def test_without_prior_the_norms_are_modulated_by_the_noise(self, generator_type, options):
+        torch.manual_seed(0)
+        generator = generator_type(prior_dim=0, **options)
+        first = generator.conv_blocks[0]
+        norm = first.bn1 if generator_type is DISPBigGANGenerator else first.norm_1
+        linear = norm.gain if generator_type is DISPBigGANGenerator else norm.gain[0]
+        length = (
+            generator.noise_chunk_size
+            if generator_type is DISPBigGANGenerator
+            else generator.noise_size
+        )
+        assert linear.in_features == length
+        assert generator(torch.randn(3, generator.noise_size)).shape == (3, 3, 32, 32)
+        assert generator(None, num_batches=2).shape == (2, 3, 32, 32)
+        seen = []
+        norm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+        noise = torch.randn(2, generator.noise_size)
+        generator(noise)
+        start = 0 if generator_type is DISPSNGANGenerator else length
+        assert torch.equal(seen[0], noise[:, start : start + length])
+
+    def test_truncation_clamps_the_noise(self, generator_type, options):
+        generator = generator_type(prior_dim=6, **options).eval()
+        noise, prior = torch.randn(2, generator.noise_size) * 3, torch.randn(2, 6)
+        expected = generator(noise.clamp(-0.5, 0.5), prior)
+        assert torch.equal(generator(noise, prior, truncation=0.5), expected)
+
+    def test_noise_is_returned_on_request_and_label_is_not(self, generator_type, options):
+        generator = generator_type(prior_dim=6, **options)
+        prior = torch.randn(2, 6)
+        out = generator(None, prior, num_batches=2, return_noise=True)
+        assert set(out) == {'fake_img', 'noise_batch', 'prior'}
+        assert out['prior'] is prior
+
+    def test_missing_and_misshapen_priors_are_refused(self, generator_type, options):
+        generator = generator_type(prior_dim=6, **options)
+        noise = torch.randn(2, generator.noise_size)
+        with pytest.raises(ValueError, match='was given no prior'):
+            generator(noise)
+        with pytest.raises(ValueError, match=r'needs a prior of shape \(2, 6\).*got \(3, 6\)'):
+            generator(noise, torch.zeros(3, 6))
+
+    def test_inherited_number_of_classes_is_ignored(self, generator_type, options):
+        generator = generator_type(prior_dim=6, num_classes=10, **options)
+        names = [name for name, _ in generator.named_parameters() if 'embedding' in name]
+        assert not names

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from disp_plugin.models import PriorNormalizer
+
+D = 6
+
+
+def make_priors(num=50):
+    """ReLU-like priors: positive, correlated, far from centred."""
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(np.maximum(rng.normal(1, 1, (num, D)) @ rng.normal(1, 1, (D, D)), 0))
+
+
+def fitted(mode, priors):
+    normalizer = PriorNormalizer(D, mode)
+    normalizer.fit(priors)
+    return normalizer
+
+
+@pytest.mark.parametrize('mode', ['none', 'l2', 'centred_l2'])
+def test_simple_modes_are_their_formulas(mode):
+    priors = make_priors()
+    mean = priors.numpy().mean(axis=0)
+    actual = fitted(mode, priors)(priors[:5])
+    for row, prior in zip(actual, priors[:5].numpy(), strict=True):
+        shifted = prior - mean if mode == 'centred_l2' else prior
+        factor = 1 if mode == 'none' else np.sqrt(D) / np.sqrt((shifted**2).sum())
+        np.testing.assert_allclose(row.numpy(), shifted * factor, rtol=1e-4, atol=1e-5)
+    assert actual.dtype == torch.float32
+
+
+def test_whitened_priors_have_the_identity_as_covariance():
+    priors = make_priors(2000)
+    white = fitted('whitened', priors)(priors).double().numpy()
+    np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.cov(white.T), np.eye(D), atol=1e-3)
+
+
+def test_whitening_of_fewer_images_than_dimensions_stays_in_their_span():
+    priors = make_priors(4)
+    white = fitted('whitened', priors)(priors).double().numpy()
+    pca = PCA(whiten=True).fit(priors.numpy())
+    expected = pca.transform(priors.numpy())[:, :3] @ pca.components_[:3] * np.sqrt(D / 3)
+    np.testing.assert_allclose(white, expected, atol=1e-3)
+    assert np.isfinite(white).all()
+
+
+@pytest.mark.parametrize('mode', ['l2', 'centred_l2', 'whitened'])
+def test_all_modes_but_none_give_norms_about_sqrt_d(mode):
+    priors = make_priors(500)
+    norms = fitted(mode, priors)(priors).norm(dim=1)
+    assert norms.pow(2).mean().sqrt() == pytest.approx(D**0.5, rel=0.01)
+
+
+@pytest.mark.parametrize('mode', ['none', 'l2', 'centred_l2', 'whitened'])
+def test_statistics_travel_in_the_state_dict(mode):
+    priors = make_priors()
+    normalizer = fitted(mode, priors)
+    other = PriorNormalizer(D, mode)
+    other.load_state_dict(normalizer.state_dict(), strict=True)
+    assert other.is_fitted
+    assert torch.equal(other(priors), normalizer(priors))
+
+
+def test_views_of_an_image_count_as_priors():
+    priors = make_priors(50)
+    flat, views = fitted('centred_l2', priors), fitted('centred_l2', priors.view(25, 2, D))
+    assert torch.equal(flat.mean, views.mean)
+
+
+def test_using_it_before_fitting_is_refused():
+    with pytest.raises(RuntimeError, match="prior_norm='centred_l2' needs the statistics"):
+        PriorNormalizer(D, 'centred_l2')(torch.zeros(1, D))
+
+
+def test_priors_that_are_all_alike_are_refused():
+    with pytest.raises(ValueError, match='its 3 priors are all the same'):
+        fitted('centred_l2', torch.ones(3, D))
+
+
+def test_unknown_mode_and_wrong_length_are_refused():
+    with pytest.raises(ValueError, match="prior_norm is 'L2'; it must be one of none, l2"):
+        PriorNormalizer(D, 'L2')
+    with pytest.raises(ValueError, match='prior_dim is 6 but the priors to fit have length 7'):
+        fitted('l2', torch.ones(3, 7))
