@@ -14,8 +14,20 @@ __all__ = ['Repair', 'mend', 'mend_config', 'repairs']
 
 # One file per repair, in the order in which the host meets them.
 _REPAIR_FILES = (
+    'package_lookup',
+    'package_configs',
+    'integer_betas',
+    'cpu_processes',
+    'cpu_ddp',
+    'cpu_sync_batchnorm',
+    'safe_checkpoints',
+    'compiled_operators',
     'mmcv_ext',
     'numpy_bool8',
+    'diffusers_names',
+    'integer_labels',
+    'loss_scaler',
+    'fid_sqrtm',
 )
 
 _MMAGIC_CURE = 'pip install --no-deps "mmagic>=1.2,<1.3"'
@@ -29,7 +41,11 @@ def repairs() -> list[Repair]:
         list[Repair]: In the order in which the host meets them; see ``Repair.state``.
     """
     modules = [importlib.import_module(f'{__name__}.{name}') for name in _REPAIR_FILES]
-    return [module.REPAIR for module in modules]
+    return [
+        repair
+        for module in modules
+        for repair in getattr(module, 'REPAIRS', None) or (module.REPAIR,)
+    ]
 
 
 def mend_config() -> None:
@@ -48,8 +64,8 @@ def mend(full: bool | None = None) -> None:
     Args:
         full (bool, optional): True to import mmagic as a whole, which needs diffusers, transformers
             and others; False for the GAN half only. By default the environment variable
-            ``DISP_PLUGIN_FULL_MMAGIC`` decides, and without it the GAN half is imported. If mmagic.models
-            is already imported, it is kept as it is.
+            ``DISP_PLUGIN_FULL_MMAGIC`` decides, and without it the GAN half is imported. If
+            mmagic.models is already imported, it is kept as it is.
 
     Raises:
         ImportError: mmagic or mmcv is not installed, or a package that ``full`` needs.
@@ -76,8 +92,8 @@ def _check_full() -> None:
     missing = slim_import.missing_for_full()
     if missing:
         raise ImportError(
-            f'mmagic cannot be imported as a whole: {", ".join(missing)} not installed; install them, '
-            f'or leave {slim_import.FULL_VARIABLE} unset for the GAN half, which does not need them'
+            f'mmagic cannot be imported as a whole: {", ".join(missing)} not installed; install '
+            f'them, or leave {slim_import.FULL_VARIABLE} unset for the GAN half, which needs none'
         )
 
 

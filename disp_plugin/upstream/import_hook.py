@@ -1,7 +1,8 @@
 """Lets every repair act at the moment the module it belongs to is imported.
 
-A finder at the head of ``sys.meta_path`` knows the few modules of the host that have a repair. It asks
-the other finders for them, and wraps the loader they answer with, for the time of one execution.
+A finder at the head of ``sys.meta_path`` knows the few modules of the host that have a repair. It
+asks the other finders for them, and wraps the loader they answer with, for the time of one
+execution.
 """
 
 import importlib.abc

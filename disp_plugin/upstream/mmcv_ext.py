@@ -1,8 +1,9 @@
 """A stand-in for mmcv's compiled operators, where mmcv has none (mmcv-lite).
 
 Symptom: ``import mmagic.models`` dies with "No module named 'mmcv._ext'" beside mmcv-lite.
-Cause: mmcv/utils/ext_loader.py:13 imports the compiled extension when any module of ``mmcv.ops`` is
-imported, and mmagic's GANs import ``mmcv.ops`` (stylegan2, stylegan3) whether they use it or not.
+Cause: mmcv/utils/ext_loader.py:13 imports the compiled extension when any module of ``mmcv.ops``
+is imported, and mmagic's GANs import ``mmcv.ops`` (stylegan2, stylegan3) whether they use it or
+not.
 Upstream: https://github.com/open-mmlab/mmcv (2.1.0), mmcv-lite on PyPI.
 Delete when: mmagic imports without ``mmcv.ops``, or mmcv's operators import without a compiler.
 
@@ -37,7 +38,7 @@ def _missing_operator(name: str) -> Callable[..., NoReturn]:
     def raise_missing(*args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
             f"mmcv's operator {name!r} is compiled code, and the installed mmcv-lite has none; "
-            'uninstall mmcv-lite and install the full package (pip install "mmcv>=2.0,<2.2") to use it'
+            'to use it, uninstall mmcv-lite, then install full mmcv: pip install "mmcv>=2.0,<2.2"'
         )
 
     raise_missing.__name__ = name

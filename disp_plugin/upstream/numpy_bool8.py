@@ -2,7 +2,8 @@
 
 Symptom: ``import mmagic.utils`` dies with "module 'numpy' has no attribute 'bool8'" on NumPy 2.
 Cause: mmagic/utils/trans_utils.py:376 uses the alias as a key of a table at import time.
-Upstream: https://github.com/open-mmlab/mmagic (1.2.0); NumPy 2.0 release notes, "Removed members".
+Upstream: https://github.com/open-mmlab/mmagic (1.2.0); NumPy 2.0 release notes, "Removed
+members".
 Delete when: mmagic no longer names ``np.bool8``.
 
 The alias lives only while that module is executed, so that other libraries see NumPy as it is.

@@ -25,8 +25,8 @@ class Repair:
         summary (str): What a user sees without the repair.
         until (str): When the repair can be deleted.
         is_needed (Callable): ``() -> bool``, asked at the moment the repair would act.
-        apply (Callable): ``() -> None``, mends. It may rely on ``module`` being loaded if ``moment``
-            is ``'after'``. Applying it twice does the same as applying it once.
+        apply (Callable): ``() -> None``, mends. It may rely on ``module`` being loaded if
+            ``moment`` is ``'after'``. Applying it twice does the same as applying it once.
         moment (str): ``'before'`` or ``'after'`` the module is executed. Defaults to ``'after'``.
         undo (Callable, optional): For ``'before'``: called when the module has been executed, for a
             repair that must not outlive it. Defaults to None.

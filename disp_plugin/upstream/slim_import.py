@@ -1,10 +1,11 @@
 """The GAN half of mmagic, without diffusers, transformers and the rest (the *slim import*).
 
-Symptom: ``import mmagic.models`` needs some twenty packages, among them diffusers and transformers,
-fails when one of them is absent or too new, and costs 6 s of processor time where all are there.
+Symptom: ``import mmagic.models`` needs some twenty packages, among them diffusers and
+transformers, fails when one of them is absent or too new, and costs 6 s of processor time where
+all are there.
 Cause: mmagic/models/editors/__init__.py imports all 60 editors; mmagic/models/archs/
-attention_injection.py:6, mmagic/evaluation/metrics/ppl.py:4 and a few more import optional packages
-without need.
+attention_injection.py:6, mmagic/evaluation/metrics/ppl.py:4 and a few more import optional
+packages without need.
 Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
 Delete when: mmagic imports its editors lazily.
 
@@ -103,8 +104,8 @@ def choose(full: bool) -> None:
 def is_full() -> bool:
     """Tell whether mmagic is, or will be, imported as a whole.
 
-    Where nobody has chosen, the environment variable ``DISP_PLUGIN_FULL_MMAGIC`` decides; without it
-    mmagic is imported as a whole if all the packages for that are installed, as its user expects.
+    Where nobody has chosen, the environment variable ``DISP_PLUGIN_FULL_MMAGIC`` decides; without
+    it mmagic is imported as a whole if all packages for that are there, as its user expects.
     """
     if _state['full'] is None:
         wish = full_by_environment()
@@ -130,8 +131,8 @@ class _Placeholder:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise ImportError(
-            f'{type(self).__name__} is a part of {self._package!r}, which the slim import of mmagic '
-            f'leaves out; install {self._package!r} and set {FULL_VARIABLE}=1 to use it'
+            f'{type(self).__name__} is a part of {self._package!r}, which the slim import of '
+            f'mmagic leaves out; install {self._package!r} and set {FULL_VARIABLE}=1 to use it'
         )
 
 
@@ -186,18 +187,24 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _asked_by_mmagic() -> bool:
-    frame = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get('__name__', '')
-        # the import machinery itself and this module stand between the finder and who imports
-        if name != __name__ and name.partition('.')[0] not in ('importlib', '_frozen_importlib'):
-            if not name.startswith('_frozen_importlib') and name != _HOOK:
-                return name.partition('.')[0] in ('mmagic', 'disp_plugin')
-        frame = frame.f_back  # type: ignore[assignment]
+        # the import machinery, and our part of it, stand between the finder and who imports
+        if name not in _IMPORT_MACHINERY and not name.startswith('importlib.'):
+            return name.partition('.')[0] == 'mmagic'
+        frame = frame.f_back
     return False
 
 
-_HOOK = 'disp_plugin.upstream.import_hook'
+_IMPORT_MACHINERY = (
+    'importlib',
+    'importlib._bootstrap',
+    '_frozen_importlib',
+    '_frozen_importlib_external',
+    'disp_plugin.upstream.import_hook',
+    __name__,
+)
 
 
 @contextmanager
@@ -234,9 +241,7 @@ def _is_slim_part(module: str) -> bool:
 def _placeholders() -> Iterator[None]:
     packages = HEAVY + tuple(name for name in OPTIONAL if not _is_installed(name))
     real = {
-        name: module
-        for name, module in sys.modules.items()
-        if name.partition('.')[0] in packages
+        name: module for name, module in sys.modules.items() if name.partition('.')[0] in packages
     }
     for name in real:
         del sys.modules[name]

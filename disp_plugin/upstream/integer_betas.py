@@ -1,0 +1,60 @@
+"""``betas=(0, 0.99)`` in mmagic's configs.
+
+Symptom: building the optimizer of 26 stock configs dies with "betas must be either both floats or
+both Tensors" on current torch.
+Cause: torch/optim/adam.py checks the type; the configs write an integer 0.
+Upstream: https://github.com/open-mmlab/mmagic (1.2.0), for example configs/biggan and
+configs/stylegan2.
+Delete when: mmagic's configs write 0.0.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from disp_plugin.upstream.repair import Repair, host_module
+
+MODULE = 'mmengine.registry.root'
+
+
+def is_needed() -> bool:
+    """Tell whether torch's Adam refuses an integer beta."""
+    import torch
+
+    try:
+        torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], betas=(0, 0.99))
+    except ValueError:
+        return True
+    return False
+
+
+def apply() -> None:
+    """Write integer betas as floats where mmengine builds an optimizer from its config."""
+    _mend_registry(host_module(MODULE).OPTIMIZERS)
+
+
+def _mend_registry(registry: Any) -> None:
+    build: Callable[..., Any] = registry.build_func
+
+    def build_optimizer(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        betas = cfg.get('betas') if isinstance(cfg, dict) else None
+        if isinstance(betas, tuple | list) and any(type(beta) is int for beta in betas):
+            floats = [float(beta) if type(beta) is int else beta for beta in betas]
+            cfg = cfg.copy()
+            cfg['betas'] = tuple(floats)
+        return build(cfg, *args, **kwargs)
+
+    registry.build_func = build_optimizer
+    # registries that inherit the function took a copy of it when they were made
+    for child in registry.children.values():
+        if child.build_func is build:
+            _mend_registry(child)
+
+
+REPAIR = Repair(
+    name='integer-betas',
+    module=MODULE,
+    summary='26 of mmagic\'s configs do not train: "betas must be either both floats or ..."',
+    until="mmagic's configs write betas as floats",
+    is_needed=is_needed,
+    apply=apply,
+)
