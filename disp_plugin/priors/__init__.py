@@ -1,0 +1,13 @@
+"""Priors: the bank of a data set's priors, how it is built, and how a pipeline looks them up."""
+
+from disp_plugin.upstream import mend
+
+mend()
+
+from .bank_origin import BankOrigin  # noqa: E402
+from .build_bank import build_bank  # noqa: E402
+from .load_prior import LoadPrior  # noqa: E402
+from .prior_bank import PriorBank  # noqa: E402
+from .training_view import TrainingView  # noqa: E402
+
+__all__ = ['BankOrigin', 'LoadPrior', 'PriorBank', 'TrainingView', 'build_bank']

@@ -1,0 +1,182 @@
+"""The rows of a bank that is being built, on disk as soon as they are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .bank_file import explain_os_error
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two builds at once are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+_MAGIC = b'DISPPART'
+# Of one batch: how many images, and the checksum of their rows.
+_RECORD = struct.Struct('<4sII')
+
+
+class PartialBank:
+    """A file beside the bank to be, to which every batch of rows is added, with its checksum.
+
+    A build that was stopped, even killed, goes on behind the last batch that is whole on disk. The
+    file begins with what it is a part of; one of another encoder or data set is discarded.
+
+    Args:
+        bank_file (str | Path): The bank to be; the partial file is this with ``.part`` added.
+        identity (dict[str, str]): What the rows belong to: equal only for the same work.
+        row_shape (tuple[int, int]): (V,D).
+        dtype (Any): float16 or float32.
+
+    Attributes:
+        num_done (int): Images whose rows are in the file.
+        discarded (str): Why an earlier partial file was not used, '' where there was none.
+
+    Raises:
+        OSError: No permission or no space.
+        ValueError: Another process is building this bank.
+    """
+
+    def __init__(
+        self,
+        bank_file: str | Path,
+        identity: dict[str, str],
+        row_shape: tuple[int, int],
+        dtype: Any,
+    ) -> None:
+        self.path = partial_path(bank_file)
+        self.dtype = np.dtype(dtype)
+        self.row_shape = tuple(row_shape)
+        self._row_bytes = int(np.prod(row_shape)) * self.dtype.itemsize
+        header = json.dumps({**identity, 'row_shape': self.row_shape, 'dtype': self.dtype.str})
+        self._header = _MAGIC + struct.pack('<I', len(header)) + header.encode()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Not O_TRUNC: what is in the file may be another process's until it is locked.
+            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
+        except OSError as error:
+            raise explain_os_error(error, Path(bank_file)) from error
+        self._lock()
+        self.num_done, self.discarded = 0, ''
+        self._resume(identity)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add the rows of the next images.
+
+        Args:
+            rows (np.ndarray): (n,V,D).
+
+        Raises:
+            OSError: No space; what was there before is kept.
+        """
+        payload = np.ascontiguousarray(rows, dtype=self.dtype).tobytes()
+        record = _RECORD.pack(b'ROWS', len(rows), zlib.crc32(payload))
+        try:
+            self._file.write(record + payload)
+            self._file.flush()
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        self.num_done += len(rows)
+
+    def sync(self) -> None:
+        """Wait until the rows are on the disk, beyond a failure of power."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Read the rows back, from the first on.
+
+        Yields:
+            np.ndarray: (n,V,D), batch by batch.
+        """
+        self._file.seek(len(self._header))
+        done = 0
+        while done < self.num_done:
+            rows = self._read_record()
+            if rows is None:
+                raise OSError(f'{self.path} was altered while the bank was built; build it again')
+            done += len(rows)
+            yield rows
+
+    def close(self) -> None:
+        """Close the file and let another process have it."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Delete the file, when the bank is complete."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise ValueError(
+                f'another process is building this bank ({self.path} is in use); wait for it, or '
+                'choose another file with --bank-file'
+            ) from error
+
+    def _resume(self, identity: dict[str, str]) -> None:
+        """Count the rows that are whole, cut off what is behind them, or begin anew."""
+        if self._file.read(len(self._header)) == self._header:
+            end = self._file.tell()
+            while (rows := self._read_record()) is not None:
+                self.num_done += len(rows)
+                end = self._file.tell()
+        else:
+            self.discarded = self._explain_discard(identity)
+            self._file.seek(0)
+            self._file.write(self._header)
+            end = len(self._header)
+        self._file.seek(end)
+        self._file.truncate()
+
+    def _read_record(self) -> np.ndarray | None:
+        head = self._file.read(_RECORD.size)
+        if len(head) < _RECORD.size:
+            return None
+        tag, num_images, checksum = _RECORD.unpack(head)
+        payload = self._file.read(num_images * self._row_bytes) if tag == b'ROWS' else b''
+        if len(payload) != num_images * self._row_bytes or zlib.crc32(payload) != checksum:
+            return None
+        return np.frombuffer(payload, dtype=self.dtype).reshape(-1, *self.row_shape)
+
+    def _explain_discard(self, identity: dict[str, str]) -> str:
+        """Name what an earlier file was a part of, where this is not it."""
+        self._file.seek(0)
+        start = self._file.read(len(_MAGIC) + 4)
+        if not start:
+            return ''
+        try:
+            if start[: len(_MAGIC)] != _MAGIC:
+                raise ValueError(start)
+            held = json.loads(self._file.read(struct.unpack('<I', start[len(_MAGIC) :])[0]))
+            differing = [name for name, value in identity.items() if held.get(name) != value]
+        except (ValueError, struct.error):
+            return 'it is damaged'
+        return f'it belongs to another {" and ".join(differing) or "shape of prior"}'
+
+
+def partial_path(bank_file: str | Path) -> Path:
+    """Give the partial file of a bank.
+
+    Args:
+        bank_file (str | Path): The bank's file.
+
+    Returns:
+        Path: The same with ``.part`` added.
+    """
+    return Path(f'{bank_file}.part')

@@ -1,0 +1,355 @@
+"""The bank: the priors of a data set's images, found by image key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .bank_file import BUILD_COMMAND, hash_bank, read_bank_file, write_bank_file
+from .bank_origin import BankOrigin
+from .check_origin import describe_dataset_change, describe_encoder_change
+from .key_index import KeyIndex
+
+
+class PriorBank:
+    """Data instance priors C(x) of M images, by image key, in one or both flip views.
+
+    A bank is opened from the file that ``build_bank`` wrote, memory-mapped, so that it need not fit
+    into memory and the workers of a data loader share its pages; pickled, an opened bank is its
+    path. One made from arrays lives in memory.
+
+    Legend: M images, V views (1: as loaded; 2: as loaded, and flipped horizontally), D prior_dim.
+
+    Args:
+        keys (Sequence[str]): M distinct image keys, in any order; rows are kept sorted by key.
+        priors (np.ndarray | torch.Tensor): (M,D) or (M,V,D), float16 or float32 (other floats are
+            stored as float32), finite.
+        file_sizes (Sequence[int], optional): Size in bytes of each image's file. Defaults to None:
+            zeros.
+        origin (BankOrigin, optional): What the priors were made from. Defaults to None: unknown.
+
+    Raises:
+        ValueError: Repeated keys, no rows, shapes that do not fit, or a prior that is not finite.
+
+    Examples:
+        >>> bank = PriorBank(["a.png", "b.png"], torch.eye(2))
+        >>> bank.lookup(["b.png"])
+        tensor([[0., 1.]])
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        priors: np.ndarray | torch.Tensor,
+        file_sizes: Sequence[int] | np.ndarray | None = None,
+        origin: BankOrigin | None = None,
+    ) -> None:
+        rows = _as_rows(priors, len(keys))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        sizes = np.zeros(len(keys)) if file_sizes is None else np.asarray(file_sizes)
+        self._keys = KeyIndex.from_keys([keys[i] for i in order])
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=(1, 2)))
+        if len(bad):
+            raise ValueError(f'the prior of image {keys[bad[0]]!r} is not finite')
+        self._priors = rows[order]
+        self._file_sizes = sizes[order].astype(np.int64)
+        self._origin = origin or BankOrigin()
+        self._fingerprint = ''
+        self._path: Path | None = None
+        self._mmap = False
+
+    @classmethod
+    def open(cls, path: str | Path, mmap: bool = True) -> PriorBank:
+        """Open a bank file.
+
+        Args:
+            path (str | Path): Bank file.
+            mmap (bool): Map it into memory rather than read it. Defaults to True.
+
+        Returns:
+            PriorBank: The bank.
+
+        Raises:
+            FileNotFoundError: There is no such file; the message has the command that builds it.
+            ValueError: It is no bank, a bank of a newer version, truncated or altered.
+        """
+        arrays, metadata = read_bank_file(path, mmap)
+        bank = cls.__new__(cls)
+        bank._keys = KeyIndex(arrays['key_bytes'], arrays['key_offsets'])
+        bank._priors = arrays['priors']
+        bank._file_sizes = arrays['file_sizes']
+        bank._origin = BankOrigin.from_json(metadata['origin'])
+        bank._fingerprint = metadata['fingerprint']
+        bank._path = Path(path).absolute()
+        bank._mmap = mmap
+        return bank
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._path is not None:
+            return (_reopen, (str(self._path), self._mmap, self._fingerprint))
+        arguments = (list(self._keys), self._priors, self._file_sizes, self._origin)
+        return (type(self), arguments)
+
+    def save(self, path: str | Path) -> None:
+        """Write the bank to a file, whole or not at all.
+
+        Args:
+            path (str | Path): File to write; replaced only once the new one is complete.
+
+        Raises:
+            OSError: No permission or no space; nothing half-written is left.
+        """
+        write_bank_file(
+            path,
+            self._keys,
+            self._file_sizes,
+            self._origin,
+            self._blocks,
+            self.priors.shape,
+            self._priors.dtype,
+        )
+
+    @property
+    def keys(self) -> KeyIndex:
+        """KeyIndex: The image keys, sorted: a sequence of str that holds no object per key."""
+        return self._keys
+
+    @property
+    def priors(self) -> np.ndarray:
+        """np.ndarray: All priors (M,V,D) as stored, rows in the order of ``keys``; read-only."""
+        view = self._priors.view()
+        view.flags.writeable = False
+        return view
+
+    @property
+    def file_sizes(self) -> np.ndarray:
+        """np.ndarray: Size in bytes of each image's file, (M,), int64."""
+        return self._file_sizes
+
+    @property
+    def origin(self) -> BankOrigin:
+        """BankOrigin: What the bank was made from."""
+        return self._origin
+
+    @property
+    def path(self) -> Path | None:
+        """Path | None: The bank's file, None for a bank in memory."""
+        return self._path
+
+    @property
+    def num_images(self) -> int:
+        """int: M."""
+        return self._priors.shape[0]
+
+    @property
+    def num_views(self) -> int:
+        """int: V, 1 or 2."""
+        return self._priors.shape[1]
+
+    @property
+    def prior_dim(self) -> int:
+        """int: D."""
+        return self._priors.shape[2]
+
+    @property
+    def fingerprint(self) -> str:
+        """str: Hash of keys, file sizes, priors and encoder, as hex."""
+        if not self._fingerprint:
+            self._fingerprint = self._hash()
+        return self._fingerprint
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __repr__(self) -> str:
+        where = self._path or 'in memory'
+        return (
+            f'PriorBank({where}: {self.num_images} images, '
+            f'{self.num_views} view(s), {self.prior_dim}-d {self._priors.dtype})'
+        )
+
+    def lookup(self, keys: Sequence[str], flipped: bool | Sequence[bool] = False) -> torch.Tensor:
+        """Look up the priors of images.
+
+        Args:
+            keys (Sequence[str]): N image keys, repeats allowed.
+            flipped (bool | Sequence[bool]): Whether to give the prior of the horizontally flipped
+                view, for all or for each key. Defaults to False.
+
+        Returns:
+            torch.Tensor: (N,D) float32, a copy.
+
+        Raises:
+            ValueError: A key that the bank lacks, or a flipped view of a bank that has none.
+        """
+        rows = np.fromiter((self._row(key) for key in keys), dtype=np.int64, count=len(keys))
+        views = np.asarray(flipped, dtype=np.int64)
+        if views.ndim and len(views) != len(keys):
+            raise ValueError(f'flipped has {len(views)} entries for {len(keys)} keys')
+        if self.num_views == 1 and views.any():
+            raise ValueError(
+                f'{self._name()} holds no priors of flipped images, and a flipped one was asked '
+                f'for; rebuild it from a config with a horizontal Flip before LoadPrior '
+                f'({BUILD_COMMAND.format(self._path or "BANK")}), or take Flip out of the pipeline'
+            )
+        return torch.from_numpy(self._priors[rows, views].astype(np.float32))
+
+    def sample(self, num: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw priors of images, uniformly and with repetition, in the view as loaded.
+
+        Args:
+            num (int): How many.
+            generator (torch.Generator, optional): CPU generator. Defaults to None: torch's global.
+
+        Returns:
+            torch.Tensor: (num,D) float32.
+        """
+        if num < 0:
+            raise ValueError(f'num must not be negative, but is {num}')
+        rows = torch.randint(self.num_images, (num,), generator=generator).numpy()
+        return torch.from_numpy(self._priors[rows, 0].astype(np.float32))
+
+    def iter_chunks(self, size: int = 4096) -> Iterator[torch.Tensor]:
+        """Go through all priors in blocks, so that no more than one must fit into memory.
+
+        Args:
+            size (int): Images in a block. Defaults to 4096.
+
+        Yields:
+            torch.Tensor: (n,V,D) float32, n <= size, in the order of ``keys``.
+        """
+        for block in self._blocks(size):
+            yield torch.from_numpy(block.astype(np.float32))
+
+    def select(self, keys: Sequence[str]) -> PriorBank:
+        """Copy the rows of some images into a bank in memory, for a run on a part of the data.
+
+        Args:
+            keys (Sequence[str]): Distinct image keys.
+
+        Returns:
+            PriorBank: Those images only, with this bank's origin.
+
+        Raises:
+            ValueError: A key that the bank lacks, or repeated keys.
+        """
+        rows = [self._row(key) for key in keys]
+        return PriorBank(keys, self._priors[rows], self._file_sizes[rows], self._origin)
+
+    def mean_cosine(self, max_images: int = 1000, seed: int = 0) -> float:
+        """Tell how parallel the priors are: the mean cosine between those of two images.
+
+        Features after a ReLU are nearly parallel (about 0.8), so that conditions barely differ
+        unless the GAN centres them (``prior_norm='centred_l2'``).
+
+        Args:
+            max_images (int): Estimate from this many images at most. Defaults to 1000.
+            seed (int): Seed of that choice. Defaults to 0.
+
+        Returns:
+            float: In [-1,1]; 0.0 for a bank of one image.
+        """
+        if self.num_images < 2:
+            return 0.0
+        num = min(max_images, self.num_images)
+        rows = np.random.default_rng(seed).choice(self.num_images, num, replace=False)
+        priors = self._priors[np.sort(rows), 0].astype(np.float64)
+        priors /= np.maximum(np.linalg.norm(priors, axis=1, keepdims=True), 1e-12)
+        # |sum of unit vectors|^2 is the sum over all pairs, each vector with itself included.
+        own = float((priors**2).sum())
+        return (float((priors.sum(axis=0) ** 2).sum()) - own) / (num * (num - 1))
+
+    def check_encoder(self, encoder: Any) -> None:
+        """Make sure that the bank's priors are those of an encoder.
+
+        Args:
+            encoder (PriorEncoder | dict): A built encoder, its ``describe()``, or its config. A
+                config equal to the bank's is taken at its word; any other is built and compared.
+
+        Raises:
+            ValueError: They are not; the message names what differs.
+        """
+        change = describe_encoder_change(encoder, self._origin)
+        if change:
+            raise ValueError(
+                f'{self._name()} holds priors of another encoder: {change}. Set the encoder back, '
+                f'or rebuild the bank: {BUILD_COMMAND.format(self._path or "BANK")}'
+            )
+
+    def check_dataset(self, dataset: Any) -> None:
+        """Make sure that the bank has the prior of every image of a data set, as it is on disk.
+
+        Image keys, file sizes and the pipeline are compared; no image is read. The bank may hold
+        more images than the data set: a run on a part of the data can use the bank of all.
+
+        Args:
+            dataset (Dataset): Built data set with an ``image_key`` per image, wrapped or not.
+
+        Raises:
+            ValueError: It has not; the message names what differs.
+        """
+        change = describe_dataset_change(dataset, self)
+        if change:
+            raise ValueError(
+                f'{self._name()} does not match the data set: {change}. Rebuild it: '
+                f'{BUILD_COMMAND.format(self._path or "BANK")}'
+            )
+
+    def verify(self) -> None:
+        """Read the whole bank and compare it with the fingerprint that was written with it.
+
+        Raises:
+            ValueError: The file was altered, or its keys are not in order.
+        """
+        self._keys.check_sorted()
+        if self._fingerprint not in ('', self._hash()):
+            raise ValueError(f'{self._name()} was altered: its content is not what was written')
+
+    def _row(self, key: str) -> int:
+        row = self._keys.find(key)
+        if row < 0:
+            raise ValueError(
+                f'{self._name()} has no prior for image {key!r} (it has {self.num_images} images, '
+                f'from {self._keys[0]!r} to {self._keys[-1]!r}); rebuild it for this data set: '
+                f'{BUILD_COMMAND.format(self._path or "BANK")}'
+            )
+        return row
+
+    def _hash(self) -> str:
+        dtype = self._priors.dtype
+        return hash_bank(self._keys, self._file_sizes, self._origin, self._blocks(), dtype)
+
+    def _blocks(self, size: int = 4096) -> Iterator[np.ndarray]:
+        for start in range(0, self.num_images, size):
+            yield self._priors[start : start + size]
+
+    def _name(self) -> str:
+        return f'prior bank {self._path}' if self._path else 'the prior bank in memory'
+
+
+def _reopen(path: str, mmap: bool, fingerprint: str) -> PriorBank:
+    bank = PriorBank.open(path, mmap)
+    if bank.fingerprint != fingerprint:
+        raise ValueError(f'prior bank {path} was rebuilt while it was in use; start the run again')
+    return bank
+
+
+def _as_rows(priors: np.ndarray | torch.Tensor, num_keys: int) -> np.ndarray:
+    """Bring priors to (M,V,D) in a type that a bank stores."""
+    if isinstance(priors, torch.Tensor):
+        priors = priors.detach().cpu().numpy()
+    rows = np.asarray(priors)
+    if rows.dtype != np.float16:
+        rows = rows.astype(np.float32)
+    if rows.ndim == 2:
+        rows = rows[:, None]
+    if rows.ndim != 3 or len(rows) != num_keys or rows.shape[1] not in (1, 2) or not rows.size:
+        raise ValueError(
+            f'priors must be (M,D) or (M,V,D) with V 1 or 2 and one row for each of {num_keys} '
+            f'image keys, but have shape {tuple(priors.shape)}'
+        )
+    return rows
