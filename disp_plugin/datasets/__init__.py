@@ -12,6 +12,8 @@ from .decode_image import (  # noqa: E402
 )
 from .image_folder_dataset import ImageFolderDataset  # noqa: E402
 from .load_image import LoadTrainingImage  # noqa: E402
+from .resumable_sampler import ResumableSampler  # noqa: E402
+from .seeded_draws import SeededDraws, seeded_randomness  # noqa: E402
 
 __all__ = [
     'IMG_EXTENSIONS',
@@ -19,7 +21,10 @@ __all__ = [
     'BadImageError',
     'ImageFolderDataset',
     'LoadTrainingImage',
+    'ResumableSampler',
+    'SeededDraws',
     'check_images',
     'decode_image',
     'describe_bad_images',
+    'seeded_randomness',
 ]

@@ -90,7 +90,7 @@ def test_a_manifest_that_is_not_there_is_named(mixed_folder):
 
 
 def test_a_missing_folder_an_empty_one_and_one_without_images_are_told_apart(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere' does not exist .*set data_root"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist .*set data_root"):
         ImageFolderDataset(str(tmp_path / 'nowhere'))
     with pytest.raises(ValueError, match='holds no image, no file at all'):
         ImageFolderDataset(str(tmp_path))
@@ -108,7 +108,7 @@ def test_a_name_that_is_not_utf8_is_refused_with_the_way_out(tmp_path, make_imag
         os.rename(folder / 'image_0000.png', os.fsencode(folder) + b'/caf\xe9.png')
     except OSError:
         pytest.skip('this file system takes UTF-8 names only')
-    with pytest.raises(ValueError, match='not valid UTF-8.*rename'):
+    with pytest.raises(ValueError, match=r'not valid UTF-8.*rename'):
         ImageFolderDataset(str(folder))
 
 

@@ -1,0 +1,96 @@
+"""Random transforms that give the same result in any worker and after a resume."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmagic.registry import DATASETS
+from torch.utils.data import Dataset
+
+
+@contextmanager
+def seeded_randomness(*seeds: int) -> Iterator[None]:
+    """Within the block, Python, NumPy and torch (CPU) draw from generators seeded by ``seeds``.
+
+    Their states of before are restored at the end. CUDA's generators are not touched.
+
+    Args:
+        *seeds (int): Non-negative numbers; other numbers give independent draws.
+    """
+    words = np.random.SeedSequence(seeds).generate_state(5)
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        random.seed(int(words[0]) << 32 | int(words[1]))
+        np.random.seed(words[2:4])
+        # torch.manual_seed would seed the CUDA devices, too, whose state is not restored here.
+        torch.default_generator.manual_seed(int(words[4]))
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+@DATASETS.register_module()
+class SeededDraws(Dataset):
+    """Seeds the random transforms of each draw by what is drawn, not by who draws it.
+
+    It takes positions instead of indices: position ``epoch * len(self) + index`` is the draw of
+    image ``index`` in pass ``epoch`` over the data, as :class:`ResumableSampler` yields them. The
+    transforms of that draw see random generators seeded by (seed, epoch, index), so that a flip is
+    the same with none or many workers, in one process or several, and after a resume.
+
+    Args:
+        dataset (dict | Dataset): The data set, or its config. At least two images, since no prior
+            can be drawn between fewer.
+        seed (int, optional): Seed of the draws. Defaults to None, which is the sampler's seed, and
+            so the run's.
+
+    Raises:
+        ValueError: The data set has fewer than two images.
+    """
+
+    #: Tells a sampler that positions beyond the length are understood.
+    takes_positions = True
+
+    def __init__(self, dataset: dict | Dataset, seed: int | None = None) -> None:
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.seed = seed
+        if hasattr(self.dataset, 'full_init'):
+            self.dataset.full_init()
+        if len(self) < 2:
+            raise ValueError(
+                f'a GAN cannot be trained on {len(self)} image: the data set '
+                f'{getattr(self.dataset, "data_root", None)!r} needs at least 2'
+            )
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[dict]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, position: int) -> dict:
+        if position < 0:
+            raise IndexError(f'the position of a draw must not be negative, got {position}')
+        epoch, index = divmod(int(position), len(self))
+        with seeded_randomness(self.seed or 0, epoch, index):
+            return self.dataset[index]
+
+    @property
+    def metainfo(self) -> dict:
+        """dict: Meta information of the data set."""
+        return getattr(self.dataset, 'metainfo', {})
+
+    def get_data_info(self, position: int) -> dict:
+        """Look up what is known of the image at a position, without loading it.
+
+        Args:
+            position (int): As for indexing.
+
+        Returns:
+            dict: The image's entry in the data list.
+        """
+        return self.dataset.get_data_info(position % len(self))  # type: ignore[union-attr]
