@@ -1,0 +1,133 @@
+"""A trained GAN from its checkpoint alone, without running any code that the file brings."""
+
+import ast
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config, ConfigDict
+from torch import nn
+
+import disp_plugin.register  # noqa: F401  registers all that a config of ours names
+
+__all__ = ['load_gan', 'parse_config_text']
+
+
+def parse_config_text(text: str) -> ConfigDict:
+    """Read a config as mmengine writes it into checkpoints, without executing it.
+
+    Only literals, containers and ``dict(name=value)`` are understood; that is all that mmengine
+    writes, and nothing else can do harm.
+
+    Args:
+        text (str): One ``name = value`` after the other.
+
+    Returns:
+        ConfigDict: The config.
+
+    Raises:
+        ValueError: Anything else stands there.
+    """
+    try:
+        body = ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(f'the config has a syntax error: {error}') from error
+    fields: dict[str, Any] = {}
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                fields[name] = _evaluate(value)
+            case _:
+                raise ValueError(
+                    f'line {statement.lineno} of the config is no plain "name = value": '
+                    f'{ast.unparse(statement)[:80]!r}'
+                )
+    return ConfigDict(fields)
+
+
+def _evaluate(node: ast.expr) -> Any:
+    """Give the value of a literal expression in which ``dict(...)`` is allowed."""
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.List(elts=items):
+            return [_evaluate(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_evaluate(item) for item in items)
+        case ast.Set(elts=items):
+            return {_evaluate(item) for item in items}
+        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
+            pairs = zip(keys, values, strict=True)
+            return {_evaluate(key): _evaluate(value) for key, value in pairs if key is not None}
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords) if all(
+            keyword.arg is not None for keyword in keywords
+        ):
+            return {str(keyword.arg): _evaluate(keyword.value) for keyword in keywords}
+        case _:
+            raise ValueError(
+                f'line {node.lineno} of the config is no literal: {ast.unparse(node)[:80]!r}'
+            )
+
+
+def load_gan(
+    checkpoint: str | Path, config: str | Path | None = None, device: str | torch.device = 'cpu'
+) -> tuple[nn.Module, Config | ConfigDict]:
+    """Build the GAN of a checkpoint and load its weights, samplers and statistics.
+
+    Args:
+        checkpoint (str | Path): What training saved.
+        config (str | Path | None): A config file to use in place of the one that the checkpoint
+            holds. Unlike that one it is executed, as configs are. Defaults to None.
+        device (str | torch.device): Where the model goes. Defaults to 'cpu'.
+
+    Returns:
+        tuple[nn.Module, Config | ConfigDict]: The GAN in evaluation mode, and its config.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The file is no checkpoint, holds no config, or does not fit the config.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(f'the checkpoint {path} does not exist')
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(f'{path} is not a readable checkpoint: {reason}') from error
+    if not isinstance(content, dict) or 'state_dict' not in content:
+        raise ValueError(f'{path} is not a checkpoint of mmengine: it has no state_dict')
+    cfg = _find_config(path, content, config)
+    model_cfg = ConfigDict(cfg['model'], pretrained=None)
+    if 'prior_dim' not in model_cfg:
+        model_cfg.pop('pretrained')  # one of mmagic's own, which does not know that field
+    gan = MODELS.build(model_cfg)
+    try:
+        gan.load_state_dict(content['state_dict'])
+    except RuntimeError as error:
+        lines = str(error).strip().split('\n')
+        raise ValueError(
+            f'the checkpoint {path} does not fit the model of its config: '
+            + ' '.join(line.strip() for line in lines[1:4])[:500]
+        ) from error
+    return gan.to(device).eval(), cfg
+
+
+def _find_config(
+    path: Path, content: dict[str, Any], config: str | Path | None
+) -> Config | ConfigDict:
+    if config is not None:
+        from disp_plugin.resolve_config import load_config
+
+        return load_config(config)
+    text = (content.get('meta') or {}).get('cfg')
+    if not isinstance(text, str):
+        raise ValueError(f'{path} holds no config; name its config file by --config')
+    try:
+        return parse_config_text(text)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}; name its config file by --config') from error

@@ -1,0 +1,158 @@
+"""Images from a trained GAN, as files: the same seed gives the same ones, whatever the batch."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+__all__ = ['draw_inputs', 'make_grid', 'sample_images', 'write_png']
+
+
+def draw_inputs(
+    gan: Any, num: int, seed: int, prior: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Draw noise and priors for all images up front, from generators of their own.
+
+    Args:
+        gan (nn.Module): A DISP GAN.
+        num (int): N, how many images.
+        seed (int): Seed of both.
+        prior (Tensor | None): (1, D) raw prior that all images share. Defaults to None: priors
+            come from the GAN's sampler.
+
+    Returns:
+        tuple[Tensor, Tensor | None]: Noise (N, Z) and raw priors (N, D), both float32 on the CPU;
+        no priors for a GAN without.
+
+    Raises:
+        ValueError: ``num`` is below 1, or the prior has another length than the GAN's.
+    """
+    if num < 1:
+        raise ValueError(f'the number of images must be at least 1, but is {num}')
+    generator = torch.Generator().manual_seed(seed)
+    # One row after the other, so that the first images do not depend on how many follow.
+    noise = torch.stack([torch.randn(gan.noise_size, generator=generator) for _ in range(num)])
+    if not getattr(gan, 'prior_dim', 0):
+        return noise, None
+    if prior is not None:
+        if prior.shape != (1, gan.prior_dim):
+            raise ValueError(
+                f'the encoder gives {prior.shape[-1]}-d priors but the GAN was trained with '
+                f'{gan.prior_dim}-d ones; use the encoder of its training'
+            )
+        return noise, prior.expand(num, -1)
+    # A stream of its own: the priors do not change with the length of the noise.
+    return noise, gan.sampler.sample(num, torch.Generator().manual_seed(seed)).cpu()
+
+
+@torch.no_grad()
+def sample_images(
+    gan: Any,
+    noise: Tensor,
+    prior: Tensor | None,
+    batch_size: int = 32,
+    truncation: float | None = None,
+    sample_model: str | None = None,
+) -> Iterator[np.ndarray]:
+    """Generate images batch by batch.
+
+    Args:
+        gan (nn.Module): A GAN in evaluation mode.
+        noise (Tensor): (N, Z).
+        prior (Tensor | None): (N, D) raw priors, or None for a GAN without.
+        batch_size (int): Images at a time. Defaults to 32.
+        truncation (float | None): Noise is clamped to [-truncation, truncation]. Defaults to None,
+            which means not at all.
+        sample_model (str | None): 'ema' for the moving average of the generator, 'orig' for the
+            generator as it was trained. Defaults to None: 'ema' where there is one.
+
+    Yields:
+        np.ndarray: (n, H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: An option is out of range, or there is no moving average.
+    """
+    if batch_size < 1:
+        raise ValueError(f'the batch size must be at least 1, but is {batch_size}')
+    if truncation is not None and truncation < 0:
+        raise ValueError(f'truncation must be at least 0, but is {truncation}')
+    has_ema = hasattr(gan, 'generator_ema')
+    sample_model = sample_model or ('ema' if has_ema else 'orig')
+    if sample_model == 'ema' and not has_ema:
+        raise ValueError('this GAN has no moving average of its generator; use --sample-model orig')
+    device = next(gan.parameters()).device
+    for start in range(0, len(noise), batch_size):
+        inputs: dict = {'noise': noise[start : start + batch_size].to(device)}
+        inputs['sample_model'] = sample_model
+        if prior is not None:
+            inputs['prior'] = prior[start : start + batch_size].to(device)
+        if truncation is not None:
+            inputs['sample_kwargs'] = {'truncation': truncation}
+        yield _to_rgb(gan, torch.stack([sample.fake_img for sample in gan(inputs)]))
+
+
+def _to_rgb(gan: Any, images: Tensor) -> np.ndarray:
+    """Turn (n, C, H, W) images in [0, 255] in the GAN's channel order into uint8 RGB."""
+    # The host takes every generated image for BGR, but it is in the order that D was shown.
+    order = getattr(gan.data_preprocessor, 'output_channel_order', None) or 'BGR'
+    pixels = images.float().round().clamp(0, 255).to(torch.uint8)
+    if pixels.shape[1] == 1:
+        pixels = pixels.expand(-1, 3, -1, -1)
+    elif order == 'BGR':
+        pixels = pixels.flip(1)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def make_grid(images: np.ndarray, num_columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Arrange images in rows on white.
+
+    Args:
+        images (np.ndarray): (N, H, W, 3) uint8.
+        num_columns (int | None): Images in a row. Defaults to None, about the square root of N.
+        gap (int): White pixels between and around them. Defaults to 2.
+
+    Returns:
+        np.ndarray: (H', W', 3) uint8.
+
+    Raises:
+        ValueError: ``num_columns`` is below 1.
+    """
+    num, height, width, _ = images.shape
+    if num_columns is None:
+        num_columns = int(np.ceil(np.sqrt(num)))
+    if num_columns < 1:
+        raise ValueError(f'a row of the grid needs at least 1 image, but got {num_columns}')
+    num_columns = min(num_columns, num)
+    num_rows = -(-num // num_columns)
+    shape = (num_rows * (height + gap) + gap, num_columns * (width + gap) + gap, 3)
+    grid = np.full(shape, 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        row, column = divmod(index, num_columns)
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """Write an image as PNG so that the file is either whole or absent.
+
+    Args:
+        path (str | Path): The file; its folder is made where it is missing.
+        image (np.ndarray): (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.part')
+    try:
+        Image.fromarray(image).save(part, format='PNG')
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""Sample images from a trained GAN.
+
+python tools/sample.py work_dirs/disp_biggan_digits/iter_4000.pth --out samples
+python tools/sample.py CHECKPOINT --out variations --prior-from my_image.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
+    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
+    parser.add_argument('--out', default='samples', help='folder to write (default: samples)')
+    parser.add_argument('--num', type=int, default=64, help='number of images (default: 64)')
+    parser.add_argument('--seed', type=int, default=0, help='same seed, same images (default: 0)')
+    parser.add_argument('--truncation', type=float, help='clamp noise to this absolute value')
+    parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
+    parser.add_argument(
+        '--prior-from', metavar='IMAGE', help='variations of this image: its prior, many noises'
+    )
+    parser.add_argument(
+        '--sample-model',
+        choices=['ema', 'orig'],
+        help='moving average of the generator, or the generator itself (default: ema if there is)',
+    )
+    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    parser.add_argument('--nrow', type=int, help='images in a row of the grid (default: square)')
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def sample(args: argparse.Namespace) -> None:
+    import numpy as np
+    import torch
+
+    from disp_plugin import applications
+
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
+    prior = applications.encode_image(cfg, args.prior_from) if args.prior_from else None
+    noise, priors = applications.draw_inputs(gan, args.num, args.seed, prior)
+    images = []
+    for batch in applications.sample_images(
+        gan, noise, priors, args.batch_size, args.truncation, args.sample_model
+    ):
+        for image in batch:
+            applications.write_png(Path(args.out) / f'{len(images):06d}.png', image)
+            images.append(image)
+        print(f'\r{len(images)}/{args.num} images', end='', file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    grid = Path(args.out) / 'grid.png'
+    applications.write_png(grid, applications.make_grid(np.stack(images), args.nrow))
+    print(f'{len(images)} images in {args.out}, all of them in {grid}')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug):
+        sample(args)
+
+
+if __name__ == '__main__':
+    main()
