@@ -1,0 +1,7 @@
+"""100 faces of FFHQ; see tools/dataset_converters/faces100.py."""
+
+_base_ = './images_128.py'
+
+data_root = 'data/faces100'
+
+train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root, ann_file='train.txt')))

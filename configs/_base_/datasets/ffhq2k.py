@@ -1,0 +1,7 @@
+"""2,000 faces of FFHQ; see tools/dataset_converters/ffhq2k.py."""
+
+_base_ = './images_128.py'
+
+data_root = 'data/ffhq2k'
+
+train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root, ann_file='train.txt')))

@@ -1,0 +1,30 @@
+"""What every run shares: mmagic's runtime, and what priors and exact resuming add to it."""
+
+_base_ = 'mmagic::_base_/gen_default_runtime.py'
+
+custom_imports = dict(imports=['disp_plugin.register'], allow_failed_imports=False)
+
+# Convert BatchNorm where several processes train (GPU only; None on CPU), so that its statistics
+# are those of the whole batch. not stated in the paper
+sync_bn = 'torch'
+
+# A config that uses priors puts its PriorSamplerHook before these.
+custom_hooks = [
+    dict(type='RandomStateHook'),
+    dict(type='EMABatchNormHook'),
+    dict(
+        type='VisualizationHook',
+        interval=5000,
+        fixed_input=True,
+        n_samples=64,
+        n_row=8,
+        vis_kwargs_list=dict(type='FixedPriors', name='fake_img', target_keys='fake_img')),
+]
+
+# TensorBoard: --cfg-options vis_backends="[dict(type='VisBackend'),dict(type='TensorboardVisBackend')]"
+vis_backends = [dict(type='VisBackend')]
+visualizer = dict(type='Visualizer', vis_backends=vis_backends)
+
+# No metric runs during training: FID needs Inception weights, which cannot be taken for granted.
+val_dataloader = val_cfg = val_evaluator = None
+test_dataloader = test_cfg = test_evaluator = None

@@ -1,0 +1,8 @@
+"""Priors from Vgg16 trained on ImageNet's classes: the paper's "last layer activations".
+
+Which layer that is, is not stated in the paper: fc7, after its ReLU, 4096 numbers. The logits are
+encoder.layer=logits with prior_dim=1000.
+"""
+
+encoder = dict(type='TorchvisionEncoder', model='vgg16', layer='fc7')
+prior_dim = 4096

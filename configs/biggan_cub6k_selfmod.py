@@ -1,0 +1,17 @@
+"""The unconditional, self-modulated baseline of disp_biggan_cub6k.py: no prior anywhere.
+
+The paper's baseline for limited data.
+"""
+
+_base_ = 'disp_biggan_cub6k.py'
+
+encoder = bank_file = None
+prior_dim = 0
+
+model = dict(prior_dim=prior_dim, sampler=None)
+
+train_dataloader = dict(
+    dataset=dict(dataset=dict(pipeline=[*_base_.load_pipeline, dict(type='PackInputs')])))
+
+# all but the first, which is PriorSamplerHook
+custom_hooks = _base_.custom_hooks[1:]
