@@ -1,6 +1,7 @@
-"""The per-image-embedding baseline of disp_biggan_places2.5k.py: the prior of image i is its own unit vector.
+"""The per-image-embedding baseline of disp_biggan_places2.5k.py.
 
-G_emb and D_emb then hold one learned embedding for each training image. The paper uses it for few images only; here for the comparison.
+The prior of image i is its own unit vector, so that G_emb and D_emb hold one learned embedding for
+each training image. The paper uses it for few images only; here for the comparison.
 """
 
 _base_ = 'disp_biggan_places2.5k.py'

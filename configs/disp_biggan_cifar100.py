@@ -9,8 +9,8 @@ _base_ = [
 
 bank_file = 'data/priors/cifar100_vgg16_fc7.safetensors'
 
-# The paper fits a mixture of Gaussians to many images. Mixing pairs needs no fit; 10,000 of the priors
-# keep checkpoints small (not stated in the paper).
+# The paper fits a mixture of Gaussians to many images. Mixing pairs needs no fit; 10,000 of the
+# priors keep checkpoints small (not stated in the paper).
 
 model = dict(prior_dim=_base_.prior_dim, sampler=dict(max_priors=10000))
 

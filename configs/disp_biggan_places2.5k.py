@@ -9,9 +9,12 @@ _base_ = [
 
 bank_file = 'data/priors/places2.5k_vgg16_fc7.safetensors'
 
-# From mmagic's model zoo, as its config biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128 lists it
-# (https://github.com/open-mmlab/mmagic/tree/main/configs/biggan); starting from ImageNet is the paper's
-pretrained = 'checkpoints/biggan_imagenet1k_128x128_b32x8_best_is_iter_1328000_20211111_122911-28c688bc.pth'
+# Starting from ImageNet is the paper's. The file is in mmagic's model zoo, at
+# https://github.com/open-mmlab/mmagic/tree/main/configs/biggan, best IS of the config
+# biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128.
+pretrained = (
+    'checkpoints/biggan_imagenet1k_128x128_b32x8_best_is_iter_1328000_'
+    '20211111_122911-28c688bc.pth')
 
 model = dict(prior_dim=_base_.prior_dim, pretrained=dict(checkpoint=pretrained))
 

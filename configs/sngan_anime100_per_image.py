@@ -1,6 +1,7 @@
-"""The per-image-embedding baseline of disp_sngan_anime100.py: the prior of image i is its own unit vector.
+"""The per-image-embedding baseline of disp_sngan_anime100.py.
 
-G_emb and D_emb then hold one learned embedding for each training image. The paper's baseline for few images.
+The prior of image i is its own unit vector, so that G_emb and D_emb hold one learned embedding for
+each training image. The paper's baseline for few images.
 """
 
 _base_ = 'disp_sngan_anime100.py'

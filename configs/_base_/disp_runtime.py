@@ -4,8 +4,8 @@ _base_ = 'mmagic::_base_/gen_default_runtime.py'
 
 custom_imports = dict(imports=['disp_plugin.register'], allow_failed_imports=False)
 
-# Convert BatchNorm where several processes train (GPU only; None on CPU), so that its statistics
-# are those of the whole batch. not stated in the paper
+# Where several processes train, BatchNorm takes the statistics of the whole batch, as in one
+# process (not stated in the paper).
 sync_bn = 'torch'
 
 # A config that uses priors puts its PriorSamplerHook before these.
@@ -21,7 +21,7 @@ custom_hooks = [
         vis_kwargs_list=dict(type='FixedPriors', name='fake_img', target_keys='fake_img')),
 ]
 
-# TensorBoard: --cfg-options vis_backends="[dict(type='VisBackend'),dict(type='TensorboardVisBackend')]"
+# TensorBoard as well: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend
 vis_backends = [dict(type='VisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 

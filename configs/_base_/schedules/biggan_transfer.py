@@ -3,7 +3,7 @@
 _base_ = '../disp_runtime.py'
 
 batch_size = 256  # not stated in the paper
-# fewer steps than for DiffAugment and FreezeD is the paper's, their number is not stated in the paper
+# Fewer steps than for DiffAugment and FreezeD is the paper's; how many: not stated in the paper
 max_iters = 5000
 
 train_cfg = dict(_delete_=True, type='ResumableTrainLoop', max_iters=max_iters)

@@ -12,6 +12,3 @@ optim_wrapper = dict(
     discriminator=dict(optimizer=dict(type='Adam', lr=0.0005, betas=(0.0, 0.99))))
 
 default_hooks = dict(checkpoint=dict(interval=1000, max_keep_ckpts=2))
-
-# SyncBatchNorm runs on GPUs only
-sync_bn = None
