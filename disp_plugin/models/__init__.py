@@ -6,7 +6,7 @@ mend()
 
 from .disp_biggan import DISPBigGAN  # noqa: E402
 from .disp_biggan_generator import DISPBigGANGenerator  # noqa: E402
-from .disp_gan import DISPGANMixin  # noqa: E402
+from .disp_gan import DISPGAN  # noqa: E402
 from .disp_sngan import DISPSNGAN  # noqa: E402
 from .disp_sngan_generator import DISPSNGANGenerator  # noqa: E402
 from .fitted_module import FittedModule  # noqa: E402
@@ -17,10 +17,10 @@ from .prior_projection import PriorProjection  # noqa: E402
 from .prior_projection_discriminator import PriorProjectionDiscriminator  # noqa: E402
 
 __all__ = [
+    'DISPGAN',
     'DISPSNGAN',
     'DISPBigGAN',
     'DISPBigGANGenerator',
-    'DISPGANMixin',
     'DISPSNGANGenerator',
     'FittedModule',
     'LoadReport',

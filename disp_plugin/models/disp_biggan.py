@@ -3,9 +3,9 @@
 from mmagic.models.editors.biggan import BigGAN
 from mmagic.registry import MODELS
 
-from .disp_gan import DISPGANMixin
+from .disp_gan import DISPGAN
 
 
 @MODELS.register_module()
-class DISPBigGAN(DISPGANMixin, BigGAN):
-    """BigGAN with Data InStance Priors; see :class:`DISPGANMixin` for its arguments."""
+class DISPBigGAN(DISPGAN, BigGAN):
+    """BigGAN with Data InStance Priors; see :class:`DISPGAN` for its arguments."""

@@ -18,7 +18,7 @@ class DISPBigGANGenerator(BigGANGenerator):
     latent). All other parameters keep mmagic's names and shapes, so its checkpoints load.
 
     With ``prior_dim=0`` there is no prior: with ``split_noise`` each norm is then fed by its chunk
-    of noise alone (self-modulation, the paper's unconditional baseline), without it norms are plain.
+    of noise alone (self-modulation, the unconditional baseline), without it norms are plain.
 
     Args:
         output_scale (int): Height and width of the image in pixels.

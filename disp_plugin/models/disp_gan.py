@@ -17,11 +17,11 @@ from .prior_normalizer import PriorNormalizer
 GAN_TYPES = {'hinge': 'hinge', 'non_saturating': 'vanilla', 'wasserstein': 'wgan'}
 
 
-class DISPGANMixin:
+class DISPGAN(BaseGAN):
     r"""What makes one of mmagic's GANs a DISP GAN: equations (2) and (3) of the method.
 
-    Mixed in before the host's class. Real and fake images of one step are scored against the priors
-    of the same real images,
+    A subclass names it before the host's class. Real and fake images of one step are scored against
+    the priors of the same real images,
 
     .. math::
         L_D &= E_x[\max(0, 1 - D(x, C(x)))] + E_{x,z}[\max(0, 1 + D(G(z|C(x)), C(x)))] \\
@@ -80,9 +80,9 @@ class DISPGANMixin:
         defaults: dict[str, Any] = {'prior_dim': prior_dim}
         if isinstance(discriminator, dict):
             discriminator = MODELS.build(discriminator, default_args=defaults)
+        if noise_size is not None:
+            defaults['noise_size'] = noise_size
         if isinstance(generator, dict):
-            if noise_size is not None:
-                defaults = {**defaults, 'noise_size': noise_size}
             generator = MODELS.build(generator, default_args=defaults)
         for network in (generator, discriminator):
             if network is not None and getattr(network, 'prior_dim', None) != prior_dim:
@@ -97,7 +97,7 @@ class DISPGANMixin:
             data_preprocessor,
             generator_steps,
             discriminator_steps,
-            noise_size=generator.noise_size,
+            noise_size=getattr(generator, 'noise_size', None),
             ema_config=ema_config,
         )
         self.prior_dim = prior_dim
@@ -169,9 +169,8 @@ class DISPGANMixin:
                     "dict(type='VicinalMixSampler'), or call it with inputs=dict(prior=...)"
                 )
             world_size = get_world_size()
-            prior = self.sampler.sample(num_batches * world_size, generator)[
-                get_rank() :: world_size
-            ]
+            sampler: Any = self.sampler
+            prior = sampler.sample(num_batches * world_size, generator)[get_rank() :: world_size]
         return prior.to(self.device)
 
     def condition(self, prior: Tensor | None) -> Tensor | None:

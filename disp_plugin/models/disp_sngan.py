@@ -3,12 +3,12 @@
 from mmagic.models.editors.sagan import SAGAN
 from mmagic.registry import MODELS
 
-from .disp_gan import DISPGANMixin
+from .disp_gan import DISPGAN
 
 
 @MODELS.register_module()
-class DISPSNGAN(DISPGANMixin, SAGAN):
-    """SNGAN with Data InStance Priors; see :class:`DISPGANMixin` for its arguments.
+class DISPSNGAN(DISPGAN, SAGAN):
+    """SNGAN with Data InStance Priors; see :class:`DISPGAN` for its arguments.
 
     mmagic registers one class under the names SNGAN and SAGAN.
     """

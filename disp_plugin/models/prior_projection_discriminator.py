@@ -47,19 +47,10 @@ class PriorProjectionDiscriminator(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if isinstance(discriminator, dict):
-            overrides = {'num_classes': 0} if 'num_classes' in discriminator else {}
-            discriminator = MODELS.build({**discriminator, **overrides})
-        if getattr(discriminator, 'num_classes', None):
-            raise ValueError(
-                f'{type(discriminator).__name__} is built for {discriminator.num_classes} classes; '
-                'PriorProjectionDiscriminator needs it with num_classes=0, the prior takes the '
-                "label's place"
-            )
-        self.discriminator = discriminator
+        self.discriminator = _build_unconditional(discriminator)
         self.prior_dim = prior_dim
         self._features: Tensor | None = None
-        decision = _find_decision(discriminator)
+        decision = _find_decision(self.discriminator)
         decision.register_forward_pre_hook(self._keep_features)
         if prior_dim > 0:
             self.prior_projection = PriorProjection(
@@ -103,6 +94,22 @@ class PriorProjectionDiscriminator(BaseModule):
             if not key.startswith(own):
                 state_dict[f'{prefix}discriminator.{key[len(prefix) :]}'] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _build_unconditional(discriminator: dict | nn.Module) -> nn.Module:
+    if isinstance(discriminator, dict):
+        overrides = {'num_classes': 0} if 'num_classes' in discriminator else {}
+        network: nn.Module = MODELS.build({**discriminator, **overrides})
+    else:
+        network = discriminator
+    num_classes = getattr(network, 'num_classes', None)
+    if num_classes:
+        raise ValueError(
+            f'{type(network).__name__} is built for {num_classes} classes; '
+            'PriorProjectionDiscriminator needs it with num_classes=0, the prior takes the '
+            "label's place"
+        )
+    return network
 
 
 def _find_decision(discriminator: nn.Module) -> nn.Linear:
