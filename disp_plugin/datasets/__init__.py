@@ -13,7 +13,7 @@ from .decode_image import (  # noqa: E402
 from .image_folder_dataset import ImageFolderDataset  # noqa: E402
 from .load_image import LoadTrainingImage  # noqa: E402
 from .resumable_sampler import ResumableSampler  # noqa: E402
-from .seeded_draws import SeededDraws, seeded_randomness  # noqa: E402
+from .seeded_draws import SeededDraws, keep_randomness, seed_randomness  # noqa: E402
 
 __all__ = [
     'IMG_EXTENSIONS',
@@ -26,5 +26,6 @@ __all__ = [
     'check_images',
     'decode_image',
     'describe_bad_images',
-    'seeded_randomness',
+    'keep_randomness',
+    'seed_randomness',
 ]

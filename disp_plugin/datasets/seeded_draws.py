@@ -11,26 +11,28 @@ from torch.utils.data import Dataset
 
 
 @contextmanager
-def seeded_randomness(*seeds: int) -> Iterator[None]:
-    """Within the block, Python, NumPy and torch (CPU) draw from generators seeded by ``seeds``.
-
-    Their states of before are restored at the end. CUDA's generators are not touched.
-
-    Args:
-        *seeds (int): Non-negative numbers; other numbers give independent draws.
-    """
-    words = np.random.SeedSequence(seeds).generate_state(5)
+def keep_randomness() -> Iterator[None]:
+    """Restore the states of Python's, NumPy's and torch's (CPU) generators after the block."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
-        random.seed(int(words[0]) << 32 | int(words[1]))
-        np.random.seed(words[2:4])
-        # torch.manual_seed would seed the CUDA devices, too, whose state is not restored here.
-        torch.default_generator.manual_seed(int(words[4]))
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def seed_randomness(*seeds: int) -> None:
+    """Seed Python, NumPy and torch (CPU) by several numbers; CUDA's generators are not touched.
+
+    Args:
+        *seeds (int): Non-negative numbers; other numbers give independent draws.
+    """
+    words = np.random.SeedSequence(seeds).generate_state(5)
+    random.seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2:4])
+    # torch.manual_seed would seed the CUDA devices, too, whose state is not kept.
+    torch.default_generator.manual_seed(int(words[4]))
 
 
 @DATASETS.register_module()
@@ -73,11 +75,26 @@ class SeededDraws(Dataset):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, position: int) -> dict:
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: list[int]) -> list[dict]:
+        """Draw a batch, as a data loader asks for it: the generators' states are kept only once.
+
+        Args:
+            positions (list[int]): Positions of the draws.
+
+        Returns:
+            list[dict]: The samples.
+        """
+        with keep_randomness():
+            return [self._draw(int(position)) for position in positions]
+
+    def _draw(self, position: int) -> dict:
         if position < 0:
             raise IndexError(f'the position of a draw must not be negative, got {position}')
-        epoch, index = divmod(int(position), len(self))
-        with seeded_randomness(self.seed or 0, epoch, index):
-            return self.dataset[index]
+        epoch, index = divmod(position, len(self))
+        seed_randomness(self.seed or 0, epoch, index)
+        return self.dataset[index]
 
     @property
     def metainfo(self) -> dict:
