@@ -38,6 +38,29 @@ _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
 _RANKS = {'priors': 3, 'key_offsets': 1, 'key_bytes': 1, 'file_sizes': 1}
 
 
+class BankWriteError(OSError, ValueError):
+    """A bank cannot be written where it was asked for: no permission, no space, no folder."""
+
+    @classmethod
+    def explain(cls, error: OSError, path: str | Path) -> BankWriteError:
+        """Say in the user's words why a file could not be written, and what helps.
+
+        Args:
+            error (OSError): What the system said.
+            path (str | Path): The file that was to be written.
+
+        Returns:
+            BankWriteError: To raise in the place of it.
+        """
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f'no space left to write {path}; free some'
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            reason = f'no permission to write {path}; change that of its folder'
+        else:
+            reason = f'cannot write {path}: {error.strerror or error}; mend that'
+        return cls(f'{reason}, or choose another place with --bank-file')
+
+
 def write_bank_file(
     path: str | Path,
     keys: KeyIndex,
@@ -60,7 +83,7 @@ def write_bank_file(
         dtype (Any): float16 or float32.
 
     Raises:
-        OSError: No permission or no space; nothing half-written is left.
+        BankWriteError: No permission or no space; nothing half-written is left.
     """
     dtype = np.dtype(dtype)
     num_bytes = int(np.prod(shape)) * dtype.itemsize
@@ -160,7 +183,7 @@ def replace_file(path: str | Path) -> Iterator[BinaryIO]:
         BinaryIO: A temporary file in the same folder, removed if the block raises.
 
     Raises:
-        OSError: With the path and what to do, where the folder cannot be written or is full.
+        BankWriteError: The folder cannot be written or is full.
     """
     path = Path(path)
     temporary = None
@@ -180,32 +203,10 @@ def replace_file(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise explain_os_error(error, path) from error
+        raise BankWriteError.explain(error, path) from error
     finally:
         if temporary is not None:
             os.unlink(temporary)
-
-
-def explain_os_error(error: OSError, path: Path) -> OSError:
-    """Say in the user's words why a file could not be written, and what helps.
-
-    Args:
-        error (OSError): What the system said.
-        path (Path): The file that was to be written.
-
-    Returns:
-        OSError: Of the same kind and number.
-    """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = f'no space left to write the prior bank {path}; free some, or choose another place'
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        reason = (
-            f'no permission to write the prior bank {path}; change the permissions of '
-            f'{path.parent}, or choose another place'
-        )
-    else:
-        reason = f'cannot write the prior bank {path} ({error.strerror or error})'
-    return type(error)(error.errno, f'{reason} with --bank-file')
 
 
 def _header_bytes(specs: list[tuple[str, str, Any, int]], metadata: dict[str, str]) -> bytes:

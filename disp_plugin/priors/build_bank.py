@@ -13,13 +13,13 @@ import torch
 from mmagic.registry import DATASETS, MODELS
 from mmengine.logging import print_log
 
-from .bank_file import write_bank_file
+from .bank_file import BankWriteError, write_bank_file
 from .bank_origin import BankOrigin
 from .check_origin import simplify_config
 from .check_views import check_views
 from .key_index import KeyIndex
 from .load_views import choose_num_workers, make_loader, track
-from .partial_bank import PartialBank
+from .partial_bank import PartialBank, partial_path
 from .prior_bank import PriorBank
 from .training_view import TrainingView
 
@@ -67,7 +67,7 @@ def build_bank(
     Raises:
         ValueError: Bad images (all are listed), a pipeline that draws at random, a prior that is
             not finite, options out of range, or a file that is no bank in the place of it.
-        OSError: No permission or no space.
+        BankWriteError: No permission or no space.
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be 'float32' or 'float16', but is {dtype!r}")
@@ -189,6 +189,9 @@ def _open_if_current(
     print_log(
         f'prior bank {bank_file} is {"up to date" if same else "of other data, replacing it"}'
     )
+    if same:
+        # Left where a build was stopped between its last two steps.
+        partial_path(bank_file).unlink(missing_ok=True)
     return bank if same else None
 
 
@@ -198,7 +201,7 @@ def _check_space(bank_file: Path, shape: tuple[int, int, int], dtype: Any) -> No
     folder = next(p for p in bank_file.absolute().parents if p.is_dir())
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
+        raise BankWriteError(
             f'no space left to build the prior bank {bank_file}: {needed / 1e9:.2f} GB are needed '
             f"in {folder}, {free / 1e9:.2f} GB are free; free some, store dtype='float16', or "
             'choose another place with --bank-file'

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .bank_file import explain_os_error
+from .bank_file import BankWriteError
 
 try:
     import fcntl
@@ -41,7 +41,7 @@ class PartialBank:
         discarded (str): Why an earlier partial file was not used, '' where there was none.
 
     Raises:
-        OSError: No permission or no space.
+        BankWriteError: No permission or no space.
         ValueError: Another process is building this bank.
     """
 
@@ -63,7 +63,7 @@ class PartialBank:
             # Not O_TRUNC: what is in the file may be another process's until it is locked.
             self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
         except OSError as error:
-            raise explain_os_error(error, Path(bank_file)) from error
+            raise BankWriteError.explain(error, bank_file) from error
         self._lock()
         self.num_done, self.discarded = 0, ''
         self._resume(identity)
@@ -75,7 +75,7 @@ class PartialBank:
             rows (np.ndarray): (n,V,D).
 
         Raises:
-            OSError: No space; what was there before is kept.
+            BankWriteError: No space; what was there before is kept.
         """
         payload = np.ascontiguousarray(rows, dtype=self.dtype).tobytes()
         record = _RECORD.pack(b'ROWS', len(rows), zlib.crc32(payload))
@@ -83,7 +83,7 @@ class PartialBank:
             self._file.write(record + payload)
             self._file.flush()
         except OSError as error:
-            raise explain_os_error(error, self.path) from error
+            raise BankWriteError.explain(error, self.path) from error
         self.num_done += len(rows)
 
     def sync(self) -> None:
@@ -91,7 +91,7 @@ class PartialBank:
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise explain_os_error(error, self.path) from error
+            raise BankWriteError.explain(error, self.path) from error
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Read the rows back, from the first on.

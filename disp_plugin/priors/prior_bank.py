@@ -101,7 +101,7 @@ class PriorBank:
             path (str | Path): File to write; replaced only once the new one is complete.
 
         Raises:
-            OSError: No permission or no space; nothing half-written is left.
+            BankWriteError: No permission or no space; nothing half-written is left.
         """
         write_bank_file(
             path,

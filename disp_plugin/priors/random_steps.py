@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
+
+from disp_plugin.datasets.seeded_draws import keep_randomness, seed_randomness
 
 # Transforms of mmagic and mmcv that draw at random; beside these, all whose name says 'Random'.
 RANDOM_STEPS = frozenset(
@@ -45,12 +44,11 @@ def find_random_step(
     for step in steps:
         if is_known_random(step):
             return _name(step)
-    with isolated_randomness():
-        try:
-            traces = [_trace(steps, load_info(), image_name, seed) for seed in range(num_runs)]
-        # A file that cannot be read is reported together with all others, not from here.
-        except Exception:
-            return ''
+    try:
+        traces = [_trace(steps, load_info(), image_name, seed) for seed in range(num_runs)]
+    # A file that cannot be read is reported together with all others, not from here.
+    except Exception:
+        return ''
     for number, step in enumerate(steps):
         if len({trace[number] for trace in traces}) > 1:
             return f'{_name(step)} gave different images of one file in {num_runs} runs'
@@ -74,36 +72,18 @@ def is_known_random(step: Any) -> bool:
     return any('Random' in name or name in RANDOM_STEPS for name in names)
 
 
-@contextmanager
-def isolated_randomness() -> Iterator[None]:
-    """Give the global generators of python, numpy and torch back as they were."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
 def _trace(
     steps: list[Any], results: dict[str, Any], image_name: str, seed: int
 ) -> list[tuple[Any, str]]:
     """Hash the image after every step."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
     trace = []
-    for step in steps:
-        results = step(results)
-        image = (results or {}).get(image_name)
-        if isinstance(image, torch.Tensor):
-            image = image.numpy()
-        if isinstance(image, np.ndarray):
+    with keep_randomness():
+        seed_randomness(seed)
+        for step in steps:
+            results = step(results)
+            image = np.asarray(results.get(image_name))
             content = np.ascontiguousarray(image).tobytes()
             trace.append((image.shape, hashlib.sha256(content).hexdigest()))
-        else:
-            trace.append((None, ''))
     return trace
 
 
