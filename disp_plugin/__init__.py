@@ -13,6 +13,8 @@ Rooms, each of which imports only from those above it:
     samplers/    bank -> new priors
     companions/  what DISP is combined or compared with
     hooks/       when things happen
+    running/     from a command line to a run: options checked, sizes chosen, errors explained
+    applications/  trained model -> uses
 
 Importing this package is cheap; ``import disp_plugin.register`` mends mmagic and registers all.
 """
@@ -28,7 +30,8 @@ def base(name: str) -> str:
     """Find a config that this package ships, for the ``_base_`` of another project's config.
 
     A config outside of this project inherits from one of ours by
-    ``_base_ = [__import__('disp_plugin').base('disp_biggan_folder.py')]``.
+    ``_base_ = [__import__('disp_plugin').base('disp_biggan_folder.py')]``. As our configs inherit
+    mmagic's, the reading of such configs is mended on the way (see ``upstream/``).
 
     Args:
         name (str): Path of a config relative to ``configs/``, such as ``'disp_biggan_digits.py'``.
@@ -39,6 +42,9 @@ def base(name: str) -> str:
     Raises:
         FileNotFoundError: No such config is shipped; the message lists those there are.
     """
+    from disp_plugin.upstream import mend_config
+
+    mend_config()
     here = Path(__file__).resolve().parent
     folders = [here / '.mim' / 'configs', here.parent / 'configs']
     for folder in folders:

@@ -54,6 +54,8 @@ FULL_PACKAGES = (
     'albumentations',
     'lpips',
     'pandas',
+    'imageio',
+    'resize_right',
     'einops',
     'requests',
     'click',

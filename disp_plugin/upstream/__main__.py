@@ -1,0 +1,53 @@
+"""``python -m disp_plugin.upstream install|remove|status``: an environment's start-up hook."""
+
+import argparse
+import sys
+
+from disp_plugin.upstream import repairs, startup_hook
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments (list[str], optional): Without the program's name. Defaults to those it was
+            started with.
+
+    Returns:
+        int: 0, or 1 if the hook could not be written or removed.
+    """
+    parser = argparse.ArgumentParser(
+        prog='python -m disp_plugin.upstream',
+        description='A start-up hook that mends mmagic in every process of this environment.',
+    )
+    parser.add_argument('action', choices=('install', 'remove', 'status'))
+    action = parser.parse_args(arguments).action
+    try:
+        print({'install': _install, 'remove': _remove, 'status': _status}[action]())
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _install() -> str:
+    file = startup_hook.install_hook()
+    return (
+        f'installed {file}\nmmagic is mended in every process of this environment; '
+        '`python -m disp_plugin.upstream remove` takes the hook out'
+    )
+
+
+def _remove() -> str:
+    file = startup_hook.hook_file()
+    return f'removed {file}' if startup_hook.remove_hook() else f'there is no hook at {file}'
+
+
+def _status() -> str:
+    lines = [f'start-up hook: {startup_hook.hook_state()} ({startup_hook.hook_file()})']
+    lines += [f'{repair.name}: {repair.summary}' for repair in repairs()]
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

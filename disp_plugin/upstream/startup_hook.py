@@ -1,0 +1,125 @@
+"""The start-up hook: mends mmagic in every process of an environment, on request.
+
+mmagic's own tools import mmengine and mmagic before they read a config, so that on NumPy 2, or
+without pkg_resources, they die before a config could ask for the repairs. The hook is a ``.pth``
+file in the environment's site-packages. Python executes its one line at each start; the line
+imports nothing, but puts a finder into ``sys.meta_path`` that waits for the first import of
+mmengine, mmcv or mmagic and then calls ``mend_config()``. If disp_plugin has been uninstalled
+meanwhile, the line does nothing.
+"""
+
+import contextlib
+import os
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+FILE_NAME = 'disp_plugin_startup.pth'
+
+# What the line in the file does; kept free of imports, for every Python process pays for it.
+_SOURCE = """
+class DispPluginStartup:
+    is_done = False
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if cls.is_done or name not in ('mmengine', 'mmcv', 'mmagic'):
+            return None
+        cls.is_done = True
+        try:
+            from disp_plugin.upstream import mend_config
+        except ImportError:
+            return None
+        try:
+            mend_config()
+        except Exception as error:
+            print('disp_plugin could not mend mmagic:', repr(error), file=sys.stderr)
+        return None
+sys.meta_path.insert(0, DispPluginStartup)
+"""
+
+LINE = f"import sys; exec({_SOURCE!r}, {{'sys': sys}})\n"
+
+
+def hook_file() -> Path:
+    """Say where the hook of the current environment is, or would be.
+
+    Returns:
+        Path: A file in the environment's site-packages.
+    """
+    return Path(sysconfig.get_path('purelib')) / FILE_NAME
+
+
+def hook_state() -> str:
+    """Tell whether the hook is there.
+
+    Returns:
+        str: ``'absent'``, ``'installed'``, or ``'outdated'`` if another version wrote it.
+    """
+    try:
+        text = hook_file().read_text(encoding='utf-8')
+    except FileNotFoundError:
+        return 'absent'
+    return 'installed' if text == LINE else 'outdated'
+
+
+def is_hooked() -> bool:
+    """Tell whether the hook has acted at the start of this process."""
+    return any(getattr(finder, '__name__', '') == 'DispPluginStartup' for finder in sys.meta_path)
+
+
+def install_hook() -> Path:
+    """Write the hook into the current environment; a former one is replaced.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        PermissionError: The environment's site-packages cannot be written.
+    """
+    file = hook_file()
+    try:
+        _replace(file, LINE)
+    except PermissionError as error:
+        raise PermissionError(_no_permission('write', file)) from error
+    return file
+
+
+def remove_hook() -> bool:
+    """Take the hook out of the current environment.
+
+    Returns:
+        bool: Whether there was one.
+
+    Raises:
+        PermissionError: The environment's site-packages cannot be written.
+    """
+    file = hook_file()
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    except PermissionError as error:
+        raise PermissionError(_no_permission('remove', file)) from error
+    return True
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file as a whole or not at all: a half-written line would greet every process."""
+    handle, temporary = tempfile.mkstemp(prefix=f'.{file.name}.', dir=file.parent)
+    try:
+        with os.fdopen(handle, 'w', encoding='utf-8') as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _no_permission(verb: str, file: Path) -> str:
+    return (
+        f'no permission to {verb} {file}: run the command as the owner of that environment, or use '
+        'a virtual environment of your own (python -m venv)'
+    )
