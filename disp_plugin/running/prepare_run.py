@@ -183,11 +183,9 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
 
 
 def _build(cfg: Config, bank_file: str) -> None:
-    from mmagic.registry import MODELS
-
     from disp_plugin.priors.build_bank import build_bank
 
-    build_bank(cfg, MODELS.build(cfg.encoder), bank_file)
+    build_bank(cfg, cfg.encoder, bank_file)
 
 
 def summarize(cfg: Config) -> str:
