@@ -1,0 +1,230 @@
+"""BatchNorm statistics that fit the averaged generator, before anything is sampled from it."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmagic.engine.hooks import VisualizationHook
+from mmagic.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+EMA_BATCH_NORM = 'ema_batch_norm'
+
+
+@HOOKS.register_module()
+class EMABatchNormHook(Hook):
+    """Re-estimate the BatchNorm statistics of the averaged generator before it is sampled.
+
+    mmagic averages the generator's weights but copies its BatchNorm statistics, which belong to
+    other weights. Here they are measured on images of the averaged generator itself: before
+    validation, before a test (unless the checkpoint says that it was done), before
+    mmagic's ``VisualizationHook`` and for every checkpoint, whose averaged generator then samples
+    well by itself. Training is not touched: the generator's next update copies the statistics
+    again, and all randomness is this hook's own. A model without an averaged generator, or without
+    BatchNorm in it, is left alone.
+
+    Args:
+        num_batches (int): Batches over which the statistics are averaged. Defaults to 16.
+        batch_size (int): Images in each. Defaults to 64.
+        seed (int): Seed of noise and priors, the same each time. Defaults to 0.
+
+    Raises:
+        ValueError: ``num_batches`` is below 1 or ``batch_size`` below 2.
+    """
+
+    # Before VisualizationHook, which is NORMAL, at the same iteration.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self, num_batches: int = 16, batch_size: int = 64, seed: int = 0) -> None:
+        if num_batches < 1 or batch_size < 2:
+            raise ValueError(
+                'EMABatchNormHook needs num_batches of 1 or more and batch_size of 2 or more, got '
+                f'num_batches={num_batches} and batch_size={batch_size}'
+            )
+        self.num_batches = num_batches
+        self.batch_size = batch_size
+        self.seed = seed
+        self._is_estimated = False
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Note whether the checkpoint carries estimated statistics.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): The checkpoint.
+        """
+        self._is_estimated = EMA_BATCH_NORM in checkpoint
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Note that the weights are about to change.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Number of iterations done.
+            data_batch (dict, optional): Not used.
+        """
+        self._is_estimated = False
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Estimate where mmagic's ``VisualizationHook`` is about to sample.
+
+        Args:
+            runner (Runner): The runner.
+            batch_idx (int): Number of iterations done before this one.
+            data_batch (dict, optional): Not used.
+            outputs (dict, optional): Not used.
+        """
+        is_visited = any(
+            isinstance(hook, VisualizationHook)
+            and self.every_n_inner_iters(batch_idx, hook.interval)
+            for hook in runner.hooks
+        )
+        if is_visited and is_main_process():
+            self._estimate(runner)
+
+    def before_val(self, runner: Any) -> None:
+        """Estimate before validation.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        self._estimate(runner)
+
+    def before_test(self, runner: Any) -> None:
+        """Estimate before a test, unless the checkpoint carries estimated statistics.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        self._estimate(runner)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Put estimated statistics into the checkpoint.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): The checkpoint, with the model's state already in it.
+        """
+        gan = unwrap_model(runner.model)
+        if not self._estimate(runner):
+            return
+        # The state was copied before this hook was called; only on a CPU does it share memory.
+        for module_name, norm in _batch_norms(gan.generator_ema):
+            for name, buffer in norm.named_buffers():
+                key = f'generator_ema.{module_name}.{name}'
+                checkpoint['state_dict'][key] = buffer.detach().cpu().clone()
+        checkpoint[EMA_BATCH_NORM] = {
+            'num_batches': self.num_batches,
+            'batch_size': self.batch_size,
+            'seed': self.seed,
+        }
+
+    def _estimate(self, runner: Any) -> bool:
+        """Estimate once per state of the weights; tell whether the statistics are estimated now."""
+        gan = unwrap_model(runner.model)
+        generator = getattr(gan, 'generator_ema', None)
+        if generator is None or not list(_batch_norms(generator)):
+            return False
+        if not _can_sample(gan):
+            runner.logger.warning(
+                'the BatchNorm statistics of the averaged generator are not estimated: the '
+                'sampler of priors is not fitted; PriorSamplerHook fits it before training'
+            )
+            return False
+        if not self._is_estimated:
+            estimate_batch_norm(gan, self.num_batches, self.batch_size, self.seed)
+            self._is_estimated = True
+        return True
+
+
+@torch.no_grad()
+def estimate_batch_norm(gan: Any, num_batches: int, batch_size: int, seed: int = 0) -> None:
+    """Measure the BatchNorm statistics of a GAN's averaged generator on images that it generates.
+
+    Nothing else of the model changes, nor do the global random generators: only BatchNorm layers
+    are in training mode, so that spectral norms do not move, and in a distributed run each process
+    measures by itself.
+
+    Args:
+        gan (nn.Module): A GAN of this package or of mmagic, with ``generator_ema``.
+        num_batches (int): Batches over which the statistics are averaged, all with equal weight.
+        batch_size (int): Images in each.
+        seed (int): Seed of noise and priors. Defaults to 0.
+    """
+    device = next(gan.generator_ema.parameters()).device
+    randomness = torch.Generator().manual_seed(seed)
+    with _own_randomness(seed, device), _measuring(gan.generator_ema):
+        for _ in range(num_batches):
+            noise = torch.randn(batch_size, gan.noise_size, generator=randomness)
+            inputs: dict[str, Any] = {'noise': noise.to(device), 'return_noise': False}
+            if getattr(gan, 'prior_dim', 0) > 0:
+                prior = gan.sampler.sample(batch_size, randomness)
+                inputs['prior'] = gan.condition(prior.to(device))
+            gan.generator_ema(**inputs)
+
+
+def unwrap_model(model: nn.Module) -> Any:
+    """Take the model out of its distributed wrapper, if it is in one.
+
+    Args:
+        model (nn.Module): A runner's model.
+
+    Returns:
+        nn.Module: The model itself.
+    """
+    return model.module if is_model_wrapper(model) else model
+
+
+def _can_sample(gan: Any) -> bool:
+    if getattr(gan, 'prior_dim', 0) == 0:
+        return True
+    return gan.sampler is not None and gan.sampler.is_fitted
+
+
+def _batch_norms(module: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and part.running_mean is not None:
+            yield name, part
+
+
+@contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed what a generator may draw inside, such as labels, and restore it afterwards."""
+    devices = [device] if device.type == 'cuda' else []
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _measuring(module: nn.Module) -> Iterator[None]:
+    """Put BatchNorm layers, and nothing else, into a mode that averages their statistics."""
+    norms = [norm for _, norm in _batch_norms(module)]
+    modes = [(part, part.training) for part in module.modules()]
+    momenta = [norm.momentum for norm in norms]
+    module.eval()
+    try:
+        for norm in norms:
+            norm.train()
+            norm.reset_running_stats()
+            norm.momentum = None
+            # Synchronised layers would wait for processes that do not take part.
+            norm.forward = functools.partial(_BatchNorm.forward, norm)  # type: ignore[method-assign]
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            del norm.forward
+        for part, mode in modes:
+            part.training = mode

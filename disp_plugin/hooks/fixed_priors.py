@@ -1,0 +1,53 @@
+"""The same noise and the same priors in every sample grid of a run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmagic.utils import sampler as host_samplers
+
+from .ema_batch_norm_hook import unwrap_model
+
+
+class FixedPriorsSampler:
+    """Inputs for mmagic's ``VisualizationHook``: ``vis_kwargs_list=dict(type='FixedPriors')``.
+
+    Noise and priors come from a generator of its own, so that every grid of a run, also after a
+    resume, shows the same ones, and training does not notice. Priors are drawn from the model's
+    sampler; a model with ``prior_dim=0`` gets noise only.
+
+    Args:
+        sample_kwargs (dict): ``max_times``, number of batches; ``num_batches``, their size, N; and
+            optionally ``seed`` (defaults to 0), ``sample_model`` ('ema', 'orig' or 'ema/orig') and
+            ``sample_kwargs``, given on to the model, such as ``dict(truncation=0.5)``.
+        runner (Runner): The runner, whose model is sampled.
+    """
+
+    def __init__(self, sample_kwargs: dict, runner: Any) -> None:
+        self.max_times: int = sample_kwargs['max_times']
+        self.batch_size: int = sample_kwargs['num_batches']
+        self.seed: int = sample_kwargs.get('seed', 0)
+        self.options = {
+            name: sample_kwargs[name]
+            for name in ('sample_model', 'sample_kwargs')
+            if name in sample_kwargs
+        }
+        self.gan = unwrap_model(runner.model)
+
+    def __iter__(self) -> Iterator[dict]:
+        """Yield one dict of model inputs for each batch.
+
+        Yields:
+            dict: ``inputs`` with ``noise`` (N, Z), ``prior`` (N, D, raw) and ``num_batches``.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.max_times):
+            inputs = {'num_batches': self.batch_size, **self.options}
+            inputs['noise'] = torch.randn(self.batch_size, self.gan.noise_size, generator=generator)
+            if self.gan.prior_dim > 0:
+                inputs['prior'] = self.gan.sampler.sample(self.batch_size, generator)
+            yield {'inputs': inputs}
+
+
+# mmagic looks '<type>Sampler' up among the names of this module; it has no registry for them.
+host_samplers.FixedPriorsSampler = FixedPriorsSampler  # type: ignore[attr-defined]
