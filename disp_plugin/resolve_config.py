@@ -88,7 +88,7 @@ def resolve_config(cfg: Config, options: Mapping[str, Any] | None = None) -> Con
         FileNotFoundError: ``sized_by_data`` is set and the folder does not exist.
     """
     options = copy.deepcopy(dict(options or {}))
-    check_options(cfg, options, file=Path(cfg.filename).name if cfg.filename else '')
+    check_options(cfg._cfg_dict, options, file=Path(cfg.filename).name if cfg.filename else '')
     _merge(cfg, options)
     if cfg.get('sized_by_data', False):
         from disp_plugin.running.choose_schedule import choose_for_config

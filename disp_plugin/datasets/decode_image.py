@@ -49,6 +49,7 @@ class BadImageError(ValueError):
         path (str): The file, as it was given.
         reason (str, optional): What is wrong with it, in words. Without it, ``path`` is the whole
             message (so that a data loader's worker can hand the error on to its parent).
+            Defaults to None.
     """
 
     def __init__(self, path: str, reason: str | None = None) -> None:

@@ -84,6 +84,7 @@ def rebind(old: Any, new: Any, packages: tuple[str, ...] = ('mmengine', 'mmcv', 
         old (Any): The object that is replaced.
         new (Any): What takes its place.
         packages (tuple[str]): Top-level packages in which to look.
+            Defaults to ('mmengine', 'mmcv', 'mmagic').
     """
     for name, module in list(sys.modules.items()):
         if name.partition('.')[0] not in packages or module is None:
