@@ -1,0 +1,333 @@
+import errno
+import itertools
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from disp_plugin.priors import BankOrigin, PriorBank
+
+KEYS = ['b/2.png', 'a.png', 'é/ü 1.jpg', 'b/10.png', 'b.png']
+ORIGIN = BankOrigin(
+    encoder={'architecture': 'vgg16', 'layer': 'fc7'},
+    encoder_fingerprint='f00d',
+    encoder_config={'type': 'TorchvisionEncoder', 'model': 'vgg16'},
+    pipeline=[{'type': 'Resize', 'scale': [8, 8]}],
+    dataset_fingerprint='cafe',
+)
+
+
+def make_priors(num_views=2, dtype=np.float32, num=5, dim=7):
+    return np.random.default_rng(0).normal(size=(num, num_views, dim)).astype(dtype)
+
+
+@pytest.fixture
+def bank_file(tmp_path):
+    file = tmp_path / 'priors' / 'bank.safetensors'
+    PriorBank(KEYS, make_priors(), [5, 4, 3, 2, 1], ORIGIN).save(file)
+    return file
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32])
+@pytest.mark.parametrize('mmap', [True, False])
+@pytest.mark.parametrize('num_views', [1, 2])
+def test_round_trip_keeps_every_prior_by_its_key(tmp_path, dtype, mmap, num_views):
+    priors = make_priors(num_views, dtype)
+    PriorBank(KEYS, priors, [5, 4, 3, 2, 1], ORIGIN).save(tmp_path / 'bank')
+    bank = PriorBank.open(tmp_path / 'bank', mmap=mmap)
+    assert (bank.num_images, bank.num_views, bank.prior_dim) == (5, num_views, 7)
+    assert list(bank.keys) == sorted(KEYS)
+    assert bank.priors.dtype == dtype
+    assert bank.origin == ORIGIN
+    for view in range(num_views):
+        found = bank.lookup(KEYS, flipped=bool(view))
+        assert found.dtype == torch.float32
+        np.testing.assert_array_equal(found, priors[:, view].astype(np.float32))
+    assert dict(zip(bank.keys, bank.file_sizes, strict=True)) == dict(
+        zip(KEYS, [5, 4, 3, 2, 1], strict=True)
+    )
+
+
+def test_file_is_plain_safetensors_that_another_library_reads(bank_file):
+    tensors = load_file(bank_file)
+    offsets, text = tensors['key_offsets'], tensors['key_bytes'].tobytes()
+    keys = [text[a:b].decode() for a, b in itertools.pairwise(offsets)]
+    expected = dict(zip(KEYS, make_priors(), strict=True))
+    for key, rows in zip(keys, tensors['priors'], strict=True):
+        np.testing.assert_array_equal(rows, expected[key])
+    assert b'pickle' not in bank_file.read_bytes()
+
+
+def test_lookup_of_views_by_key_and_of_repeated_keys(bank_file):
+    bank, priors = PriorBank.open(bank_file), make_priors()
+    found = bank.lookup(['b.png', 'a.png', 'b.png'], [True, False, False])
+    np.testing.assert_array_equal(found, [priors[4, 1], priors[1, 0], priors[4, 0]])
+    with pytest.raises(ValueError, match='flipped has 2 entries for 1 keys'):
+        bank.lookup(['a.png'], [True, False])
+
+
+def test_changing_what_was_looked_up_leaves_the_bank_alone(bank_file):
+    bank = PriorBank.open(bank_file)
+    bank.lookup(['a.png']).zero_()
+    np.testing.assert_array_equal(bank.lookup(['a.png'])[0], make_priors()[1, 0])
+    with pytest.raises(ValueError, match='read-only'):
+        bank.priors[0] = 0
+
+
+def test_missing_key_is_named_with_the_bank_and_the_way_out(bank_file):
+    with pytest.raises(ValueError) as error:
+        PriorBank.open(bank_file).lookup(['a.png', 'c.png'])
+    assert str(error.value) == (
+        f"prior bank {bank_file} has no prior for image 'c.png' (it has 5 images, from 'a.png' to "
+        f"'é/ü 1.jpg'); rebuild it for this data set: python tools/build_prior_bank.py CONFIG "
+        f'--bank-file {bank_file}'
+    )
+
+
+@pytest.mark.parametrize('key', ['', 'a', 'a.png ', 'b/1', 'zzz', 'é'])
+def test_keys_that_resemble_others_are_not_found(bank_file, key):
+    assert key not in PriorBank.open(bank_file).keys
+
+
+def test_every_key_of_many_is_found_at_its_row():
+    keys = sorted({f'{n:x}/{n * 7919 % 1009}.png' for n in range(3000)})
+    bank = PriorBank(keys, np.arange(len(keys), dtype=np.float32)[:, None])
+    np.testing.assert_array_equal(bank.lookup(keys)[:, 0], np.arange(len(keys)))
+    assert bank.keys[-1] == keys[-1]
+    assert bank.keys[3:5] == keys[3:5]
+
+
+def test_flipped_prior_of_a_bank_without_flips_says_to_rebuild(tmp_path):
+    PriorBank(KEYS, make_priors(1)).save(tmp_path / 'bank')
+    with pytest.raises(ValueError, match='holds no priors of flipped images.*rebuild it from a'):
+        PriorBank.open(tmp_path / 'bank').lookup(['a.png'], flipped=True)
+
+
+@pytest.mark.parametrize(
+    ('keys', 'priors', 'message'),
+    [
+        (['a', 'b', 'a'], torch.ones(3, 2), "image key 'a' comes twice"),
+        (['a', 'b'], torch.ones(3, 2), r'for each of 2 image keys, but have shape \(3, 2\)'),
+        (['a', 'b'], torch.ones(2, 3, 2), r'have shape \(2, 3, 2\)'),
+        ([], torch.ones(0, 2), r'have shape \(0, 2\)'),
+        (['a', 'b'], torch.tensor([[0.0], [np.nan]]), "prior of image 'b' is not finite"),
+        (['b', 'a'], torch.tensor([[np.inf], [0.0]]), "prior of image 'b' is not finite"),
+    ],
+)
+def test_rows_that_make_no_bank_are_refused(keys, priors, message):
+    with pytest.raises(ValueError, match=message):
+        PriorBank(keys, priors)
+
+
+def test_missing_file_names_the_command_that_builds_it(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        PriorBank.open(tmp_path / 'none')
+    assert str(error.value) == (
+        f'there is no prior bank {tmp_path / "none"}; build it first: '
+        f'python tools/build_prior_bank.py CONFIG --bank-file {tmp_path / "none"}'
+    )
+
+
+def test_file_cut_short_anywhere_is_refused(bank_file):
+    content = bank_file.read_bytes()
+    for size in [0, 5, 8, 100, len(content) // 2, len(content) - 1]:
+        bank_file.write_bytes(content[:size])
+        with pytest.raises(ValueError, match=r'truncated|not a prior bank'):
+            PriorBank.open(bank_file)
+    bank_file.write_bytes(content + b'x')
+    with pytest.raises(ValueError, match='it is altered'):
+        PriorBank.open(bank_file)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'\x89PNG' * 9, b'\x05' + bytes(7) + b'hello', b'\x02' + bytes(7) + b'[]', bytes(64)],
+)
+def test_foreign_file_is_refused(tmp_path, content):
+    (tmp_path / 'bank').write_bytes(content)
+    with pytest.raises(ValueError, match='is not a prior bank'):
+        PriorBank.open(tmp_path / 'bank')
+
+
+def test_weights_in_the_place_of_a_bank_are_named(tmp_path):
+    save_file({'conv.weight': np.zeros(3)}, tmp_path / 'model.safetensors')
+    with pytest.raises(
+        ValueError, match=r'another safetensors file \(it holds conv.weight, \.\.\.'
+    ):
+        PriorBank.open(tmp_path / 'model.safetensors')
+
+
+def rewrite_header(file, change):
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], 'little')
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, 'little') + text + content[8 + length :])
+
+
+def test_bank_of_a_newer_format_says_so(bank_file):
+    rewrite_header(bank_file, lambda header: header['__metadata__'].update(version='2'))
+    with pytest.raises(
+        ValueError, match=r'version 2 of the format, this disp_plugin reads up to 1'
+    ):
+        PriorBank.open(bank_file)
+
+
+def test_tensors_and_metadata_of_later_versions_do_not_disturb(bank_file):
+    def change(header):
+        end = max(v['data_offsets'][1] for k, v in header.items() if k != '__metadata__')
+        header['checksums'] = dict(dtype='U32', shape=[0], data_offsets=[end, end])
+        header['__metadata__']['note'] = 'new'
+
+    rewrite_header(bank_file, change)
+    np.testing.assert_array_equal(PriorBank.open(bank_file).lookup(KEYS), make_priors()[:, 0])
+
+
+def test_tensors_that_do_not_fit_together_are_refused(bank_file):
+    rewrite_header(bank_file, lambda header: header['priors'].update(shape=[2, 5, 7]))
+    with pytest.raises(ValueError, match='do not fit together'):
+        PriorBank.open(bank_file)
+
+
+def test_verify_finds_a_single_altered_byte(bank_file):
+    PriorBank.open(bank_file).verify()
+    content = bytearray(bank_file.read_bytes())
+    content[-60] ^= 1
+    bank_file.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match='was altered'):
+        PriorBank.open(bank_file).verify()
+
+
+def test_pickled_bank_is_its_path_and_reopens(bank_file):
+    bank = PriorBank.open(bank_file)
+    text = pickle.dumps(bank)
+    assert len(text) < 500
+    np.testing.assert_array_equal(pickle.loads(text).lookup(KEYS), bank.lookup(KEYS))
+    PriorBank(KEYS, make_priors() + 1).save(bank_file)
+    with pytest.raises(ValueError, match='was rebuilt while it was in use'):
+        pickle.loads(text)
+
+
+def test_bank_in_memory_pickles_by_content():
+    bank = PriorBank(KEYS, make_priors(), origin=ORIGIN)
+    copy = pickle.loads(pickle.dumps(bank))
+    assert copy.fingerprint == bank.fingerprint
+    assert copy.origin == ORIGIN
+
+
+def test_opened_bank_is_mapped_not_read(tmp_path):
+    num, dim = 2000, 2048
+    PriorBank([f'{i}' for i in range(num)], np.ones((num, dim), np.float32)).save(tmp_path / 'bank')
+
+    def anonymous_kilobytes():
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith('RssAnon'))
+
+    before = anonymous_kilobytes()
+    bank = PriorBank.open(tmp_path / 'bank')
+    assert sum(float(bank.lookup([str(i)])[0, 0]) for i in range(num)) == num
+    assert anonymous_kilobytes() - before < 4000  # of 16,000
+
+
+def test_fingerprint_is_of_the_content_alone(tmp_path, bank_file):
+    bank = PriorBank.open(bank_file)
+    order = [3, 1, 4, 0, 2]
+    sizes = np.array([5, 4, 3, 2, 1])
+    same = PriorBank([KEYS[i] for i in order], make_priors()[order], sizes[order], ORIGIN)
+    same.save(tmp_path / 'elsewhere')
+    assert same.fingerprint == bank.fingerprint
+    assert PriorBank.open(tmp_path / 'elsewhere').fingerprint == bank.fingerprint
+    changed = make_priors()
+    changed[2, 1, 3] += 1e-3
+    others = [
+        PriorBank(KEYS, changed, sizes, ORIGIN),
+        PriorBank(['x', *KEYS[1:]], make_priors(), sizes, ORIGIN),
+        PriorBank(KEYS, make_priors(), sizes + 1, ORIGIN),
+        PriorBank(KEYS, make_priors(), sizes, BankOrigin()),
+    ]
+    prints = {bank.fingerprint, *(other.fingerprint for other in others)}
+    assert len(prints) == 5
+
+
+def test_sample_is_uniform_over_images_seeded_and_of_the_view_as_loaded(bank_file):
+    bank = PriorBank.open(bank_file)
+    drawn = bank.sample(5000, torch.Generator().manual_seed(3))
+    again = bank.sample(5000, torch.Generator().manual_seed(3))
+    assert torch.equal(drawn, again)
+    rows = torch.from_numpy(bank.priors[:, 0].copy())
+    hits = (drawn[:, None] == rows[None]).all(dim=2)
+    assert hits.any(dim=1).all()
+    counts = hits.sum(dim=0).double()
+    assert float(((counts - 1000) ** 2 / 1000).sum()) < 18.5  # chi-square, 4 degrees, p = 0.001
+    assert bank.sample(0).shape == (0, 7)
+    with pytest.raises(ValueError, match='num must not be negative'):
+        bank.sample(-1)
+
+
+def test_chunks_are_all_priors_in_order(bank_file):
+    bank = PriorBank.open(bank_file)
+    chunks = list(bank.iter_chunks(2))
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1]
+    np.testing.assert_array_equal(torch.cat(chunks), bank.priors)
+
+
+def test_selected_images_keep_their_priors_and_origin(bank_file):
+    part = PriorBank.open(bank_file).select(['b.png', 'a.png'])
+    assert list(part.keys) == ['a.png', 'b.png']
+    np.testing.assert_array_equal(part.lookup(['b.png'], True)[0], make_priors()[4, 1])
+    assert part.origin == ORIGIN
+    assert list(part.file_sizes) == [4, 1]
+
+
+def test_mean_cosine_is_that_of_all_pairs(bank_file):
+    bank = PriorBank.open(bank_file)
+    rows = bank.priors[:, 0].astype(np.float64)
+    cosines = [
+        rows[i] @ rows[j] / np.linalg.norm(rows[i]) / np.linalg.norm(rows[j])
+        for i in range(5)
+        for j in range(i)
+    ]
+    assert bank.mean_cosine() == pytest.approx(np.mean(cosines), abs=1e-12)
+    assert PriorBank(['a'], torch.ones(1, 3)).mean_cosine() == 0
+
+
+def fail_at_fsync(monkeypatch, number):
+    def fsync(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+
+
+def test_full_disk_leaves_the_old_bank_and_nothing_else(bank_file, monkeypatch):
+    old = bank_file.read_bytes()
+    fail_at_fsync(monkeypatch, errno.ENOSPC)
+    with pytest.raises(OSError) as error:
+        PriorBank(KEYS, make_priors() + 1).save(bank_file)
+    assert str(error.value) == (
+        f'no space left to write {bank_file}; free some, or choose another place with --bank-file'
+    )
+    assert bank_file.read_bytes() == old
+    assert os.listdir(bank_file.parent) == [bank_file.name]
+
+
+def test_missing_permission_is_said_in_words(bank_file, monkeypatch):
+    fail_at_fsync(monkeypatch, errno.EACCES)
+    with pytest.raises(OSError, match=f'no permission to write {bank_file}; change that of its'):
+        PriorBank(KEYS, make_priors()).save(bank_file)
+
+
+def test_file_in_the_place_of_the_folder_is_said_in_words(bank_file):
+    with pytest.raises(OSError, match=r'cannot write .*(File exists|Not a directory)'):
+        PriorBank(KEYS, make_priors()).save(bank_file / 'below' / 'bank')
+
+
+def test_saved_bank_is_readable_by_others(bank_file):
+    umask = os.umask(0)
+    os.umask(umask)
+    assert bank_file.stat().st_mode & 0o777 == 0o666 & ~umask
