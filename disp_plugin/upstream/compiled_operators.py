@@ -1,12 +1,10 @@
 """mmengine's and mmcv's question whether mmcv is compiled, which Python 3.14 cannot answer.
 
 Symptom: building an optimizer dies with "module 'pkgutil' has no attribute 'find_loader'" on
-Python 3.14 (a DeprecationWarning from 3.12 on); beside the stand-in of ``mmcv_ext.py`` the answer
-is wrong.
-Cause: mmengine/utils/dl_utils/misc.py:109 and mmcv/utils/ext_loader.py:71 call
-``pkgutil.find_loader``.
+Python 3.14 (a DeprecationWarning from 3.12 on).
+Cause: mmengine/utils/dl_utils/misc.py:109 and mmcv/utils/ext_loader.py:71 call that function.
 Upstream: https://docs.python.org/3/whatsnew/3.14.html#removed; mmengine 0.10.7, mmcv 2.1.0.
-Delete when: both call ``importlib.util.find_spec``, and ``mmcv_ext.py`` is deleted.
+Delete when: both call ``importlib.util.find_spec``.
 """
 
 import pkgutil
@@ -17,8 +15,8 @@ from disp_plugin.upstream.repair import Repair, host_module, rebind
 
 
 def is_needed() -> bool:
-    """Tell whether ``pkgutil.find_loader`` is gone or would take the stand-in for real."""
-    return not hasattr(pkgutil, 'find_loader') or not mmcv_ext.is_compiled()
+    """Tell whether ``pkgutil.find_loader`` is gone."""
+    return not hasattr(pkgutil, 'find_loader')
 
 
 def _repair(module: str, function: str) -> Repair:

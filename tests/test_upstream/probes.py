@@ -1,0 +1,190 @@
+"""What a user meets, one probe per repair; the same code runs with and without the repairs.
+
+Run as a script it leaves out the repairs named on the command line and prints what each probe
+meets as JSON; the tests call the functions in their own, mended process.
+"""
+
+import io
+import json
+import os
+import sys
+import types
+
+
+def import_operators():
+    import mmcv.ops
+
+    return mmcv.ops.__name__
+
+
+def import_utils():
+    import mmagic.utils
+
+    return mmagic.utils.__name__
+
+
+def label_shape():
+    """Shape in which the labels of a batch of 4 images reach the discriminator."""
+    import torch
+    from mmagic.models.base_models import BaseConditionalGAN
+    from mmagic.structures import DataSample
+
+    samples = []
+    for label in range(4):
+        sample = DataSample()
+        sample.set_gt_label(label)
+        samples.append(sample)
+    batch = DataSample.stack(samples)
+    labels = BaseConditionalGAN.data_sample_to_label(None, batch)
+    assert labels.dtype == torch.int64
+    return list(labels.shape)
+
+
+def loss_scaler_after_step():
+    """What the discriminator's step leaves of the optimizer wrapper's loss scaler."""
+    import torch
+    from mmagic.models.base_models import BaseConditionalGAN
+
+    class Gan(BaseConditionalGAN):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+
+        generator = staticmethod(lambda noise, label, return_noise: noise)
+        discriminator = staticmethod(lambda image, label: image)
+        data_sample_to_label = noise_fn = label_fn = lambda self, *args, **kwargs: torch.zeros(2)
+
+        def _get_disc_loss(self, values):
+            self.seen = values['loss_scaler']
+            return torch.zeros(()), {}
+
+    wrapper = types.SimpleNamespace(loss_scaler='the scaler', update_params=lambda loss: None)
+    gan = Gan()
+    gan.train_discriminator({'img': torch.zeros(2)}, None, wrapper)
+    return [gan.seen, wrapper.loss_scaler]
+
+
+def betas():
+    """Betas of an optimizer built from a config with an integer beta."""
+    import torch
+    from mmagic.registry import OPTIMIZERS
+
+    params = [torch.nn.Parameter(torch.zeros(1))]
+    config = dict(type='Adam', params=params, lr=0.1, betas=(0, 0.9))
+    return [repr(beta) for beta in OPTIMIZERS.build(config).param_groups[0]['betas']]
+
+
+def mean_of_loaded_history():
+    """Statistics of a message hub's history, written and read as mmengine's checkpoints are."""
+    import tempfile
+
+    import torch
+    from mmengine.logging import HistoryBuffer
+    from mmengine.runner.checkpoint import load_from_local
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, 'iter_1.pth')
+        torch.save({'message_hub': {'loss': HistoryBuffer([1.0, 2.0, 6.0], [1, 1, 1])}}, file)
+        return float(load_from_local(file, None)['message_hub']['loss'].mean())
+
+
+def join_processes():
+    """Backend of the group that a launcher's environment gives, one process."""
+    import torch.distributed
+    from mmengine.dist import get_backend, init_dist
+
+    os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1')
+    os.environ['MASTER_PORT'] = str(free_port())
+    try:
+        init_dist('pytorch', backend='nccl')
+        return get_backend()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def wrap_model():
+    """A CPU module wrapped with the device ids that mmengine's runner passes."""
+    import torch
+    from mmengine.model import MMDistributedDataParallel
+
+    with one_process():
+        model = MMDistributedDataParallel(torch.nn.Linear(2, 1), device_ids=[0])
+        return list(model(torch.zeros(3, 2)).shape)
+
+
+def normalise_in_sync():
+    import torch
+
+    with one_process():
+        return list(torch.nn.SyncBatchNorm(2)(torch.randn(4, 2)).shape)
+
+
+def one_process():
+    import contextlib
+
+    import torch.distributed
+
+    @contextlib.contextmanager
+    def group():
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+        try:
+            yield
+        finally:
+            torch.distributed.destroy_process_group()
+
+    return group()
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return server.getsockname()[1]
+
+
+IMPORTS = {'mmcv-ext': import_operators, 'numpy-bool8': import_utils}
+
+PROBES = {
+    'integer-labels': label_shape,
+    'loss-scaler': loss_scaler_after_step,
+    'integer-betas': betas,
+    'safe-checkpoints': mean_of_loaded_history,
+    'cpu-processes': join_processes,
+    'cpu-ddp': wrap_model,
+    'cpu-sync-batchnorm': normalise_in_sync,
+}
+
+
+def meet(probe):
+    """Run one probe; an exception is an answer, too."""
+    try:
+        return probe()
+    except Exception as error:
+        return f'{type(error).__name__}: {error}'
+
+
+def main(left_out):
+    # these two must fail before anything is mended; requests is no part of what they show
+    sys.modules.setdefault('requests', types.ModuleType('requests'))
+    exceptions = types.ModuleType('requests.exceptions')
+    exceptions.InvalidURL = exceptions.RequestException = exceptions.Timeout = OSError
+    sys.modules.setdefault('requests.exceptions', exceptions)
+    answers = {name: meet(probe) for name, probe in IMPORTS.items()}
+    for name in [name for name in sys.modules if name.startswith(('mmcv.ops', 'mmagic'))]:
+        del sys.modules[name]
+
+    from disp_plugin.upstream import mend, repair
+
+    for name in left_out:
+        repair._states[name] = repair.NOT_NEEDED
+    mend()
+    answers.update({name: meet(probe) for name, probe in PROBES.items()})
+    return answers
+
+
+if __name__ == '__main__':
+    output, sys.stdout = sys.stdout, io.StringIO()  # mmcv and mmagic print while they are imported
+    answers = main(sys.argv[1:])
+    print(json.dumps(answers), file=output)
