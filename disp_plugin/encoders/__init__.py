@@ -1,0 +1,21 @@
+"""Encoders: image -> prior. One contract (``PriorEncoder``), several sources of weights."""
+
+from disp_plugin.upstream import mend
+
+mend()
+
+from .base_encoder import PriorEncoder  # noqa: E402
+from .checkpoint_encoder import CheckpointEncoder  # noqa: E402
+from .per_image_encoder import PerImageEncoder  # noqa: E402
+from .preprocessing import Preprocessing  # noqa: E402
+from .timm_encoder import TimmEncoder  # noqa: E402
+from .torchvision_encoder import TorchvisionEncoder  # noqa: E402
+
+__all__ = [
+    'CheckpointEncoder',
+    'PerImageEncoder',
+    'Preprocessing',
+    'PriorEncoder',
+    'TimmEncoder',
+    'TorchvisionEncoder',
+]

@@ -1,0 +1,125 @@
+"""Models of timm as encoders."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from mmagic.registry import MODELS
+from torch import Tensor
+
+from .base_encoder import PriorEncoder
+from .build_network import POOLED, find_library, seeded
+from .fetch_weights import fetch_from_hub, fetch_url
+from .preprocessing import Preprocessing
+
+
+@MODELS.register_module()
+class TimmEncoder(PriorEncoder):
+    """The pooled features of any model of timm, with the preprocessing of its weights.
+
+    The prior is what enters the classification layer: the pooled features, or the class token where
+    the model has one.
+
+    Args:
+        model (str): Name of the model, with or without the tag of its weights
+            ('resnet50.a1_in1k').
+        pretrained (bool): Whether to load weights; False leaves it untrained. Defaults to True.
+        checkpoint (str | None): A checkpoint of this model with its head, ``.safetensors`` or
+            ``.pth``, as timm publishes it. None takes the cache. Defaults to None.
+        download (bool): Whether to download weights that are not cached. Defaults to True.
+        preprocessing (dict | None): Another ``Preprocessing`` than timm's. Defaults to None.
+        model_kwargs (dict | None): Further arguments of ``timm.create_model``. Defaults to None.
+        seed (int): Seed of an untrained model. Defaults to 0.
+
+    Raises:
+        FileNotFoundError: The weights are neither cached nor downloaded, or ``checkpoint`` is
+            missing.
+        ValueError: No such model, no weights of it are published, or a checkpoint of another model.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        pretrained: bool = True,
+        checkpoint: str | None = None,
+        download: bool = True,
+        preprocessing: dict | Preprocessing | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        import timm
+
+        find_library(f'timm/{model}')
+        kwargs = dict(model_kwargs or {})
+        if checkpoint is not None or pretrained:
+            file = find_file(model, checkpoint, download)
+            # only archives of NumPy arrays need the models' own readers
+            source = {'file': str(file), 'custom_load': file.suffix == '.npz'}
+            kwargs.update(pretrained=True, pretrained_cfg_overlay={'source': 'timm', **source})
+        try:
+            with seeded(seed):
+                # with the head, since timm then loads strictly, and would else load nothing unseen
+                network = timm.create_model(model, **kwargs)
+        except (RuntimeError, KeyError) as error:
+            if not kwargs.get('pretrained'):
+                raise
+            raise ValueError(
+                f'{file} is not a checkpoint of timm/{model} with its head: {error}. For a '
+                'backbone alone, or one with other names, use CheckpointEncoder'
+            ) from error
+        cast(Any, network).reset_classifier(0)
+        if preprocessing is None:
+            steps = Preprocessing.from_timm(timm.data.resolve_model_data_config(network))
+        else:
+            steps = Preprocessing.from_options(preprocessing)
+        arguments = f' {sorted(model_kwargs.items())}' if model_kwargs else ''
+        super().__init__(f'timm/{model.split(".")[0]}{arguments}', POOLED, steps)
+        self.network = network
+        self.seal()
+
+    def extract(self, img: Tensor) -> Tensor:
+        """Run the network.
+
+        Args:
+            img (Tensor): (N, 3, h, w), normalised.
+
+        Returns:
+            Tensor: (N, D).
+        """
+        return self.network(img)
+
+
+def find_file(model: str, checkpoint: str | None = None, download: bool = True) -> Path:
+    """Find the weights of a model of timm: the file given, the cached one, or a download.
+
+    Args:
+        model (str): Name of the model.
+        checkpoint (str | None): A local file. Defaults to None.
+        download (bool): Whether to download what is not cached. Defaults to True.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: None is published.
+    """
+    import timm
+
+    if checkpoint is not None:
+        if not Path(checkpoint).is_file():
+            raise FileNotFoundError(
+                f'checkpoint is {str(checkpoint)!r}, and there is no such file (looked from '
+                f'{Path.cwd()})'
+            )
+        return Path(checkpoint)
+    cfg = timm.models.get_pretrained_cfg(model)
+    if cfg is not None and cfg.hf_hub_id:
+        names = [cfg.hf_hub_filename] if cfg.hf_hub_filename else []
+        names = names or ['model.safetensors', 'pytorch_model.bin']
+        return fetch_from_hub(cfg.hf_hub_id, names, f'timm/{model}', download)
+    if cfg is not None and cfg.url:
+        return fetch_url(str(cfg.url), f'timm/{model}', download)
+    raise ValueError(
+        f'no weights of timm/{model} are published; set checkpoint= to a file, or pretrained=False '
+        'for an untrained network'
+    )

@@ -1,0 +1,132 @@
+"""Classifiers of torchvision as encoders."""
+
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from mmagic.registry import MODELS
+from torch import Tensor
+
+from .base_encoder import PriorEncoder
+from .build_network import LOGITS, POOLED, build_torchvision, cut_at, drop_last_linear, seeded
+from .fetch_weights import cached_file, check_hash, fetch_url
+from .load_weights import load_all, read_checkpoint
+from .preprocessing import Preprocessing
+
+
+@MODELS.register_module()
+class TorchvisionEncoder(PriorEncoder):
+    """The last features of a classifier of torchvision.
+
+    With ``vgg16`` the prior is fc7: the 4096 activations behind the ReLU of the last hidden layer
+    (``classifier.4``; the dropout behind it does nothing here), which the classes are a linear
+    function of. The paper says only "last layer activations" of Vgg16; the 1000 logits are the
+    other reading, ``layer='logits'``. With ``resnet50`` the prior is the 2048 pooled features.
+
+    Preprocessing is that of the weights: for most a resize of the shorter side to 256, a central
+    crop of 224 and ImageNet's mean and standard deviation.
+
+    Args:
+        model (str): A classifier of ``torchvision.models``. Defaults to 'vgg16'.
+        layer (str | None): ``'fc7'`` or ``'fc6'`` of a VGG; ``'logits'``; the name of a module or
+            node of the network, whose output is averaged over its positions. None takes the features
+            that enter the last linear layer, for a VGG fc7. Defaults to None.
+        checkpoint (str | None): A state dict of this model with its head, ``.pth`` or
+            ``.safetensors``. None takes torch's cache. Defaults to None.
+        weights (str | None): Which of torchvision's weights, also for the preprocessing of a
+            ``checkpoint``; ``'none'`` for an untrained network. None is 'IMAGENET1K_V1', the one
+            that the paper could use. Defaults to None.
+        download (bool): Whether to download weights that are not cached. Defaults to True.
+        preprocessing (dict | None): Another ``Preprocessing`` than that of the weights. Defaults to
+            None.
+        seed (int): Seed of an untrained network. Defaults to 0.
+
+    Raises:
+        FileNotFoundError: The weights are neither cached nor downloaded, or ``checkpoint`` is
+            missing.
+        ValueError: No such model, weights or layer, or a checkpoint of another model.
+    """
+
+    def __init__(
+        self,
+        model: str = 'vgg16',
+        layer: str | None = None,
+        checkpoint: str | None = None,
+        weights: str | None = None,
+        download: bool = True,
+        preprocessing: dict | Preprocessing | None = None,
+        seed: int = 0,
+    ) -> None:
+        published = find_weights(model, weights)
+        if preprocessing is None:
+            steps = Preprocessing.from_torchvision(published.transforms())
+        else:
+            steps = Preprocessing.from_options(preprocessing)
+        if layer is None:
+            layer = 'fc7' if model.startswith('vgg') else POOLED
+        super().__init__(f'torchvision/{model}', layer, steps)
+        with seeded(seed):
+            network = build_torchvision(model)
+        if checkpoint is not None:
+            if (
+                Path(checkpoint).name == cached_file(published.url).name
+                and Path(checkpoint).is_file()
+            ):
+                check_hash(Path(checkpoint), cached_file(published.url).stem.rsplit('-', 1)[-1])
+            load_all(network, read_checkpoint(checkpoint)[0], checkpoint)
+        elif weights != 'none':
+            file = fetch_url(published.url, f'torchvision/{model} ({published.name})', download)
+            load_all(network, read_checkpoint(file)[0], file)
+        self.network = _cut(network, layer, model)
+        self.seal()
+
+    def extract(self, img: Tensor) -> Tensor:
+        """Run the network.
+
+        Args:
+            img (Tensor): (N, 3, h, w), normalised.
+
+        Returns:
+            Tensor: (N, D), or (N, D, h', w').
+        """
+        return self.network(img)
+
+
+def find_weights(model: str, weights: str | None = None) -> Any:
+    """Find published weights of a classifier.
+
+    Args:
+        model (str): A classifier of ``torchvision.models``.
+        weights (str | None): Their name. None and 'none' are 'IMAGENET1K_V1', or where there is
+            none torchvision's default. Defaults to None.
+
+    Returns:
+        WeightsEnum: The entry, with its ``url`` and ``transforms``.
+
+    Raises:
+        ValueError: No such model or weights.
+    """
+    models = torchvision.models.list_models(torchvision.models)
+    if model not in models:
+        raise ValueError(f'torchvision has no classifier {model!r}; it has {", ".join(models)}')
+    enum = torchvision.models.get_model_weights(model)
+    names = [entry.name for entry in enum]
+    if weights in (None, 'none'):
+        weights = 'IMAGENET1K_V1' if 'IMAGENET1K_V1' in names else enum.DEFAULT.name
+    if weights not in (*names, 'DEFAULT'):
+        raise ValueError(
+            f'torchvision has no weights {weights!r} of {model}; it has {", ".join(names)}, and '
+            "'none' leaves the network untrained"
+        )
+    return enum[weights]
+
+
+def _cut(network: Any, layer: str, model: str) -> Any:
+    if layer == LOGITS:
+        return network
+    if layer == POOLED or (layer == 'fc7' and model.startswith('vgg')):
+        drop_last_linear(network, model)
+        return network
+    if layer == 'fc6' and model.startswith('vgg'):
+        return cut_at(network, 'classifier.1', model)
+    return cut_at(network, layer, model)
