@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import cv2
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
@@ -33,7 +34,8 @@ def make_loader(dataset: Dataset, num_workers: int, **options: Any) -> DataLoade
             worker_init_fn=_use_one_core,
             prefetch_factor=4,
         )
-    return DataLoader(dataset, num_workers=num_workers, **options)
+    # A generator of its own, or every loader would take a number from the global one.
+    return DataLoader(dataset, num_workers=num_workers, generator=torch.Generator(), **options)
 
 
 def choose_num_workers(num_images: int, on_gpu: bool) -> int:

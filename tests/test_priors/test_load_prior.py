@@ -35,7 +35,7 @@ def test_sample_carries_the_prior_of_the_view_that_it_shows(
         torch.testing.assert_close(prior, encoder(image)[0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
+@pytest.mark.parametrize('method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_workers_open_the_bank_by_themselves(image_folder, bank_file, dataset_cfg, method):
     cfg = dataset_cfg(image_folder, bank_file, flip=False)
     dataset = DATASETS.build(cfg)
