@@ -4,6 +4,10 @@ _base_ = 'mmagic::_base_/gen_default_runtime.py'
 
 custom_imports = dict(imports=['disp_plugin.register'], allow_failed_imports=False)
 
+# All processes draw from one stream and take their own share of it, so that their number does not
+# change what is trained.
+randomness = dict(diff_rank_seed=False)
+
 # Where several processes train, BatchNorm takes the statistics of the whole batch, as in one
 # process (not stated in the paper).
 sync_bn = 'torch'

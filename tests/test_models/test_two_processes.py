@@ -1,0 +1,60 @@
+"""Two processes on the CPU end with the weights of one process that has the whole batch."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope='module')
+def weights(repo_root, digits_folder, tmp_path_factory):
+    """Train a config for 4 iterations in 1 and in 2 processes; give both checkpoints' weights."""
+    folder = tmp_path_factory.mktemp('processes')
+
+    def train(num_processes):
+        launch = [sys.executable]
+        if num_processes > 1:
+            launch += ['-m', 'torch.distributed.run', '--standalone']
+            launch += ['--nproc_per_node', str(num_processes)]
+        work_dir = folder / str(num_processes)
+        command = [
+            *launch,
+            repo_root / 'tools/train.py',
+            repo_root / 'configs/biggan_digits_per_image.py',
+            *('--work-dir', work_dir),
+            *('--launcher', 'pytorch' if num_processes > 1 else 'none'),
+            '--cfg-options',
+            f'data_root={digits_folder}',
+            f'bank_file={folder / "bank.safetensors"}',
+            'train_cfg.max_iters=4',
+            f'train_dataloader.batch_size={8 // num_processes}',
+            'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            'model.discriminator_steps=2',
+            # Adam's first steps are signs of gradients; a large epsilon keeps them continuous.
+            'optim_wrapper.generator.optimizer.eps=0.01',
+            'optim_wrapper.discriminator.optimizer.eps=0.01',
+        ]
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(repo_root)}
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, env=env, cwd=folder
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return torch.load(work_dir / 'iter_4.pth', weights_only=False)['state_dict']
+
+    return train(1), train(2)
+
+
+def test_two_processes_train_what_one_trains(weights):
+    one, two = weights
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_training_moved_the_weights(weights):
+    one, _ = weights
+    average, current = 'generator_ema.module.output_layer.conv.bias', 'generator.output_layer.conv.bias'
+    assert one[current].abs().max() > 0 and not torch.equal(one[average], one[current])

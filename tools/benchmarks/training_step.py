@@ -1,0 +1,161 @@
+"""Time a training iteration with priors against mmagic's with class labels, pair by pair.
+
+Both models see the same images in the same process; each pair takes one iteration of each, in an
+order that alternates, and the median of the ratios is what counts. Labels are repaired, without
+which the host's class-conditional discriminator would compute (N, N) scores. The look-up of priors
+is timed on a bank in a file, as a data loader's worker does it.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from disp_plugin.upstream import mend
+
+mend()
+
+from mmagic.registry import MODELS  # noqa: E402
+from mmagic.structures import DataSample  # noqa: E402
+from mmengine.logging import MessageHub  # noqa: E402
+from mmengine.optim import OptimWrapper, OptimWrapperDict  # noqa: E402
+
+import disp_plugin.models  # noqa: E402, F401 (registers the networks)
+from disp_plugin.priors import LoadPrior, PriorBank  # noqa: E402
+
+NUM_CLASSES = 10
+NETWORKS = {
+    'biggan': ('BigGAN', 'BigGANGenerator', 'BigGANDiscriminator', {'sn_style': 'torch'}),
+    'sngan': ('SNGAN', 'SNGANGenerator', 'ProjDiscriminator', {'with_spectral_norm': True}),
+}
+
+
+def build_pair(args):
+    """Build the DISP GAN and mmagic's class-conditional one with the same sizes."""
+    gan, generator, discriminator, options = NETWORKS[args.gan]
+    gen_cfg = dict(output_scale=args.size, base_channels=args.channels, noise_size=120, **options)
+    disc_cfg = dict(type=discriminator, input_scale=args.size, base_channels=args.channels)
+    disc_cfg.update(options)
+    common = dict(
+        data_preprocessor=dict(type='DataPreprocessor'),
+        ema_config=dict(type='ExponentialMovingAverage'),
+        discriminator_steps=args.disc_steps,
+    )
+    prefix = 'DISPBigGAN' if args.gan == 'biggan' else 'DISPSNGAN'
+    disp = dict(
+        type=prefix,
+        prior_dim=args.prior_dim,
+        generator=dict(type=f'{prefix}Generator', **gen_cfg),
+        discriminator=dict(type='PriorProjectionDiscriminator', discriminator=disc_cfg),
+        **common,
+    )
+    host = dict(
+        type=gan,
+        num_classes=NUM_CLASSES,
+        generator=dict(type=generator, **gen_cfg),
+        discriminator=disc_cfg,
+        **common,
+    )
+    if args.gan == 'sngan':
+        host['noise_size'] = gen_cfg['noise_size']
+    models = {}
+    for name, config in (('disp', disp), ('host', host)):
+        torch.manual_seed(args.seed)
+        model = MODELS.build(config).to(args.device).train()
+        wrappers = OptimWrapperDict(
+            **{
+                part: OptimWrapper(
+                    torch.optim.Adam(getattr(model, part).parameters(), 2e-4, betas=(0.0, 0.999))
+                )
+                for part in ('generator', 'discriminator')
+            }
+        )
+        models[name] = (model, wrappers)
+    return models
+
+
+def make_batch(args):
+    """Make a batch as a data loader hands it over: images, priors and labels."""
+    samples, images = [], []
+    for index in range(args.batch_size):
+        sample = DataSample(gt_prior=torch.rand(args.prior_dim))
+        sample.gt_img = torch.randint(0, 256, (3, args.size, args.size), dtype=torch.uint8)
+        sample.set_gt_label(index % NUM_CLASSES)
+        samples.append(sample)
+        images.append(sample.gt_img)
+    return dict(inputs=dict(img=images), data_samples=samples)
+
+
+def time_step(model, wrappers, batch, iteration, device):
+    """Take ``disc_steps`` iterations, so that each timing holds one update of the generator."""
+    start = time.perf_counter()
+    for step in range(model.discriminator_steps):
+        MessageHub.get_current_instance().update_info(
+            'iter', iteration * model.discriminator_steps + step
+        )
+        model.train_step(batch, wrappers)
+    if device.startswith('cuda'):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def time_lookup(args, num_images=10_000, num_batches=50):
+    """Time the look-up of a batch's priors, one by one as the pipeline does it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'bank.safetensors'
+        keys = [f'images/{index:06d}.png' for index in range(num_images)]
+        rng = np.random.default_rng(args.seed)
+        priors = rng.standard_normal((num_images, 1, args.prior_dim), dtype=np.float32)
+        PriorBank(keys, priors).save(file)
+        transform = LoadPrior(bank_file=str(file))
+        rows = rng.integers(0, num_images, (num_batches, args.batch_size))
+        transform({'image_key': keys[0]})
+        start = time.perf_counter()
+        for batch in rows:
+            for row in batch:
+                transform({'image_key': keys[row]})
+        return (time.perf_counter() - start) / num_batches
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--gan', choices=sorted(NETWORKS), default='biggan')
+    parser.add_argument('--size', type=int, default=32)
+    parser.add_argument('--channels', type=int, default=32)
+    parser.add_argument('--batch-size', type=int, default=25)
+    parser.add_argument('--disc-steps', type=int, default=1)
+    parser.add_argument('--prior-dim', type=int, default=4096)
+    parser.add_argument('--pairs', type=int, default=30)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    args = parser.parse_args(argv)
+    models, batch = build_pair(args), make_batch(args)
+    for warm_up in range(3):
+        for model, wrappers in models.values():
+            time_step(model, wrappers, batch, warm_up, args.device)
+    times = {'disp': [], 'host': []}
+    for pair in range(args.pairs):
+        for name in ('disp', 'host') if pair % 2 else ('host', 'disp'):
+            times[name].append(time_step(*models[name], batch, pair + 3, args.device))
+    ratio = statistics.median(a / b for a, b in zip(times['disp'], times['host'], strict=True))
+    lookup = time_lookup(args) * args.disc_steps
+    result = {
+        **vars(args),
+        'torch': torch.__version__,
+        'threads': torch.get_num_threads(),
+        'ms_disp': round(statistics.median(times['disp']) * 1e3, 2),
+        'ms_host': round(statistics.median(times['host']) * 1e3, 2),
+        'ratio': round(ratio, 4),
+        'ms_lookup': round(lookup * 1e3, 3),
+        'lookup_share': round(lookup / statistics.median(times['disp']), 5),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == '__main__':
+    main()
