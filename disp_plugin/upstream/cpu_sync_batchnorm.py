@@ -27,7 +27,7 @@ def is_needed() -> bool:
 
 
 def apply() -> None:
-    """Give ``SyncBatchNorm`` a way for CPU tensors."""
+    """Give ``SyncBatchNorm`` a way for CPU tensors, and drop torch's check that there is none."""
     import torch
 
     forward: Callable[..., Any] = torch.nn.SyncBatchNorm.forward
@@ -43,6 +43,8 @@ def apply() -> None:
 
     forward_anywhere._takes_cpu = True  # type: ignore[attr-defined]
     torch.nn.SyncBatchNorm.forward = forward_anywhere  # type: ignore[method-assign]
+    wrapper: Any = torch.nn.parallel.DistributedDataParallel
+    wrapper._passing_sync_batchnorm_handle = lambda self, module: None
 
 
 def _forward_on_cpu(layer: Any, input: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from disp_plugin.upstream.repair import Repair, host_module
 
-MODULE = 'mmengine.registry.root'
+REGISTRIES = 'mmengine.registry.root'
 
 
 def is_needed() -> bool:
@@ -29,7 +29,7 @@ def is_needed() -> bool:
 
 def apply() -> None:
     """Write integer betas as floats where mmengine builds an optimizer from its config."""
-    _mend_registry(host_module(MODULE).OPTIMIZERS)
+    _mend_registry(host_module(REGISTRIES).OPTIMIZERS)
 
 
 def _mend_registry(registry: Any) -> None:
@@ -52,7 +52,7 @@ def _mend_registry(registry: Any) -> None:
 
 REPAIR = Repair(
     name='integer-betas',
-    module=MODULE,
+    module='mmengine.optim.optimizer.builder',  # the registries are imported with configs
     summary='26 of mmagic\'s configs do not train: "betas must be either both floats or ..."',
     until="mmagic's configs write betas as floats",
     is_needed=is_needed,

@@ -1,0 +1,98 @@
+"""Configs of packages: without pkg_resources, with hyphens, and our own; all without torch."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Runs in a process of its own: pkg_resources must be absent, and torch must not be imported.
+SCRIPT = """
+import json, sys
+
+class NoPkgResources:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition('.')[0] == 'pkg_resources':
+            raise ModuleNotFoundError("No module named 'pkg_resources'")
+
+sys.meta_path.insert(0, NoPkgResources)
+from mmengine.config import Config
+
+def read(name):
+    with open('config.py', 'w') as file:
+        file.write(f'_base_ = [{name}]')
+    try:
+        config = Config.fromfile('config.py', import_custom_modules=False)
+        return config.get('model', {}).get('_scope_'), 'model' in config
+    except Exception as error:
+        return f'{type(error).__name__}: {error}'
+
+names = dict(
+    plain="'mmagic::biggan/biggan_2xb25-500kiters_cifar10-32x32.py'",
+    hyphen="'mmagic::wgan-gp/wgangp_GN_1xb64-160kiters_celeba-cropped-128x128.py'",
+    ours="'disp_plugin::disp_biggan_digits.py'",
+)
+by_function = "__import__('disp_plugin').base('disp_biggan_digits.py')"
+answers = {'without': {key: read(name) for key, name in names.items()}}
+answers['base'] = read(by_function)
+from disp_plugin.upstream import mend_config
+mend_config()
+answers['with'] = {key: read(name) for key, name in names.items()}
+answers['unknown package'] = read("'mmnothing::a/b.py'")
+answers['no path'] = read("'mmagic::'")
+answers['unknown config'] = read("'disp_plugin::no_such_config.py'")
+answers['torch'] = 'torch' in sys.modules
+from mmengine.utils import get_installed_path, is_installed
+answers['installed'] = [is_installed(name) for name in ('mmagic', 'mmcv', 'no-such-package')]
+answers['path'] = get_installed_path('mmagic')
+try:
+    get_installed_path('no-such-package')
+except ModuleNotFoundError as error:
+    answers['no path of'] = str(error)
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope='module')
+def answers(tmp_path_factory, repo_root):
+    result = subprocess.run(
+        [sys.executable, '-c', SCRIPT],
+        env=dict(os.environ, PYTHONPATH=str(repo_root)),
+        cwd=tmp_path_factory.mktemp('configs'),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_without_repairs_no_config_of_a_package_is_read(answers):
+    assert "No module named 'pkg_resources'" in answers['without']['plain']
+    assert 'please specify the package name' in answers['without']['hyphen']
+    assert isinstance(answers['without']['ours'], str)
+
+
+def test_with_repairs_they_are_read_and_have_mmagics_scope(answers):
+    assert answers['with'] == {key: ['mmagic', True] for key in ('plain', 'hyphen', 'ours')}
+
+
+def test_base_mends_the_reading_of_the_config_that_calls_it(answers):
+    assert answers['base'][1] is True
+
+
+def test_reading_mended_configs_does_not_import_torch(answers):
+    assert answers['torch'] is False
+
+
+def test_wrong_names_are_told_in_the_users_words(answers):
+    assert "no configs of 'mmnothing' are known" in answers['unknown package']
+    assert "write it as 'package::folder/config.py'" in answers['no path']
+    assert "ships no config 'no_such_config.py'" in answers['unknown config']
+
+
+def test_packages_are_found_by_their_metadata(answers):
+    assert answers['installed'] == [True, True, False]
+    assert os.path.isfile(os.path.join(answers['path'], 'registry.py'))
+    assert 'no-such-package' in answers['no path of']
