@@ -228,7 +228,8 @@ def documentation_problems(file):
                 yield f'{name} documents {extra}, which it does not take'
         for argument, default in arguments.items():
             said = documented.get(argument, '')
-            if default is not None and said and not same_default(said, default):
+            unused = 'Not used' in said
+            if default is not None and said and not unused and not same_default(said, default):
                 yield f'{name}: {argument}={ast.unparse(default)} but documented: {said[-70:]!r}'
             if default is None and 'Defaults to' in said:
                 yield f'{name}: {argument} has no default, but one is documented'
