@@ -29,8 +29,8 @@ class TorchvisionEncoder(PriorEncoder):
     Args:
         model (str): A classifier of ``torchvision.models``. Defaults to 'vgg16'.
         layer (str | None): ``'fc7'`` or ``'fc6'`` of a VGG; ``'logits'``; the name of a module or
-            node of the network, whose output is averaged over its positions. None takes the features
-            that enter the last linear layer, for a VGG fc7. Defaults to None.
+            node of the network, whose output is averaged over its positions. None takes the
+            features that enter the last linear layer, for a VGG fc7. Defaults to None.
         checkpoint (str | None): A state dict of this model with its head, ``.pth`` or
             ``.safetensors``. None takes torch's cache. Defaults to None.
         weights (str | None): Which of torchvision's weights, also for the preprocessing of a

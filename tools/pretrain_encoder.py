@@ -1,0 +1,109 @@
+"""Train an encoder on a folder of images by SimCLR, without labels.
+
+python tools/pretrain_encoder.py my_photos data/my_photos/encoder.pth --arch resnet18 --size 64
+
+The encoder is then CheckpointEncoder(checkpoint='data/my_photos/encoder.pth') in a config. What the
+views vary, the priors lose: keep colours with --color-jitter 0 --grayscale 0 where they matter, and
+use --no-flip where left and right differ. A training that was stopped goes on when the command is
+given again.
+"""
+
+import argparse
+import json
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('data_root', help='folder of images, with any subfolders')
+    parser.add_argument('out', help='file to write, .pth or .safetensors')
+    parser.add_argument('--ann-file', default='', help='manifest: one image of the folder a line')
+    network = parser.add_argument_group('network')
+    network.add_argument('--arch', default='resnet18', help='of torchvision or timm')
+    network.add_argument('--arch-kwargs', default='{}', metavar='JSON', help='its other arguments')
+    views = parser.add_argument_group('views')
+    views.add_argument('--size', type=int, default=128, help='side of a view (default: 128)')
+    views.add_argument('--min-crop', type=float, default=0.2, help='least area of a view')
+    views.add_argument('--color-jitter', type=float, default=0.5, help='0 keeps colours; SimCLR: 1')
+    views.add_argument('--grayscale', type=float, default=0.2, help='share of views without colour')
+    views.add_argument('--no-flip', action='store_true', help='mirror no view')
+    views.add_argument('--rotation', type=float, default=0.0, help='largest rotation in degrees')
+    views.add_argument('--shift', type=float, default=0.0, help='largest shift, share of the side')
+    training = parser.add_argument_group('training')
+    training.add_argument('--epochs', type=int, default=100)
+    training.add_argument('--batch-size', type=int, help='default: 256, or all of fewer images')
+    training.add_argument('--lr', type=float, default=1e-3)
+    training.add_argument('--weight-decay', type=float, default=1e-4)
+    training.add_argument('--temperature', type=float, default=0.2)
+    training.add_argument('--seed', type=int, default=0)
+    training.add_argument('--workers', type=int, default=0, help='processes that make views')
+    training.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    training.add_argument('--no-amp', action='store_true', help='no float16 on a GPU')
+    training.add_argument('--no-resume', action='store_true', help='begin anew')
+    training.add_argument('--overwrite', action='store_true', help='replace another encoder')
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def read_json(text: str) -> dict:
+    """Read --arch-kwargs."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'--arch-kwargs must be JSON, but is {text!r} ({error})') from error
+    if not isinstance(value, dict):
+        raise ValueError(f'--arch-kwargs must be a JSON object, but is {text!r}')
+    return value
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug, resume_hint='Give the same command to go on.'):
+        from disp_plugin.encoders.pretrain_simclr import pretrain_simclr
+        from disp_plugin.encoders.simclr_run import SimCLROptions
+        from disp_plugin.encoders.simclr_views import ViewOptions
+
+        views = ViewOptions(
+            in_size=args.size,
+            min_crop=args.min_crop,
+            flip=not args.no_flip,
+            color_jitter=args.color_jitter,
+            grayscale=args.grayscale,
+            rotation=args.rotation,
+            shift=args.shift,
+        )
+        options = SimCLROptions(
+            arch=args.arch,
+            arch_kwargs=read_json(args.arch_kwargs),
+            views=views,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            lr=args.lr,
+            weight_decay=args.weight_decay,
+            temperature=args.temperature,
+            seed=args.seed,
+        )
+        result = pretrain_simclr(
+            args.data_root,
+            args.out,
+            options,
+            ann_file=args.ann_file,
+            num_workers=args.workers,
+            device=args.device,
+            amp=False if args.no_amp else None,
+            resume=not args.no_resume,
+            overwrite=args.overwrite,
+        )
+    print(
+        f'{result.file}: {result.prior_dim}-d priors, from {result.num_images} images in '
+        f'{result.seconds:.0f} s; loss {result.loss:.3f}, {result.paired:.0%} of the views find '
+        f"their pair\nuse it by encoder = dict(type='CheckpointEncoder', "
+        f"checkpoint='{result.file}')"
+    )
+
+
+if __name__ == '__main__':
+    main()
