@@ -8,7 +8,7 @@ _base_ = 'disp_biggan_ffhq2k.py'
 encoder = bank_file = None
 prior_dim = 0
 
-model = dict(prior_dim=prior_dim, sampler=None)
+model = dict(prior_dim=prior_dim, prior_norm='none', sampler=None)
 
 train_dataloader = dict(
     dataset=dict(dataset=dict(pipeline=[*_base_.load_pipeline, dict(type='PackInputs')])))

@@ -8,7 +8,7 @@ _base_ = 'disp_sngan_faces100.py'
 
 # A unit vector has length 1, a prior of D numbers up to sqrt(D) or so: to compare at the same
 # strength of the condition, give scale the mean length of the priors.
-encoder = dict(_delete_=True, type='PerImageEncoder', num_images=100, scale=1.0)
+encoder = dict(type='PerImageEncoder', num_images=100, scale=1.0)
 prior_dim = 100
 bank_file = 'data/priors/faces100_per_image.safetensors'
 
@@ -24,6 +24,9 @@ train_dataloader = dict(
             ])))
 
 custom_hooks = [
-    dict(type='PriorSamplerHook', bank_file=bank_file, encoder=encoder),
+    dict(type='PriorSamplerHook', bank_file=bank_file, encoder=dict(encoder)),
     *_base_.custom_hooks[1:],
 ]
+
+# in the place of the base's encoder, of which nothing is kept
+encoder['_delete_'] = True

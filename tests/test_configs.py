@@ -1,0 +1,356 @@
+"""Every config of configs/ is built and trained, shrunk; and what configs promise of each other."""
+
+import copy
+import functools
+import gc
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.runner import Runner
+
+import disp_plugin.register  # noqa: F401  (mends mmagic, so that the rest can be imported)
+from disp_plugin.encoders.load_weights import META_KEY
+from disp_plugin.priors import BankOrigin, PriorBank, build_bank
+from disp_plugin.priors.check_origin import simplify_config
+from disp_plugin.resolve_config import resolve_config
+
+CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
+NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+DISP = [name for name in NAMES if name.startswith('disp_') and name != 'disp_biggan_folder']
+
+BATCH = 4
+# All that a shrunk config may differ in: batch, channels, resolution, iterations, where things lie.
+SHRUNK = {
+    'batch_size', 'n_samples', 'num_batches',
+    'base_channels', 'in_channels', 'out_channels',
+    'image_size', 'output_scale', 'input_scale', 'scale',
+    'max_iters', 'interval',
+    'data_root', 'bank_file', 'checkpoint', 'work_dir', 'experiment_name',
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory, make_image_folder):
+    """Six images with the manifests that the converters write."""
+    folder = tmp_path_factory.mktemp('images')
+    make_image_folder(folder / 'train', num=6, size=40)
+    keys = ''.join(f'train/{path.name}\n' for path in sorted((folder / 'train').iterdir()))
+    for split in ('train', 'train_20p', 'train_10p'):
+        (folder / f'{split}.txt').write_text(keys)
+    return folder
+
+
+@functools.cache
+def read(name):
+    """Reading takes longer than two steps of a shrunk config."""
+    return Config.fromfile(str(CONFIGS / f'{name}.py'))
+
+
+def load(name, options=None):
+    """What tools/train.py would make of a config and of ``--cfg-options``."""
+    cfg = copy.deepcopy(read(name))
+    if name == 'disp_biggan_folder' and options is None:
+        return cfg  # its images are looked for as soon as it is resolved
+    return resolve_config(cfg, options)
+
+
+def shrink(name, images, work_dir):
+    """Load a config so small that two steps of its generator take a moment."""
+    cfg = load(name)
+    steps = cfg.model.get('discriminator_steps', 1)
+    small = 16 if 'digits' in name else 32
+    hooks = [hook['type'] for hook in cfg.custom_hooks]
+    options = {
+        'data_root': str(images),
+        'batch_size': BATCH,
+        'max_iters': 2 * steps,
+        'image_size': small,
+        'model.generator.base_channels': 4,
+        'model.discriminator.discriminator.base_channels': 4,
+        f'custom_hooks.{hooks.index("EMABatchNormHook")}.num_batches': 2,
+        f'custom_hooks.{hooks.index("VisualizationHook")}.interval': 2 * steps,
+        f'custom_hooks.{hooks.index("VisualizationHook")}.n_samples': BATCH,
+        'work_dir': str(work_dir),
+        'experiment_name': name,
+    }
+    if cfg.bank_file:
+        options['bank_file'] = str(work_dir / 'bank.safetensors')
+    cfg = load(name, options)
+    for network in (cfg.model.generator, cfg.model.discriminator.discriminator):
+        for field in ('in_channels', 'out_channels'):
+            widths = network.get('arch_cfg', {}).get(field)
+            if widths:
+                network.arch_cfg[field] = [c if c == 3 else max(c // 8, 4) for c in widths]
+    return cfg
+
+
+def flatten(node, path=()):
+    """Every leaf of a config by its path."""
+    if isinstance(node, dict):
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
+        return {path: node}
+    leaves = {}
+    for key, value in items:
+        leaves.update(flatten(value, (*path, key)))
+    return leaves
+
+
+def name_of(path):
+    """The field that a leaf belongs to; an item of a list belongs to the list's field."""
+    return next(part for part in reversed(path) if isinstance(part, str))
+
+
+def train_dataset(cfg):
+    return cfg.train_dataloader.dataset.dataset
+
+
+def write_bank(cfg, images):
+    """A bank of random priors that names the config's encoder as its origin."""
+    pipeline = [step['type'] for step in train_dataset(cfg).pipeline]
+    views = 2 if 'Flip' in pipeline else 1
+    keys = (images / 'train.txt').read_text().split()
+    if not train_dataset(cfg).get('ann_file'):
+        keys = sorted(path.relative_to(images).as_posix() for path in images.rglob('*.png'))
+    priors = torch.randn(len(keys), views, cfg.prior_dim)
+    origin = BankOrigin(encoder_config=simplify_config(cfg.encoder))
+    PriorBank(keys, priors, origin=origin).save(cfg.bank_file)
+
+
+def write_imagenet_biggan(cfg, folder):
+    """What the model zoo has, as small as the config: a class-conditional GAN of mmagic."""
+    source = get_config('mmagic::_base_/models/biggan/base_biggan_128x128.py').model
+    small = {'base_channels': cfg.model.generator.base_channels}
+    source.generator.update(output_scale=cfg.image_size, **small)
+    source.discriminator.update(input_scale=cfg.image_size, **small)
+    gan = MODELS.build(source)
+    file = folder / 'imagenet.pth'
+    torch.save({'state_dict': gan.state_dict()}, file)
+    cfg.model.pretrained.checkpoint = str(file)
+    return gan
+
+
+def weights_of(network):
+    return {name: value.clone() for name, value in network.named_parameters()}
+
+
+def train(cfg):
+    """Train to the end; return the runner and the networks' weights before the first step."""
+    runner = Runner.from_cfg(cfg)
+    runner._init_model_weights()
+    before = {n: weights_of(getattr(runner.model, n)) for n in ('generator', 'discriminator')}
+    runner.train()
+    return runner, before
+
+
+def check_trained(runner, cfg, before):
+    """Both networks moved and stayed finite, and what sampling needs is in the checkpoint."""
+    assert runner.iter == cfg.max_iters
+    gan = runner.model
+    for name, old in before.items():
+        new = weights_of(getattr(gan, name))
+        assert all(value.isfinite().all() for value in new.values())
+        moved = [not torch.equal(new[key], value) for key, value in old.items()]
+        assert sum(moved) > 0.8 * len(moved), name
+    grids = list(Path(cfg.work_dir).rglob('vis_image/fake_img_*.png'))
+    assert len(grids) == 1
+    state = torch.load(
+        Path(cfg.work_dir) / f'iter_{cfg.max_iters}.pth', map_location='cpu', weights_only=False
+    )['state_dict']
+    if cfg.prior_dim:
+        assert state['sampler.priors'].shape == (6, cfg.prior_dim)
+        assert gan.prior_normalizer.is_fitted
+    else:
+        assert not [key for key in state if 'prior' in key or key.startswith('sampler')]
+    sample = gan({'num_batches': 2})[0].fake_img
+    assert sample.shape == (3, cfg.image_size, cfg.image_size)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_config_trains_two_steps(name, images, tmp_path):
+    cfg = shrink(name, images, tmp_path)
+    before, after = flatten(load(name).to_dict()), flatten(cfg.to_dict())
+    differing = {name_of(p) for p in {*before, *after} if before.get(p) != after.get(p)}
+    assert differing <= SHRUNK, differing - SHRUNK
+    if cfg.bank_file:
+        write_bank(cfg, images)
+    if cfg.model.get('pretrained'):
+        write_imagenet_biggan(cfg, tmp_path)
+    runner, weights = train(cfg)
+    check_trained(runner, cfg, weights)
+    del runner
+    gc.collect()  # the workers of its loader
+
+
+def test_vgg16_fc7_gives_the_priors_of_a_config_from_a_local_file(images, tmp_path):
+    import torchvision
+
+    cfg = shrink('disp_sngan_anime100', images, tmp_path)
+    vgg16 = torchvision.models.vgg16(init_weights=False)
+    for value in vgg16.parameters():
+        torch.nn.init.normal_(value, std=0.02)
+    torch.save({name: value.half() for name, value in vgg16.state_dict().items()}, tmp_path / 'vgg')
+    for hook in cfg.custom_hooks:
+        if 'encoder' in hook:
+            hook.encoder = {**cfg.encoder, 'checkpoint': str(tmp_path / 'vgg')}
+            encoder = MODELS.build(hook.encoder)
+    bank = build_bank(cfg, encoder, cfg.bank_file, batch_size=12, progress=False)
+    assert bank.priors.shape == (6, 2, 4096) and (bank.priors >= 0).all()
+    runner, weights = train(cfg)
+    check_trained(runner, cfg, weights)
+
+
+def test_digits_train_on_priors_of_an_encoder_from_a_local_file(images, tmp_path):
+    cfg = shrink('disp_sngan_digits', images, tmp_path)
+    meta = json.loads(json.dumps(digits_encoder_meta()))
+    untrained = MODELS.build(dict(type='CheckpointEncoder', untrained=True, **meta))
+    tensors = dict(untrained.network.state_dict())
+    torch.save({META_KEY: json.dumps(meta), **tensors}, tmp_path / 'encoder.pth')
+    for hook in cfg.custom_hooks:
+        if 'encoder' in hook:
+            hook.encoder.checkpoint = str(tmp_path / 'encoder.pth')
+            bank = build_bank(cfg, MODELS.build(hook.encoder), cfg.bank_file, progress=False)
+    assert bank.prior_dim == cfg.prior_dim
+    runner, weights = train(cfg)
+    check_trained(runner, cfg, weights)
+
+
+def digits_encoder_meta():
+    """What tools/pretrain_encoder.py writes about the digits' encoder."""
+    return dict(arch='resnet18', in_size=16)
+
+
+def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
+    cfg = shrink('disp_biggan_ffhq2k', images, tmp_path)
+    source = write_imagenet_biggan(cfg, tmp_path)
+    gan = MODELS.build(cfg.model)
+    gan.init_weights()
+    pairs = [
+        (gan.generator.output_layer.conv, source.generator.output_layer.conv),
+        (gan.generator.conv_blocks[0].conv1.conv, source.generator.conv_blocks[0].conv1.conv),
+        (gan.discriminator.discriminator.decision, source.discriminator.decision),
+    ]
+    for ours, theirs in pairs:
+        for (name, value), other in zip(
+            ours.state_dict().items(), theirs.state_dict().values(), strict=True
+        ):
+            assert torch.equal(value, other), name
+
+
+@pytest.mark.parametrize('name', DISP)
+def test_each_disp_config_stands_beside_its_baselines(name):
+    disp, plain = load(name), name.removeprefix('disp_')
+    baselines = [f'{plain}_selfmod']
+    # one-hot priors of 10,000 images or more would outweigh the networks
+    if plain not in ('biggan_cifar10', 'biggan_cifar100') and not plain.endswith('_20p'):
+        baselines.append(f'{plain}_per_image')
+    for baseline in baselines:
+        cfg = load(baseline)
+        for field in ('optim_wrapper', 'train_cfg', 'data_root', 'image_size', 'default_hooks'):
+            assert cfg[field] == disp[field], field
+        assert cfg.train_dataloader.batch_size == disp.train_dataloader.batch_size
+        assert train_dataset(cfg).ann_file == train_dataset(disp).ann_file
+        before, after = flatten(disp.model.to_dict()), flatten(cfg.model.to_dict())
+        differing = {path[0] for path in {*before, *after} if before.get(path) != after.get(path)}
+        assert differing <= {'prior_dim', 'prior_norm', 'sampler'}
+        assert cfg.prior_dim == cfg.model.prior_dim
+        assert cfg.bank_file is None or cfg.bank_file != disp.bank_file
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_what_a_config_says_at_its_top_holds_below(name):
+    cfg = load(name)
+    pipeline = {step['type']: step for step in train_dataset(cfg).pipeline}
+    hook = next((h for h in cfg.custom_hooks if h['type'] == 'PriorSamplerHook'), None)
+    assert cfg.model.prior_dim == cfg.prior_dim
+    assert train_dataset(cfg).data_root == cfg.data_root
+    assert tuple(pipeline['Resize']['scale']) == (cfg.image_size, cfg.image_size)
+    assert cfg.model.generator.output_scale == cfg.image_size
+    assert cfg.model.discriminator.discriminator.input_scale == cfg.image_size
+    assert cfg.train_dataloader.batch_size == cfg.batch_size
+    assert cfg.train_cfg.max_iters == cfg.max_iters
+    if cfg.prior_dim:
+        assert pipeline['LoadPrior']['bank_file'] == hook['bank_file'] == cfg.bank_file
+        assert hook['encoder'] == cfg.encoder
+        assert pipeline['PackInputs']['data_keys'] == ['gt_prior']
+    else:
+        assert hook is None and 'LoadPrior' not in pipeline and cfg.encoder is None
+    # torch's Adam refuses whole numbers
+    for part in ('generator', 'discriminator'):
+        assert all(type(b) is float for b in cfg.optim_wrapper[part].optimizer.betas)
+
+
+def test_cifar_uses_the_networks_of_mmagics_cifar_config_with_split_noise():
+    host = get_config('mmagic::biggan/biggan_2xb25-500kiters_cifar10-32x32.py')
+    cfg = load('disp_biggan_cifar10')
+    own = {'type', 'num_classes', 'with_shared_embedding', 'split_noise'}
+    for ours, theirs in (
+        (cfg.model.generator, host.model.generator),
+        (cfg.model.discriminator.discriminator, host.model.discriminator),
+    ):
+        assert {k: v for k, v in ours.items() if k in theirs and k not in own} == {
+            k: v for k, v in theirs.items() if k not in own
+        }
+    assert cfg.model.generator.split_noise
+    assert cfg.model.discriminator_steps == host.model.discriminator_steps
+    assert {**host.model.ema_config, **cfg.model.ema_config} == host.model.ema_config
+    assert cfg.optim_wrapper == host.optim_wrapper
+
+
+@pytest.mark.parametrize(
+    ('name', 'noise_size', 'feature_dim', 'prior_emb_dim'),
+    [
+        ('disp_sngan_anime100', 128, 1024, 128),
+        ('disp_biggan_places2.5k', 120, 1536, 128),
+        ('disp_biggan_cifar10', 128, 256, 128),
+    ],
+)
+def test_full_size_networks_have_the_papers_sizes(name, noise_size, feature_dim, prior_emb_dim):
+    model = load(name).model
+    model.pop('pretrained', None)
+    with torch.device('meta'):
+        gan = MODELS.build({**model, 'ema_config': None})
+    assert gan.noise_size == noise_size
+    g_emb = gan.generator.prior_projection[0].weight
+    d_emb = next(gan.discriminator.prior_projection.parameters())
+    assert g_emb.shape == (prior_emb_dim, 4096) and d_emb.shape == (feature_dim, 4096)
+
+
+@pytest.mark.parametrize(
+    ('name', 'batch', 'disc_steps', 'steps'),
+    [
+        ('disp_sngan_faces100', 25, 4, 30_000),
+        ('disp_biggan_cub6k', 256, 1, 5_000),
+        ('disp_biggan_cifar100_20p', 50, 4, 100_000),
+    ],
+)
+def test_schedules_count_batches_of_the_discriminator(name, batch, disc_steps, steps):
+    cfg = load(name)
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.model.discriminator_steps == disc_steps
+    assert cfg.train_cfg.max_iters == steps * disc_steps
+
+
+def test_no_config_mirrors_digits():
+    for name in NAMES:
+        steps = [step['type'] for step in train_dataset(load(name)).pipeline]
+        assert ('Flip' in steps) == ('digits' not in name)
+
+
+def test_a_folder_is_enough_and_its_bank_is_named_after_it(images):
+    cfg = load('disp_biggan_folder', {'data_root': str(images)})
+    assert train_dataset(cfg).data_root == str(images)
+    banks = [s['bank_file'] for s in train_dataset(cfg).pipeline if 'bank_file' in s]
+    assert banks == [cfg.bank_file] and images.name in cfg.bank_file
+    assert cfg.model.generator.output_scale == cfg.image_size == 32
+    assert math.log2(cfg.train_dataloader.batch_size).is_integer()
+    assert np.all([cfg.train_cfg.max_iters == cfg.max_iters, cfg.max_iters > 0])
