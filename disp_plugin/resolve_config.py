@@ -28,6 +28,7 @@ SHORTCUTS: dict[str, tuple[str, ...]] = {
     'prior_norm': ('prior_norm',),
     'embedding_scale': ('embedding_scale',),
     'num_images': ('num_images',),
+    'vis_backends': ('vis_backends',),
 }
 """Top-level field -> names of the nested fields that follow it."""
 
@@ -37,7 +38,7 @@ def load_config(file: str | Path, options: Mapping[str, Any] | None = None) -> C
 
     Args:
         file (str | Path): The config file.
-        options (Mapping[str, Any] | None): Dotted path -> value, as mmengine's ``DictAction``
+        options (Mapping[str, Any] | None): Dotted path -> value, as ``OptionsAction``
             gives. Defaults to None.
 
     Returns:
@@ -70,7 +71,8 @@ def resolve_config(cfg: Config, options: Mapping[str, Any] | None = None) -> Con
     there and the same value as that field before the merge: a validation set with a folder of its
     own keeps it. Places that an option names itself keep what that option says. Sizes count
     as equal whether written ``64`` or ``(64, 64)``. An ``encoder.type`` that differs from the
-    config's replaces the encoder as a whole, because the arguments of another type would not fit.
+    config's replaces the encoder as a whole, because the arguments of another type would not fit;
+    so does ``encoder=dict(...)``.
 
     A config with ``sized_by_data = True`` gets the image size, batch size and number of
     iterations that suit the images found in its ``data_root``, for those not given as options;
@@ -102,6 +104,8 @@ def _merge(cfg: Config, options: dict[str, Any], kept: set[str] | None = None) -
     new_type = options.get('encoder.type')
     if new_type is not None and new_type != (cfg.get('encoder') or {}).get('type'):
         options['encoder._delete_'] = True
+    if isinstance(options.get('encoder'), Mapping) and cfg.get('encoder') is not None:
+        options['encoder'] = {**options['encoder'], '_delete_': True}
     before = {name: copy.deepcopy(cfg[name]) for name in SHORTCUTS if name in cfg}
     cfg.merge_from_dict(options)
     changed = {name: old for name, old in before.items() if _plain(old) != _plain(cfg[name])}

@@ -27,6 +27,7 @@ ORDER = (
     'applications',
     'evaluation',
     'doctor',
+    '__main__',
 )
 SUFFIXES = {'encoders': ('Encoder',), 'samplers': ('Sampler',), 'hooks': ('Hook', 'Loop')}
 MAX_FILE_LINES = 400

@@ -71,6 +71,12 @@ def test_another_encoder_type_drops_the_arguments_of_the_former(config_file):
     assert cfg.encoder.to_dict() == cfg.custom_hooks[0].encoder.to_dict() == expected
 
 
+def test_an_encoder_given_as_a_whole_replaces_the_former(config_file):
+    cfg = load_config(config_file, {'encoder': dict(type='TorchvisionEncoder', model='resnet18')})
+    expected = dict(type='TorchvisionEncoder', model='resnet18')
+    assert cfg.encoder.to_dict() == cfg.custom_hooks[0].encoder.to_dict() == expected
+
+
 def test_another_model_of_the_same_encoder_keeps_its_other_arguments(config_file):
     cfg = load_config(config_file, {'encoder.model': 'vgg19'})
     assert cfg.custom_hooks[0].encoder.to_dict() == dict(

@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
+from disp_plugin.running.read_literal import read_literal
 
 __all__ = ['load_gan', 'parse_config_text']
 
@@ -38,39 +39,13 @@ def parse_config_text(text: str) -> ConfigDict:
     for statement in body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                fields[name] = _evaluate(value)
+                fields[name] = read_literal(value)
             case _:
                 raise ValueError(
                     f'line {statement.lineno} of the config is no plain "name = value": '
                     f'{ast.unparse(statement)[:80]!r}'
                 )
     return ConfigDict(fields)
-
-
-def _evaluate(node: ast.expr) -> Any:
-    """Give the value of a literal expression in which ``dict(...)`` is allowed."""
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.List(elts=items):
-            return [_evaluate(item) for item in items]
-        case ast.Tuple(elts=items):
-            return tuple(_evaluate(item) for item in items)
-        case ast.Set(elts=items):
-            return {_evaluate(item) for item in items}
-        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
-            pairs = zip(keys, values, strict=True)
-            return {_evaluate(key): _evaluate(value) for key, value in pairs if key is not None}
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return -value
-        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords) if all(
-            keyword.arg is not None for keyword in keywords
-        ):
-            return {str(keyword.arg): _evaluate(keyword.value) for keyword in keywords}
-        case _:
-            raise ValueError(
-                f'line {node.lineno} of the config is no literal: {ast.unparse(node)[:80]!r}'
-            )
 
 
 def load_gan(

@@ -48,7 +48,7 @@ def prepare_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str
             probe.write(b'x')
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(
-            f'the work folder {folder} cannot be made: {error.filename} is a file; {way_out}'
+            f'the work folder {folder} cannot be made: {_file_on_the_way(folder)} is a file; {way_out}'
         ) from error
     except PermissionError as error:
         raise ValueError(
@@ -61,6 +61,12 @@ def prepare_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str
             f'need at least {LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or {way_out}'
         )
     return folder
+
+
+def _file_on_the_way(folder: str) -> Path:
+    """Find the part of a path that is no folder."""
+    path = Path(folder)
+    return next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), path)
 
 
 def set_resume(cfg: Config, resume: bool, checkpoint: str | None) -> None:

@@ -25,8 +25,8 @@ def test_a_mistyped_type_names_the_nearest_class():
 
 
 def test_a_mistyped_argument_names_the_nearest_one():
-    message = catch(lambda: HOOKS.build(dict(type='CheckpointHook', intervall=2)))
-    assert "gives CheckpointHook the argument 'intervall'" in message
+    message = catch(lambda: HOOKS.build(dict(type='LoggerHook', intervall=2)))
+    assert "gives LoggerHook the argument 'intervall'" in message
     assert 'did you mean interval?' in message
 
 

@@ -62,7 +62,7 @@ def test_the_work_folder_is_the_argument_then_the_config_then_its_name(tmp_path,
 
 def test_a_file_in_the_way_of_the_work_folder_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ValueError, match=r'file is a file; choose another by --work-dir'):
+    with pytest.raises(ValueError, match=r'/file is a file; choose another by --work-dir'):
         prepare_run.prepare_work_dir(Config(dict()), str(tmp_path / 'file' / 'run'), 'c.py')
 
 
