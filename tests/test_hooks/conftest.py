@@ -100,7 +100,7 @@ def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
     ]
     if takes_priors:
         pipeline.append({'type': 'LoadPrior', 'bank_file': str(bank_file)})
-    pack = {'type': 'PackInputs', 'data_keys': ['gt_prior'] if takes_priors else None}
+    pack = {'type': 'PackInputs', 'data_keys': ['gt_prior'] if takes_priors else []}
     num_workers = options.pop('num_workers', 0)
     dataset = {
         'type': 'ImageFolderDataset',

@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+import torch
+
+from disp_plugin.hooks import PriorSamplerHook, prior_sampler_hook
+from disp_plugin.models import PriorNormalizer
+from disp_plugin.priors import PriorBank
+from disp_plugin.samplers import VicinalMixSampler
+
+
+@pytest.fixture
+def make(make_runner, gan_cfg, data):
+    def build(max_iters=1, bank_file=None, encoder=None, **options):
+        model = options.pop('model', None) or gan_cfg['sngan']()
+        hook = {'type': 'PriorSamplerHook', 'bank_file': str(bank_file or data[1])}
+        if encoder:
+            hook['encoder'] = encoder
+        return make_runner(
+            model,
+            max_iters,
+            data=(data[0], bank_file or data[1]),
+            custom_hooks=[hook],
+            checkpoint={'interval': 1},
+            **options,
+        )
+
+    return build
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """What is fitted, in order."""
+    calls = []
+    for cls in (PriorNormalizer, VicinalMixSampler):
+        fit = cls.fit
+        monkeypatch.setattr(
+            cls,
+            'fit',
+            lambda self, source, fit=fit: calls.append(type(self).__name__) or fit(self, source),
+        )
+    return calls
+
+
+def save_bank(tmp_path, priors, name='other.safetensors', num=10):
+    keys = [f'image_{index:04d}.png' for index in range(num)]
+    PriorBank(keys, priors).save(tmp_path / name)
+    return tmp_path / name
+
+
+def test_before_training_normaliser_and_sampler_are_fitted_to_the_bank(make, data):
+    runner = make()
+    assert not runner.model.sampler.is_fitted
+    runner.train()
+    priors = np.asarray(PriorBank.open(data[1]).priors)
+    gan = runner.model
+    np.testing.assert_allclose(gan.prior_normalizer.mean, priors.mean((0, 1)), atol=1e-6)
+    drawn = gan.sampler.sample(5)
+    assert drawn.shape == (5, 6) and torch.isfinite(drawn).all()
+    assert drawn.abs().max() <= np.abs(priors[:, 0]).max()
+
+
+def test_the_checkpoint_has_what_was_fitted_and_to_which_bank(make, data):
+    runner = make()
+    runner.train()
+    checkpoint = torch.load(f'{runner.work_dir}/iter_1.pth', weights_only=False)
+    bank = PriorBank.open(data[1])
+    assert checkpoint['prior_bank'] == {'fingerprint': bank.fingerprint, 'file': str(data[1])}
+    assert any(key.startswith('sampler.') for key in checkpoint['state_dict'])
+
+
+def test_nothing_is_fitted_twice_on_a_resume(make, fits):
+    runner = make()
+    runner.train()
+    assert fits == ['PriorNormalizer', 'VicinalMixSampler']
+    fits.clear()
+    make(2, resume=True, load_from=f'{runner.work_dir}/iter_1.pth').train()
+    assert fits == []
+
+
+def test_another_bank_is_fitted_anew_and_it_is_said(make, fits, tmp_path):
+    runner = make()
+    runner.train()
+    fits.clear()
+    other = save_bank(tmp_path, torch.rand(10, 2, 6) + 5)
+    resumed = make(2, other, resume=True, load_from=f'{runner.work_dir}/iter_1.pth')
+    warnings = []
+    resumed.logger.warning = warnings.append
+    resumed.train()
+    assert fits == ['PriorNormalizer', 'VicinalMixSampler']
+    assert any('is another one than that of the checkpoint' in str(text) for text in warnings)
+    assert resumed.model.sampler.sample(3).min() > 4
+    checkpoint = torch.load(f'{resumed.work_dir}/iter_2.pth', weights_only=False)
+    assert checkpoint['prior_bank']['fingerprint'] == PriorBank.open(other).fingerprint
+
+
+def test_the_same_bank_under_another_name_is_not_fitted_anew(make, fits, data, tmp_path):
+    runner = make()
+    runner.train()
+    fits.clear()
+    copy = tmp_path / 'copy.safetensors'
+    copy.write_bytes(data[1].read_bytes())
+    make(2, copy, resume=True, load_from=f'{runner.work_dir}/iter_1.pth').train()
+    assert fits == []
+
+
+def test_a_bank_of_another_length_is_refused_with_both_ways_out(make, tmp_path):
+    other = save_bank(tmp_path, torch.rand(10, 2, 4))
+    with pytest.raises(ValueError) as caught:
+        make(bank_file=other).train()
+    assert str(caught.value) == (
+        f'prior_dim is 6 but the bank {other} holds 4-d priors; rebuild it with '
+        'tools/build_prior_bank.py or set prior_dim=4'
+    )
+
+
+def test_a_bank_that_lacks_an_image_is_refused_and_names_it(make, tmp_path):
+    other = save_bank(tmp_path, torch.rand(9, 2, 6), num=9)
+    with pytest.raises(ValueError, match=r'1 of 10 images has no prior in it \(image_0009.png\)'):
+        make(bank_file=other).train()
+
+
+def test_a_bank_without_flipped_views_is_refused_where_the_pipeline_flips(make, tmp_path):
+    other = save_bank(tmp_path, torch.rand(10, 1, 6))
+    with pytest.raises(ValueError, match='holds no priors of flipped images'):
+        make(bank_file=other).train()
+
+
+def test_the_encoder_of_the_config_is_compared_with_the_banks(make, monkeypatch):
+    compared = []
+    monkeypatch.setattr(PriorBank, 'check_encoder', lambda self, encoder: compared.append(encoder))
+    encoder = {'type': 'PerImageEncoder', 'num_images': 6}
+    make(encoder=encoder).train()
+    make().train()
+    assert [dict(config) for config in compared] == [encoder]
+
+
+def test_an_encoder_that_is_not_the_banks_stops_training(make):
+    encoder = {'type': 'PerImageEncoder', 'num_images': 6}
+    with pytest.raises(ValueError, match='holds priors of another encoder'):
+        make(encoder=encoder).train()
+
+
+def test_a_missing_bank_is_told_with_the_command_that_builds_it(make, tmp_path):
+    missing = tmp_path / 'none.safetensors'
+    with pytest.raises(FileNotFoundError, match=r'none.safetensors.*build_prior_bank'):
+        make(bank_file=missing).train()
+    runner = make()
+    with pytest.raises(FileNotFoundError, match=r'none.safetensors.*build_prior_bank'):
+        PriorSamplerHook(str(missing)).before_train(runner)
+
+
+def test_a_model_without_priors_opens_no_bank(make, gan_cfg):
+    make(model=gan_cfg['sngan'](prior_dim=0, sampler=None), bank_file='absent.safetensors').train()
+
+
+def test_a_model_without_a_sampler_has_its_normaliser_fitted(make, gan_cfg):
+    runner = make(model=gan_cfg['sngan'](sampler=None))
+    runner.train()
+    assert runner.model.prior_normalizer.is_fitted
+
+
+def test_the_other_processes_receive_what_the_first_one_fitted(make, monkeypatch):
+    """Two processes, one after the other: the second gets the first one's broadcast."""
+    sent = []
+    monkeypatch.setattr(
+        prior_sampler_hook, 'broadcast_object_list', lambda result: sent.append(list(result))
+    )
+    first = make()
+    first.train()
+    opened = []
+    monkeypatch.setattr(PriorBank, 'open', classmethod(lambda *_: opened.append('bank')))
+    monkeypatch.setattr(prior_sampler_hook, 'is_main_process', lambda: False)
+
+    def receive(result):
+        result[:] = sent[0]
+
+    monkeypatch.setattr(prior_sampler_hook, 'broadcast_object_list', receive)
+    second = make()
+    second_hook = next(hook for hook in second.hooks if isinstance(hook, PriorSamplerHook))
+    second_hook.before_train(second)
+    assert opened == []
+    for name in ('prior_normalizer', 'sampler'):
+        expected = getattr(first.model, name).state_dict()
+        for key, value in getattr(second.model, name).state_dict().items():
+            assert torch.equal(value, expected[key])
+    checkpoint = {}
+    second_hook.before_save_checkpoint(second, checkpoint)
+    assert checkpoint['prior_bank']['fingerprint']
+
+
+def test_a_fault_of_the_first_process_stops_the_others_too(make, monkeypatch):
+    monkeypatch.setattr(prior_sampler_hook, 'is_main_process', lambda: False)
+
+    def receive(result):
+        result[:] = [None, None, ValueError('the bank is wrong')]
+
+    monkeypatch.setattr(prior_sampler_hook, 'broadcast_object_list', receive)
+    runner = make()
+    with pytest.raises(ValueError, match='the bank is wrong'):
+        runner.call_hook('before_train')

@@ -1,0 +1,243 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
+
+from disp_plugin.hooks import RandomStateHook, random_state_hook
+from disp_plugin.hooks.random_state_hook import (
+    get_random_state,
+    pack_random_state,
+    set_random_state,
+    unpack_random_state,
+)
+
+
+def draw():
+    return (
+        random.random(),
+        random.gauss(0, 1),
+        np.random.random(),
+        np.random.standard_normal(),
+        torch.rand(2).tolist(),
+        torch.randn(3).tolist(),
+    )
+
+
+class Greedy(Hook):
+    """Draws from every generator wherever a hook may look on."""
+
+    priority = 'NORMAL'
+
+    def draw(self, *args, **kwargs):
+        draw()
+
+    after_train_iter = before_val = after_val = before_save_checkpoint = draw
+
+
+@pytest.fixture
+def make(make_runner, gan_cfg):
+    def build(max_iters=2, **options):
+        return make_runner(
+            gan_cfg['sngan'](prior_dim=0, sampler=None),
+            max_iters,
+            custom_hooks=[{'type': 'RandomStateHook'}],
+            checkpoint={'interval': 1},
+            **options,
+        )
+
+    return build
+
+
+def random_state_of(runner, num_iters):
+    return torch.load(f'{runner.work_dir}/iter_{num_iters}.pth', weights_only=False)['random_state']
+
+
+def test_a_state_goes_through_a_file_that_trusts_nothing_and_comes_back(tmp_path):
+    draw()  # leaves a cached second normal number in Python and NumPy
+    state = get_random_state()
+    torch.save(pack_random_state(state), tmp_path / 'state.pth')
+    expected = draw()
+    set_random_state(unpack_random_state(torch.load(tmp_path / 'state.pth', weights_only=True)))
+    assert draw() == expected
+
+
+def test_training_does_not_notice_what_hooks_draw(make):
+    quiet = make()
+    quiet.train()
+    torch.rand(5)
+    greedy = make()
+    greedy.register_hook(Greedy())
+    greedy.train()
+    for name, value in quiet.model.state_dict().items():
+        assert torch.equal(value, greedy.model.state_dict()[name]), name
+    for key in ('torch', 'numpy', 'python'):
+        assert str(random_state_of(quiet, 1)['ranks'][0][key]) == str(
+            random_state_of(greedy, 1)['ranks'][0][key]
+        )
+
+
+def test_without_it_training_does_notice(make_runner, gan_cfg):
+    states = []
+    for hook in (Greedy(), Hook()):
+        runner = make_runner(gan_cfg['sngan'](prior_dim=0, sampler=None), custom_hooks=[])
+        runner.register_hook(hook)
+        runner.train()
+        states.append(runner.model.state_dict())
+    assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize('stage', ['val', 'test'])
+def test_validation_and_test_leave_no_trace(make, stage):
+    runner = make()
+    runner.register_hook(Greedy())
+    runner.call_hook('before_run')
+    set_random_state_to_seed()
+    expected = draw()
+    set_random_state_to_seed()
+    runner.call_hook(f'before_{stage}')
+    draw()
+    runner.call_hook(f'after_{stage}')
+    assert draw() == expected
+
+
+def set_random_state_to_seed():
+    random.seed(3), np.random.seed(3), torch.manual_seed(3)
+
+
+def test_a_checkpoint_saved_during_validation_has_the_state_of_training(make):
+    runner = make()
+    runner.call_hook('before_run')
+    before = pack_random_state(get_random_state())
+    runner.call_hook('before_val')
+    draw()
+    checkpoint = {}
+    runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+    assert str(checkpoint['random_state']) == str({'world_size': 1, 'ranks': [before]})
+
+
+def test_it_acts_first_and_its_counterpart_last(make):
+    runner = make()
+    runner.call_hook('before_run')
+    runner.call_hook('before_run')
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert names.count('_RestoreStateHook') == 1
+    assert names[-1] == '_RestoreStateHook'
+    assert names.index('RandomStateHook') < names.index('CheckpointHook')
+    assert names.index('RandomStateHook') < names.index('LoggerHook')
+
+
+def resumed_runner(make, checkpoint, tmp_path):
+    torch.save(checkpoint, tmp_path / 'changed.pth')
+    runner = make(3, resume=True, load_from=str(tmp_path / 'changed.pth'))
+    warnings = []
+    runner.logger.warning = warnings.append
+    runner.train()
+    return ' '.join(map(str, warnings))
+
+
+def test_a_checkpoint_without_states_is_said_to_be_so(make, tmp_path):
+    first = make()
+    first.train()
+    checkpoint = torch.load(f'{first.work_dir}/iter_2.pth', weights_only=False)
+    del checkpoint['random_state']
+    assert 'holds no state of the random generators' in resumed_runner(make, checkpoint, tmp_path)
+
+
+def test_another_number_of_processes_is_said_and_the_noise_is_not_repeated(make, tmp_path):
+    first = make()
+    first.train()
+    checkpoint = torch.load(f'{first.work_dir}/iter_2.pth', weights_only=False)
+    checkpoint['random_state']['world_size'] = 4
+    text = resumed_runner(make, checkpoint, tmp_path)
+    assert 'was written by 4 processes' in text and 'seeded anew' in text
+
+
+def test_seeding_anew_depends_on_seed_and_iteration():
+    class Runner:
+        def __init__(self, seed, num_iters):
+            self.seed, self.iter = seed, num_iters
+
+    drawn = []
+    for seed, num_iters in [(1, 5), (1, 5), (2, 5), (1, 6)]:
+        RandomStateHook._seed_anew(Runner(seed, num_iters))
+        drawn.append(draw())
+    assert drawn[0] == drawn[1]
+    assert len({str(numbers) for numbers in drawn}) == 3
+
+
+def test_loading_weights_only_does_not_bring_back_old_noise(make):
+    first = make()
+    first.train()
+    second = make(1, load_from=f'{first.work_dir}/iter_2.pth')
+    torch.manual_seed(123)
+    second.train()
+    third = make(1)
+    torch.manual_seed(123)
+    third.train()
+    assert torch.equal(
+        random_state_of(second, 1)['ranks'][0]['torch'],
+        random_state_of(third, 1)['ranks'][0]['torch'],
+    )
+
+
+def test_every_process_has_its_state_in_the_checkpoint_and_gets_it_back(make, monkeypatch):
+    """Two processes, of which the other one's part is played by the test."""
+    runner = make()
+    hook = HOOKS.build({'type': 'RandomStateHook', '_scope_': 'mmagic'})
+    other = pack_random_state(get_random_state())
+    draw()
+    gathered = []
+
+    def gather(state):
+        gathered.append(state)
+        return [state, other]
+
+    monkeypatch.setattr(random_state_hook, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(random_state_hook, 'all_gather_object', gather)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    hook.after_train_iter(runner, 0)
+    checkpoint = {}
+    hook.before_save_checkpoint(runner, checkpoint)
+    assert len(gathered) == 1 and len(checkpoint['random_state']['ranks']) == 2
+
+    set_random_state(unpack_random_state(other))
+    expected = draw()
+    draw()
+    monkeypatch.setattr(random_state_hook, 'get_rank', lambda: 1)
+    runner.train_loop._iter = 1
+    hook = RandomStateHook()
+    hook.after_load_checkpoint(runner, checkpoint)
+    hook.before_train_iter(runner, 1)
+    assert draw() == expected
+
+
+def test_processes_meet_only_where_a_checkpoint_is_due(make_runner, gan_cfg, monkeypatch):
+    monkeypatch.setattr(random_state_hook, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(
+        random_state_hook, 'all_gather_object', lambda state: meetings.append(loop.iter) or [state]
+    )
+    meetings = []
+    runner = make_runner(
+        gan_cfg['sngan'](prior_dim=0, sampler=None),
+        8,
+        checkpoint={'interval': 3, 'save_last': True},
+    )
+    loop = runner._train_loop = runner.build_train_loop(runner._train_loop)
+    hook = RandomStateHook()
+    for loop._iter in range(8):
+        hook.after_train_iter(runner, loop.iter)
+    assert meetings == [2, 5, 7]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_the_state_of_cuda_comes_back_too(tmp_path):
+    state = get_random_state()
+    torch.save(pack_random_state(state), tmp_path / 'state.pth')
+    expected = torch.rand(3, device='cuda').tolist()
+    loaded = torch.load(tmp_path / 'state.pth', weights_only=True, map_location='cuda')
+    set_random_state(unpack_random_state(loaded))
+    assert torch.rand(3, device='cuda').tolist() == expected
