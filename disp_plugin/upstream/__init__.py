@@ -10,7 +10,7 @@ from typing import Any
 from disp_plugin.upstream import import_hook, slim_import
 from disp_plugin.upstream.repair import Repair
 
-__all__ = ['Repair', 'mend', 'mend_config', 'repairs']
+__all__ = ['MMAGIC_CURE', 'MMCV_CURE', 'Repair', 'mend', 'mend_config', 'repairs']
 
 # One file per repair, in the order in which the host meets them.
 _REPAIR_FILES = (
@@ -30,8 +30,8 @@ _REPAIR_FILES = (
     'fid_sqrtm',
 )
 
-_MMAGIC_CURE = 'pip install --no-deps "mmagic>=1.2,<1.3"'
-_MMCV_CURE = 'pip install "disp_plugin[lite]"'
+MMAGIC_CURE = 'pip install --no-deps "mmagic>=1.2,<1.3"'
+MMCV_CURE = 'pip install "disp_plugin[lite]"'
 
 
 def repairs() -> list[Repair]:
@@ -83,7 +83,7 @@ def mend(full: bool | None = None) -> None:
 
 
 def _check_host() -> None:
-    for name, cure in (('mmcv', _MMCV_CURE), ('mmagic', _MMAGIC_CURE)):
+    for name, cure in (('mmcv', MMCV_CURE), ('mmagic', MMAGIC_CURE)):
         if importlib.util.find_spec(name) is None:
             raise ImportError(f'{name} is not installed; the way out: {cure}', name=name)
 

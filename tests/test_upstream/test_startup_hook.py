@@ -1,0 +1,173 @@
+"""The start-up hook in an environment of its own, which borrows the packages of this one."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from disp_plugin.upstream import __main__ as command
+from disp_plugin.upstream import startup_hook
+
+# mmagic's tools on a machine without pkg_resources; the first import of mmengine is theirs
+AS_MMAGICS_TOOLS = """
+import sys
+
+class NoPkgResources:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition('.')[0] == 'pkg_resources':
+            raise ModuleNotFoundError("No module named 'pkg_resources'")
+
+sys.meta_path.insert(0, NoPkgResources)
+from mmengine.config import Config
+config = Config.fromfile(sys.argv[1])
+"""
+
+TRAIN_TOOL = """
+from mmengine.runner import Runner
+from mmagic.utils import print_colored_log
+from mmagic.registry import MODELS
+import mmagic.models
+print(type(MODELS.build(config.model)).__name__)
+"""
+
+
+class Environment:
+    def __init__(self, folder, repo_root):
+        venv.create(folder, with_pip=False, symlinks=True)
+        self.python = str(folder / 'bin' / 'python')
+        self.repo_root = repo_root
+        self.site_packages = next((folder / 'lib').glob('python*/site-packages'))
+        borrowed = sysconfig.get_path('purelib')
+        (self.site_packages / 'borrowed.pth').write_text(borrowed + '\n')
+        self.hook = self.site_packages / startup_hook.FILE_NAME
+
+    def run(self, *arguments, has_plugin=True, **environment):
+        paths = {'PYTHONPATH': str(self.repo_root)} if has_plugin else {}
+        clean = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+        return subprocess.run(
+            [self.python, *arguments],
+            env={**clean, **paths, **environment},
+            cwd=self.site_packages.parent,  # not the checkout, which has the plugin
+            capture_output=True,
+            text=True,
+        )
+
+
+@pytest.fixture(scope='module')
+def environment(tmp_path_factory, repo_root):
+    return Environment(tmp_path_factory.mktemp('environment'), repo_root)
+
+
+@pytest.fixture
+def hooked(environment):
+    result = environment.run('-m', 'disp_plugin.upstream', 'install')
+    assert result.returncode == 0, result.stderr
+    yield environment
+    environment.hook.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / 'config.py'
+    file.write_text("_base_ = ['mmagic::biggan/biggan_2xb25-500kiters_cifar10-32x32.py']\n")
+    return str(file)
+
+
+def test_install_status_and_remove_say_what_they_do(environment):
+    def run(action):
+        result = environment.run('-m', 'disp_plugin.upstream', action)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert 'start-up hook: absent' in run('status')
+    assert f'installed {environment.hook}' in run('install')
+    assert [file.name for file in environment.site_packages.glob('*disp_plugin*')] == [
+        startup_hook.FILE_NAME
+    ]
+    assert 'start-up hook: installed' in run('status')
+    environment.hook.write_text('# of another version\n')
+    assert 'start-up hook: outdated' in run('status')
+    assert f'removed {environment.hook}' in run('remove')
+    assert not environment.hook.exists()
+    assert 'there is no hook' in run('remove')
+
+
+def test_without_the_hook_mmagics_tools_die_before_they_read_a_config(environment, config):
+    result = environment.run('-c', AS_MMAGICS_TOOLS, config)
+    assert "No module named 'pkg_resources'" in result.stderr
+
+
+def test_with_the_hook_they_import_mmagic_and_build_its_models(hooked, config):
+    result = hooked.run('-c', AS_MMAGICS_TOOLS + TRAIN_TOOL, config, DISP_PLUGIN_FULL_MMAGIC='0')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[-1] == 'BigGAN'
+
+
+def test_the_hook_imports_nothing_at_start(hooked):
+    script = 'import sys; print(*sys.modules)'
+    with_hook = set(hooked.run('-c', script).stdout.split())
+    hooked.hook.unlink()
+    assert with_hook == set(hooked.run('-c', script).stdout.split())
+
+
+def test_the_hook_outlives_the_plugin_without_a_sound(hooked):
+    # borrowed packages may include an installed disp_plugin, so it is hidden as if uninstalled
+    script = "import sys; sys.modules['disp_plugin'] = None; import mmengine; print('imported')"
+    result = hooked.run('-c', script, has_plugin=False)
+    assert result.returncode == 0
+    assert result.stdout == 'imported\n'
+    assert result.stderr == ''
+
+
+def test_a_failing_plugin_does_not_break_the_import(hooked, tmp_path):
+    package = tmp_path / 'disp_plugin' / 'upstream'
+    package.mkdir(parents=True)
+    (package.parent / '__init__.py').touch()
+    (package / '__init__.py').write_text('def mend_config():\n    raise ValueError("broken")\n')
+    script = "import mmengine; print('imported')"
+    result = hooked.run('-c', script, has_plugin=False, PYTHONPATH=str(tmp_path))
+    assert result.stdout == 'imported\n'
+    assert "could not mend mmagic: ValueError('broken')" in result.stderr
+
+
+class TestErrors:
+    @pytest.fixture
+    def site_packages(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(startup_hook, 'hook_file', lambda: tmp_path / startup_hook.FILE_NAME)
+        return tmp_path
+
+    def test_no_permission_is_told_with_the_way_out(self, site_packages, monkeypatch, capsys):
+        def refuse(*args, **kwargs):
+            raise PermissionError(13, 'Permission denied')
+
+        monkeypatch.setattr(startup_hook.tempfile, 'mkstemp', refuse)
+        assert command.main(['install']) == 1
+        error = capsys.readouterr().err
+        assert f'no permission to write {site_packages}' in error
+        assert 'virtual environment of your own' in error
+        (site_packages / startup_hook.FILE_NAME).touch()
+        monkeypatch.setattr(Path, 'unlink', refuse)
+        assert command.main(['remove']) == 1
+        assert 'no permission to remove' in capsys.readouterr().err
+
+    def test_a_full_disk_leaves_nothing_behind(self, site_packages, monkeypatch, capsys):
+        def fail(*args):
+            raise OSError(28, 'No space left on device')
+
+        monkeypatch.setattr(startup_hook.os, 'replace', fail)
+        assert command.main(['install']) == 1
+        assert 'No space left on device' in capsys.readouterr().err
+        assert list(site_packages.iterdir()) == []
+
+    def test_the_hook_of_this_process_is_known(self):
+        assert startup_hook.is_hooked() is False
+        sys.meta_path.append(type('DispPluginStartup', (), {'find_spec': lambda *args: None}))
+        try:
+            assert startup_hook.is_hooked() is True
+        finally:
+            sys.meta_path.pop()
