@@ -211,7 +211,12 @@ def test_vgg16_fc7_gives_the_priors_of_a_config_from_a_local_file(images, tmp_pa
 
 def test_digits_train_on_priors_of_an_encoder_from_a_local_file(images, tmp_path):
     cfg = shrink('disp_sngan_digits', images, tmp_path)
-    meta = json.loads(json.dumps(digits_encoder_meta()))
+    # what tools/pretrain_encoder.py writes about the encoder that the demo trains
+    meta = dict(
+        arch='timm/resnet10t',
+        arch_kwargs=dict(channels=[16, 32, 64, 128], stem_width=8),
+        in_size=32,
+    )
     untrained = MODELS.build(dict(type='CheckpointEncoder', untrained=True, **meta))
     tensors = dict(untrained.network.state_dict())
     torch.save({META_KEY: json.dumps(meta), **tensors}, tmp_path / 'encoder.pth')
@@ -222,11 +227,6 @@ def test_digits_train_on_priors_of_an_encoder_from_a_local_file(images, tmp_path
     assert bank.prior_dim == cfg.prior_dim
     runner, weights = train(cfg)
     check_trained(runner, cfg, weights)
-
-
-def digits_encoder_meta():
-    """What tools/pretrain_encoder.py writes about the digits' encoder."""
-    return dict(arch='resnet18', in_size=16)
 
 
 def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
