@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,7 @@ def build_bank(
             not finite, options out of range, or a file that is no bank in the place of it.
         BankWriteError: No permission or no space.
     """
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype must be 'float32' or 'float16', but is {dtype!r}")
-    if batch_size < 1:
-        raise ValueError(f'batch_size must be at least 1, but is {batch_size}')
+    _check_options(dtype, batch_size)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     amp_dtype = choose_amp(amp, device)
     view = TrainingView(make_dataset(cfg_or_dataset))
@@ -93,9 +91,7 @@ def build_bank(
     if num_workers is None:
         num_workers = choose_num_workers(len(view), device.type == 'cuda')
     shape = (len(view), view.num_views, encoder.prior_dim)
-    _check_space(Path(bank_file), shape, _DTYPES[dtype])
-    partial = _open_partial(bank_file, origin, shape, _DTYPES[dtype])
-    try:
+    with _open_partial(bank_file, origin, shape, _DTYPES[dtype]) as partial:
         if not partial.num_done:
             check_views(view, num_workers, progress)
         batches = _load_batches(view, partial.num_done, batch_size, num_workers, device, progress)
@@ -103,10 +99,6 @@ def build_bank(
         keys = KeyIndex.from_keys(view.keys)
         write_bank_file(bank_file, keys, file_sizes, origin, partial.blocks, shape, partial.dtype)
         partial.remove()
-    finally:
-        partial.close()
-        if not partial.num_done:
-            partial.remove()
     return PriorBank.open(bank_file)
 
 
@@ -172,6 +164,13 @@ def choose_amp(amp: bool | str | None, device: torch.device) -> torch.dtype | No
     return _AMP_DTYPES[amp]
 
 
+def _check_options(dtype: str, batch_size: int) -> None:
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype must be 'float32' or 'float16', but is {dtype!r}")
+    if batch_size < 1:
+        raise ValueError(f'batch_size must be at least 1, but is {batch_size}')
+
+
 def _open_if_current(
     bank_file: str | Path, view: TrainingView, origin: BankOrigin, dtype: str
 ) -> PriorBank | None:
@@ -208,9 +207,12 @@ def _check_space(bank_file: Path, shape: tuple[int, int, int], dtype: Any) -> No
         )
 
 
+@contextmanager
 def _open_partial(
     bank_file: str | Path, origin: BankOrigin, shape: tuple[int, int, int], dtype: Any
-) -> PartialBank:
+) -> Iterator[PartialBank]:
+    """Open the partial file, and leave one behind only if there is a row in it."""
+    _check_space(Path(bank_file), shape, dtype)
     identity = {
         'encoder': origin.encoder_fingerprint,
         'data set': origin.dataset_fingerprint,
@@ -221,7 +223,12 @@ def _open_partial(
         print_log(f'{partial.path} of an earlier build is not used: {partial.discarded}')
     if partial.num_done:
         print_log(f'going on at image {partial.num_done} of {shape[0]} ({partial.path})')
-    return partial
+    try:
+        yield partial
+    finally:
+        if not partial.num_done:
+            partial.remove()
+        partial.close()
 
 
 def _load_batches(

@@ -13,6 +13,7 @@ from .bank_file import BUILD_COMMAND, hash_bank, read_bank_file, write_bank_file
 from .bank_origin import BankOrigin
 from .check_origin import describe_dataset_change, describe_encoder_change
 from .key_index import KeyIndex
+from .training_view import TrainingView
 
 
 class PriorBank:
@@ -239,6 +240,27 @@ class PriorBank:
         """
         rows = [self._row(key) for key in keys]
         return PriorBank(keys, self._priors[rows], self._file_sizes[rows], self._origin)
+
+    def restrict_to(self, dataset: Any) -> PriorBank:
+        """Leave out the images that a data set does not have.
+
+        What is fitted to a bank, a sampler or a normalisation, must not see images that the run
+        does not train on.
+
+        Args:
+            dataset (Dataset): Built data set with an ``image_key`` per image, wrapped or not.
+
+        Returns:
+            PriorBank: This bank where the data set has all of its images, else a part in memory.
+
+        Raises:
+            ValueError: The data set has an image that the bank lacks.
+        """
+        keys = TrainingView(dataset).keys
+        part = len(keys) < self.num_images
+        for key in () if part else keys:
+            self._row(key)
+        return self.select(keys) if part else self
 
     def mean_cosine(self, max_images: int = 1000, seed: int = 0) -> float:
         """Tell how parallel the priors are: the mean cosine between those of two images.

@@ -70,6 +70,18 @@ def test_part_of_the_data_set_passes(built, image_folder):
     bank.check_dataset(DATASETS.build(dict(cfg, ann_file='part.txt')))
 
 
+def test_what_is_fitted_sees_only_the_images_of_the_run(built, image_folder):
+    cfg, bank = built
+    assert bank.restrict_to(DATASETS.build(cfg)) is bank
+    (image_folder / 'part.txt').write_text('a/image_0000.png\nb/image_0003.png\n')
+    part = bank.restrict_to(DATASETS.build(dict(cfg, ann_file='part.txt')))
+    assert list(part.keys) == ['a/image_0000.png', 'b/image_0003.png']
+    torch.testing.assert_close(part.lookup(part.keys, True), bank.lookup(part.keys, True))
+    (image_folder / 'new.png').write_bytes((image_folder / 'a' / 'image_0000.png').read_bytes())
+    with pytest.raises(ValueError, match="has no prior for image 'new.png'"):
+        bank.restrict_to(DATASETS.build(cfg))
+
+
 def test_new_images_are_counted_and_named(built, image_folder, make_image_folder):
     cfg, bank = built
     make_image_folder(image_folder / 'c', num=4)

@@ -70,9 +70,11 @@ def test_options_change_the_config(build_prior_bank, config, tmp_path):
 def test_folder_needs_no_config(build_prior_bank, image_folder, tmp_path, encoder):
     out = tmp_path / 'out.safetensors'
     build_prior_bank.main(
-        ['--data-root', str(image_folder), '--size', '8', '--flip', '--encoder', encoder]
-        + ['--out', str(out), '--dtype', 'float16', '--workers', '0']
-    )  # fmt: skip
+        [
+            *('--data-root', str(image_folder), '--size', '8', '--flip', '--encoder', encoder),
+            *('--out', str(out), '--dtype', 'float16', '--workers', '0'),
+        ]
+    )
     bank = PriorBank.open(out)
     assert (bank.num_images, bank.num_views) == (8, 2)
     assert bank.priors.dtype == 'float16'

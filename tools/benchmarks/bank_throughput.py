@@ -91,7 +91,7 @@ def time_forward(encoder: Any, batches: list[Any], amp_dtype: Any) -> float:
 def time_build(
     cfg: dict[str, Any], encoder: Any, bank_file: Path, args: argparse.Namespace
 ) -> float:
-    """Time the building of a bank, from the config to the file, the check of all images included."""
+    """Time the building of a bank, with the check of all images, from config to file."""
     from disp_plugin.priors import build_bank
 
     bank_file.unlink(missing_ok=True)
