@@ -47,7 +47,8 @@ def draw_inputs(
             )
         return noise, prior.expand(num, -1)
     # A stream of its own: the priors do not change with the length of the noise.
-    return noise, gan.sampler.sample(num, torch.Generator().manual_seed(seed)).cpu()
+    generator = torch.Generator().manual_seed(seed)
+    return noise, torch.cat([gan.sampler.sample(1, generator).cpu() for _ in range(num)])
 
 
 @torch.no_grad()

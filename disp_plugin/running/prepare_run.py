@@ -48,7 +48,8 @@ def prepare_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str
             probe.write(b'x')
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(
-            f'the work folder {folder} cannot be made: {_file_on_the_way(folder)} is a file; {way_out}'
+            f'the work folder {folder} cannot be made: {_file_on_the_way(folder)} is a file; '
+            f'{way_out}'
         ) from error
     except PermissionError as error:
         raise ValueError(

@@ -1,0 +1,104 @@
+"""What a user gets from the wheel: their config trains, by our tools and by mmagic's own."""
+
+import subprocess
+
+import pytest
+
+pytestmark = [pytest.mark.install, pytest.mark.slow]
+
+THEIRS = """
+_base_ = [__import__('disp_plugin').base('disp_biggan_digits.py')]
+train_cfg = dict(max_iters=2)
+train_dataloader = dict(batch_size=4)
+default_hooks = dict(checkpoint=dict(interval=2))
+model = dict(
+    generator=dict(base_channels=4), discriminator=dict(discriminator=dict(base_channels=4)))
+"""
+
+# Random weights in the form that tools/pretrain_encoder.py gives them.
+WRITE_ENCODER = """
+import json, sys, torch
+import disp_plugin.register
+from disp_plugin.encoders import CheckpointEncoder
+from disp_plugin.encoders.load_weights import META_KEY
+from mmengine.config import Config
+
+assert 'site-packages' in disp_plugin.__file__, disp_plugin.__file__
+meta = dict(arch='timm/resnet18', arch_kwargs=dict(channels=[16, 32, 64, 128]), in_size=16)
+network = CheckpointEncoder(**meta, untrained=True).network
+torch.save({META_KEY: json.dumps(meta), **network.state_dict()}, 'data/digits/encoder.pth')
+"""
+
+SHRINK = [
+    '--cfg-options',
+    'train_cfg.max_iters=2',
+    'train_dataloader.batch_size=4',
+    'default_hooks.checkpoint.interval=2',
+    'model.generator.base_channels=4',
+    'model.discriminator.discriminator.base_channels=4',
+]
+
+
+def site_packages(python):
+    code = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+    return subprocess.check_output([python, '-c', code], text=True).strip()
+
+
+def train_by_mmagic(python, clean_run, cwd, work_dir, fails=False):
+    """mmagic's own script on our config as it was installed."""
+    site = site_packages(python)
+    script, config = f'{site}/mmagic/.mim/tools/train.py', 'disp_biggan_digits.py'
+    path = f'{site}/disp_plugin/.mim/configs/{config}'
+    arguments = [script, path, '--work-dir', work_dir, *SHRINK]
+    return clean_run(python, *arguments, cwd=cwd, fails=fails)
+
+
+@pytest.fixture(scope='module')
+def current(make_environment):
+    """The newest tested stack: NumPy 2, and no setuptools, so no pkg_resources."""
+    python = make_environment('current')
+    code = 'import shutil, sysconfig, glob, os; p = sysconfig.get_path("purelib")\n'
+    code += '[shutil.rmtree(f) for n in ("setuptools*", "pkg_resources*", "_distutils_hack")'
+    code += ' for f in glob.glob(os.path.join(p, n))]\n'
+    code += '[os.remove(f) for f in glob.glob(os.path.join(p, "distutils-precedence.pth"))]'
+    subprocess.run([python, '-c', code], check=True)
+    return python
+
+
+@pytest.fixture(scope='module')
+def project(current, clean_run, tmp_path_factory):
+    """A folder outside of any checkout with the digits, an encoder and a config of theirs."""
+    folder = tmp_path_factory.mktemp('project')
+    tools = f'{site_packages(current)}/disp_plugin/.mim/tools'
+    clean_run(current, f'{tools}/dataset_converters/digits.py', cwd=folder)
+    clean_run(current, '-c', WRITE_ENCODER, cwd=folder)
+    (folder / 'theirs.py').write_text(THEIRS)
+    return folder
+
+
+def test_a_config_of_theirs_that_inherits_ours_trains(current, clean_run, project):
+    text = clean_run(current, '-m', 'disp_plugin', 'train', 'theirs.py', cwd=project)
+    assert 'building it' in text  # the bank
+    assert (project / 'work_dirs' / 'theirs' / 'iter_2.pth').is_file()
+
+
+def test_mmagics_own_script_needs_the_startup_hook_and_trains_with_it(current, clean_run, project):
+    assert (project / 'data' / 'priors').is_dir(), 'the test above builds the bank'
+    died = train_by_mmagic(current, clean_run, project, 'died', fails=True)
+    assert 'pkg_resources' in died or 'bool8' in died
+    clean_run(current, '-m', 'disp_plugin.upstream', 'install', cwd=project)
+    try:
+        train_by_mmagic(current, clean_run, project, 'hooked')
+    finally:
+        clean_run(current, '-m', 'disp_plugin.upstream', 'remove', cwd=project)
+    assert (project / 'hooked' / 'iter_2.pth').is_file()
+
+
+def test_mmagics_own_script_trains_by_custom_imports_alone_on_numpy_1_26(
+    make_environment, clean_run, project
+):
+    python = make_environment(
+        'older', overrides=('numpy==1.26.4', 'setuptools==80.9.0', 'opencv-python==4.11.0.86')
+    )
+    train_by_mmagic(python, clean_run, project, 'older')
+    assert (project / 'older' / 'iter_2.pth').is_file()

@@ -1,0 +1,90 @@
+"""The shell scripts start train.py and test.py with mmagic's arguments."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+ECHO = '#!/bin/sh\nfor argument in "$@"; do echo "$argument"; done\n'
+
+
+@pytest.fixture
+def call(repo_root, tmp_path):
+    """A function (script, *arguments, **environment) -> what python or srun was started with."""
+    for name in ('python', 'srun'):
+        (tmp_path / name).write_text(ECHO)
+        (tmp_path / name).chmod(0o755)
+
+    def run(script, *arguments, **environment):
+        path = f'{tmp_path}:{os.environ["PATH"]}'
+        return subprocess.run(
+            [str(repo_root / 'tools' / script), *arguments],
+            env={'PATH': path, **environment},
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def test_dist_train_starts_one_process_each(call, repo_root):
+    lines = call('dist_train.sh', 'a config.py', '2', '--seed', '3', PORT='1234').stdout.split('\n')
+    assert lines[:2] == ['-m', 'torch.distributed.run']
+    assert '--nproc_per_node=2' in lines and '--master_port=1234' in lines
+    script = lines.index(str(repo_root / 'tools' / 'train.py'))
+    assert lines[script + 1 : -1] == ['a config.py', '--launcher', 'pytorch', '--seed', '3']
+
+
+def test_dist_test_hands_the_checkpoint_on(call, repo_root):
+    lines = call('dist_test.sh', 'c.py', 'x.pth', '4').stdout.split('\n')
+    script = lines.index(str(repo_root / 'tools' / 'test.py'))
+    assert '--nproc_per_node=4' in lines
+    assert lines[script + 1 : -1] == ['c.py', 'x.pth', '--launcher', 'pytorch']
+
+
+def test_slurm_train_takes_mmagics_arguments_and_environment(call, repo_root):
+    done = call(
+        'slurm_train.sh', 'part', 'job', 'c.py', 'w d', '--resume',
+        GPUS='4', GPUS_PER_NODE='2', CPUS_PER_TASK='3', SRUN_ARGS='--quiet --nodelist=n',
+    )  # fmt: skip
+    lines = done.stdout.split('\n')
+    expected = ['--partition=part', '--job-name=job', '--ntasks=4', '--gres=gpu:2']
+    expected += ['--ntasks-per-node=2', '--cpus-per-task=3', '--quiet', '--nodelist=n']
+    assert set(expected) <= set(lines)
+    script = lines.index(str(repo_root / 'tools' / 'train.py'))
+    rest = ['c.py', '--work-dir', 'w d', '--launcher', 'slurm', '--resume']
+    assert lines[script + 1 : -1] == rest
+
+
+def test_slurm_train_asks_for_no_gpus_where_a_node_has_none(call):
+    environment = dict(GPUS='2', GPUS_PER_NODE='0')
+    lines = call('slurm_train.sh', 'p', 'j', 'c.py', 'w', **environment).stdout.split('\n')
+    assert '--ntasks-per-node=2' in lines
+    assert not [line for line in lines if 'gres' in line]
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_too_few_arguments_give_the_usage(call, script):
+    done = call(script, 'one')
+    assert done.returncode == 2 and 'usage: ' in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_the_cpu(repo_root, trained, small_run, tmp_path):
+    arguments = small_run.arguments(tmp_path / 'two', 'max_iters=2')
+    done = subprocess.run(
+        [str(repo_root / 'tools' / 'dist_train.sh'), arguments[0], '2', *arguments[1:]],
+        env={
+            **os.environ,
+            'PYTHON': sys.executable,
+            'PORT': str(20000 + os.getpid() % 20000),
+            'OMP_NUM_THREADS': '1',
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / 'two' / 'iter_2.pth').is_file()

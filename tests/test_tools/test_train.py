@@ -1,0 +1,106 @@
+"""tools/train.py: from a command to checkpoints, and each user's error in the user's words."""
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+
+def weights(checkpoint):
+    return torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict']
+
+
+def refused(train, arguments, capsys):
+    """Run, expect exit status 2, and give what was said."""
+    with pytest.raises(SystemExit) as stop:
+        train.main(arguments)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert 'error: ' in said and 'Traceback' not in said
+    return said
+
+
+def test_one_command_builds_the_bank_and_trains(trained, small_run):
+    assert small_run.bank_file.is_file()
+    assert {path.name for path in trained.glob('*.pth')} == {'iter_2.pth', 'iter_4.pth'}
+    changed = weights(trained / 'iter_2.pth'), weights(trained / 'iter_4.pth')
+    name = 'generator.output_layer.conv.weight_orig'
+    assert not torch.equal(changed[0][name], changed[1][name])
+
+
+def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(train, trained, small_run):
+    work_dir = small_run.folder / 'resumed'
+    flags = ['--resume-from', str(trained / 'iter_2.pth')]
+    train.main(small_run.arguments(work_dir, flags=flags))
+    ours, theirs = weights(work_dir / 'iter_4.pth'), weights(trained / 'iter_4.pth')
+    assert set(ours) == set(theirs)
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_resume_takes_the_newest_checkpoint_of_the_work_folder(train, trained, small_run, capsys):
+    train.main(small_run.arguments(trained, flags=['--resume']))
+    assert 'iter_4.pth' in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(train, small_run, tmp_path, capsys):
+    flags = ['--dry-run', '--seed', '7']
+    train.main(small_run.arguments(tmp_path / 'run', flags=flags))
+    said = capsys.readouterr().out
+    assert 'DISPBigGAN, prior_dim=128' in said
+    assert 'batch_size:    4' in said and 'max_iters:     4' in said
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_mistyped_config_name_option_and_type_are_named(train, small_run, tmp_path, capsys):
+    arguments = small_run.arguments(tmp_path / 'run')
+    said = refused(train, [arguments[0].replace('digits', 'digit'), *arguments[1:]], capsys)
+    assert 'did you mean' in said and 'disp_biggan_digits.py' in said
+    said = refused(train, small_run.arguments(tmp_path / 'run', 'modle.prior_norm=l2'), capsys)
+    assert 'modle; did you mean model?' in said
+    said = refused(train, small_run.arguments(tmp_path / 'a', 'model.type=DISPBigGANN'), capsys)
+    assert "type='DISPBigGANN'" in said and "did you mean 'DISPBigGAN'?" in said
+
+
+def test_one_image_and_an_empty_folder_are_refused(
+    train, small_run, tmp_path, make_image_folder, capsys
+):
+    for num, words in ((1, 'holds 1 training image'), (0, 'one')):
+        folder = tmp_path / f'one{num}'
+        folder.mkdir()
+        make_image_folder(folder, num=num)
+        options = [f'data_root={folder}', 'train_dataloader.dataset.dataset.ann_file=']
+        assert words in refused(train, small_run.arguments(tmp_path / 'r', *options), capsys)
+
+
+def test_a_missing_bank_can_be_refused(train, small_run, tmp_path, capsys):
+    options = [f'bank_file={tmp_path / "none.safetensors"}']
+    arguments = small_run.arguments(tmp_path / 'run', *options, flags=['--no-build-bank'])
+    assert 'build it with tools/build_prior_bank.py' in refused(train, arguments, capsys)
+
+
+def test_the_wrong_prior_dim_is_named_with_the_banks(train, trained, small_run, tmp_path, capsys):
+    said = refused(train, small_run.arguments(tmp_path / 'run', 'prior_dim=7'), capsys)
+    assert 'prior_dim is 7 but the bank' in said and '128-d' in said
+
+
+def test_another_encoder_than_the_banks_is_refused(train, trained, small_run, tmp_path, capsys):
+    said = refused(train, small_run.arguments(tmp_path / 'run', 'encoder.seed=1'), capsys)
+    assert str(small_run.bank_file) in said and 'encoder' in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_amp_without_a_gpu_is_refused(train, small_run, tmp_path, capsys):
+    arguments = small_run.arguments(tmp_path / 'run', flags=['--amp'])
+    assert '--amp needs a CUDA GPU' in refused(train, arguments, capsys)
+
+
+def test_an_interrupt_says_how_to_continue(
+    train, trained, small_run, tmp_path, monkeypatch, capsys
+):
+    def stop(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, 'train', stop)
+    with pytest.raises(SystemExit) as error:
+        train.main(small_run.arguments(tmp_path / 'interrupted'))
+    assert error.value.code == 130
+    assert '--resume --work-dir' in capsys.readouterr().err
