@@ -24,4 +24,6 @@ model = dict(
                 out_channels=[32, 64, 64],
                 downsample=[True, True, False],
                 resolution=[8, 4, 4],
-                attention=[False, False, False]))))
+                attention=[False, False, False]))),
+    discriminator_steps=2,
+    ema_config=dict(momentum=0.01, start_iter=100))

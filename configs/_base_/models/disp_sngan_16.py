@@ -13,4 +13,6 @@ model = dict(
             input_scale=16,
             base_channels=32,
             channels_cfg=[2, 2],
-            downsample_cfg=[True, False])))
+            downsample_cfg=[True, False])),
+    discriminator_steps=2,
+    ema_config=dict(momentum=0.01, start_iter=100))

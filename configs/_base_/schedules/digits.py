@@ -3,12 +3,13 @@
 _base_ = '../disp_runtime.py'
 
 batch_size = 32
-max_iters = 4000
+# batches for the discriminator: 800 steps of the generator x 2
+max_iters = 800 * 2
 
 train_cfg = dict(_delete_=True, type='ResumableTrainLoop', max_iters=max_iters)
 
 optim_wrapper = dict(
-    generator=dict(optimizer=dict(type='Adam', lr=0.0005, betas=(0.0, 0.99))),
-    discriminator=dict(optimizer=dict(type='Adam', lr=0.0005, betas=(0.0, 0.99))))
+    generator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))),
+    discriminator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))))
 
-default_hooks = dict(checkpoint=dict(interval=1000, max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=400, max_keep_ckpts=2))
