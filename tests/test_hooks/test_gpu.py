@@ -1,0 +1,78 @@
+"""What only a CUDA device can show; skipped where there is none."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from disp_plugin.models import PriorNormalizer
+from disp_plugin.priors import PriorBank
+from disp_plugin.running.prepare_run import turn_on_amp
+from disp_plugin.samplers import VicinalMixSampler
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device'),
+]
+
+
+@pytest.mark.parametrize('gan', ['biggan', 'sngan'])
+def test_mixed_precision_really_acts_and_trains(gan, gan_cfg, make_runner, visualization):
+    options = {
+        'optim_wrapper': {
+            'constructor': 'MultiOptimWrapperConstructor',
+            'generator': {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}},
+            'discriminator': {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}},
+        },
+        'custom_hooks': [
+            {'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4},
+            visualization(2),
+        ],
+    }
+    cfg = Config(options)
+    turn_on_amp(cfg)
+    options['optim_wrapper'] = cfg.optim_wrapper.to_dict()
+    model = gan_cfg[gan](prior_norm='none', discriminator_steps=1)
+    runner = make_runner(model, max_iters=4, **options)
+    runner.model.sampler.set_buffer('priors', torch.randn(10, 6))
+    dtypes = set()
+    conv = next(m for m in runner.model.modules() if isinstance(m, torch.nn.Conv2d))
+    conv.register_forward_hook(lambda module, args, out: dtypes.add(out.dtype))
+    before = {k: v.detach().clone() for k, v in runner.model.named_parameters()}
+    runner.train()
+    assert torch.float16 in dtypes
+    for name, value in runner.model.named_parameters():
+        assert torch.isfinite(value).all(), name
+    moved = [k for k, v in runner.model.named_parameters() if not torch.equal(v, before[k])]
+    assert any(k.startswith('generator.') for k in moved)
+    assert any(k.startswith('discriminator.') for k in moved)
+
+
+@pytest.mark.parametrize('options', [{}, {'num_neighbours': 2}])
+def test_sampler_draws_the_same_priors_on_every_device(options):
+    bank = PriorBank([f'{i}.png' for i in range(8)], torch.randn(8, 5))
+    sampler = VicinalMixSampler(**options)
+    sampler.fit(bank)
+    expected = sampler.sample(20, torch.Generator().manual_seed(1))
+    actual = sampler.cuda().sample(20, torch.Generator().manual_seed(1))
+    assert actual.device.type == 'cuda'
+    torch.testing.assert_close(actual.cpu(), expected)
+
+
+@pytest.mark.parametrize('mode', ['l2', 'centred_l2', 'whitened'])
+def test_normaliser_gives_the_same_on_every_device(mode):
+    priors = torch.rand(40, 5)
+    normalizer = PriorNormalizer(5, mode)
+    normalizer.fit(priors)
+    expected = normalizer(priors)
+    torch.testing.assert_close(
+        normalizer.cuda()(priors.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize('gan', ['biggan', 'sngan'])
+def test_a_gan_trains_and_samples_on_the_device(gan, gan_cfg, make_runner):
+    runner = make_runner(gan_cfg[gan](), max_iters=3)
+    runner.train()
+    runner.model.eval()
+    samples = runner.model.val_step({'inputs': {'num_batches': 3}})
+    assert samples[0].fake_img.device.type == 'cuda'
