@@ -57,6 +57,8 @@ train_dataloader = dict(
 
 train_cfg = dict(max_iters=max_iters)
 
+default_hooks = dict(checkpoint=dict(interval=1000, max_keep_ckpts=3))
+
 custom_hooks = [
     dict(type='PriorSamplerHook', bank_file=bank_file, encoder=_base_.encoder),
     *_base_.custom_hooks,

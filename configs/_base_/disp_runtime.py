@@ -18,7 +18,7 @@ custom_hooks = [
     dict(type='EMABatchNormHook'),
     dict(
         type='VisualizationHook',
-        interval=5000,
+        interval=1000,
         fixed_input=True,
         n_samples=64,
         n_row=8,

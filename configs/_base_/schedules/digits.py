@@ -13,3 +13,8 @@ optim_wrapper = dict(
     discriminator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))))
 
 default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=400, max_keep_ckpts=2))
+
+custom_hooks = [
+    *_base_.custom_hooks[:-1],
+    dict(_base_.custom_hooks[-1], interval=400),
+]
