@@ -21,6 +21,7 @@ _REPAIR_FILES = (
     'cpu_ddp',
     'cpu_sync_batchnorm',
     'safe_checkpoints',
+    'separate_checkpoints',
     'compiled_operators',
     'mmcv_ext',
     'numpy_bool8',

@@ -1,0 +1,51 @@
+"""Two processes on a CPU: resumed exactly, each with its own random generators."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmagic.registry import MODELS
+
+
+@pytest.fixture(scope='module')
+def found(data, tmp_path_factory):
+    """What two processes found when they trained, resumed and compared."""
+    work_dir = tmp_path_factory.mktemp('two_processes')
+    script = Path(__file__).parent / 'two_processes.py'
+    root = script.parents[2]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    result = subprocess.run(
+        [*command, str(script), *map(str, (*data, work_dir))],
+        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return torch.load(work_dir / 'found.pth', weights_only=True)
+
+
+@pytest.mark.slow
+def test_the_weights_are_those_of_the_uninterrupted_run(found):
+    assert len(found['names']) > 100
+    assert found['different'] == []
+
+
+@pytest.mark.slow
+def test_the_checkpoint_names_weights_as_that_of_one_process_does(found, gan_cfg):
+    expected = MODELS.build(gan_cfg['sngan']()).state_dict().keys()
+    assert set(found['names']) == set(expected)
+
+
+@pytest.mark.slow
+def test_each_process_goes_on_with_its_own_generators(found):
+    first, second, first_resumed, second_resumed = found['ranks']
+    assert torch.equal(first, first_resumed) and torch.equal(second, second_resumed)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.slow
+def test_the_draws_of_both_are_counted(found):
+    assert found['num_draws'] == 5 * 2 * 2
