@@ -21,6 +21,7 @@ INSTALL_REQUIRES = [
     'numpy>=1.26',  # 1.x and 2.x
     'pillow>=10.0',
     'pytorch-metric-learning>=2.5',  # the SimCLR loss of tools/pretrain_encoder.py
+    'requests>=2.31',  # imported by mmagic.utils, which mmagic's own tools/train.py needs
     'rich>=13.0',
     'safetensors>=0.4.3',
     'scikit-learn>=1.4',
