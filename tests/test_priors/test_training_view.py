@@ -71,6 +71,33 @@ def test_images_come_sorted_by_key_whatever_the_wrapper(image_folder, dataset_cf
     assert all(path.endswith(key) for path, key in zip(view.paths, view.keys, strict=True))
 
 
+class Listed:
+    """A data set of someone else's that lists its images in an order of its own."""
+
+    pipeline = ()
+
+    def __init__(self, keys):
+        self.keys = keys
+
+    def __len__(self):
+        return len(self.keys)
+
+    def get_data_info(self, index):
+        key = self.keys[index]
+        return dict(image_key=key, gt_path=f'/{key}', gt=np.full((1, 1, 3), index, np.uint8))
+
+
+def test_order_of_the_data_set_does_not_count():
+    view = TrainingView(Listed(['c', 'a', 'b']))
+    assert view.keys == ['a', 'b', 'c']
+    assert view.paths == ['/a', '/b', '/c']
+    assert [int(view[row][0, 0, 0, 0]) for row in range(3)] == [1, 2, 0]
+    with pytest.raises(ValueError, match="image key 'a' comes twice in the data set"):
+        TrainingView(Listed(['a', 'b', 'a']))
+    with pytest.raises(ValueError, match='Listed has no images'):
+        TrainingView(Listed([]))
+
+
 @pytest.mark.parametrize(
     'step',
     [
