@@ -1,3 +1,5 @@
+"""Files to images: the one decoder, and draws that can be restored in any worker."""
+
 from disp_plugin.upstream import mend
 
 mend()

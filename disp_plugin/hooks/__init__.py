@@ -1,3 +1,5 @@
+"""When things happen in a run: fitting to the bank, re-estimating, restoring; no mathematics."""
+
 from disp_plugin.upstream import mend
 
 mend()
