@@ -7,7 +7,7 @@ __all__ = ['read_literal']
 
 
 def read_literal(node: ast.expr) -> Any:
-    """Give the value of a literal expression in which ``dict(name=value)`` is allowed.
+    """Give the value of a literal expression in which ``dict(...)`` is allowed.
 
     Args:
         node (ast.expr): The parsed expression.
@@ -30,6 +30,8 @@ def read_literal(node: ast.expr) -> Any:
         case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
             pairs = zip(keys, values, strict=True)
             return {read_literal(key): read_literal(value) for key, value in pairs if key}
+        case ast.Call(func=ast.Name(id='dict'), args=[ast.Dict() as mapping], keywords=[]):
+            return read_literal(mapping)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -value
         case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords) if all(

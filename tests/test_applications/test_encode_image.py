@@ -1,0 +1,75 @@
+"""An image's prior is what the bank would hold for it."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from disp_plugin.applications import encode_image
+from disp_plugin.priors import build_bank
+
+ENCODER = dict(
+    type='CheckpointEncoder',
+    arch='timm/resnet10t',
+    arch_kwargs=dict(channels=[4, 4, 8, 8], stem_width=8),
+    in_size=32,
+    untrained=True,
+)
+
+
+@pytest.fixture
+def cfg(image_folder, tmp_path):
+    pipeline = [
+        dict(type='LoadTrainingImage'),
+        dict(type='Resize', keys='gt', scale=(12, 12), interpolation='bicubic', backend='pillow'),
+        dict(type='Flip', keys='gt', flip_ratio=0.5, direction='horizontal'),
+        dict(type='LoadPrior', bank_file=str(tmp_path / 'bank.safetensors')),
+        dict(type='PackInputs', data_keys=['gt_prior']),
+    ]
+    dataset = dict(type='ImageFolderDataset', data_root=str(image_folder), pipeline=pipeline)
+    return Config(
+        dict(
+            encoder=ENCODER,
+            model=dict(prior_dim=8),
+            bank_file=str(tmp_path / 'bank.safetensors'),
+            train_dataloader=dict(dataset=dict(type='SeededDraws', dataset=dataset)),
+        )
+    )
+
+
+def test_the_prior_of_a_training_image_is_its_row_in_the_bank(cfg, image_folder):
+    bank = build_bank(cfg, cfg.encoder, cfg.bank_file, progress=False)
+    for key in bank.keys[:3]:
+        prior = encode_image(cfg, image_folder / key)
+        assert prior.shape == (1, 8)
+        torch.testing.assert_close(prior, torch.as_tensor(bank.lookup([key])), rtol=1e-4, atol=1e-5)
+
+
+def test_an_unseen_image_of_any_size_has_a_prior(cfg, tmp_path):
+    Image.new('L', (40, 30), 128).save(tmp_path / 'grey.jpg')
+    assert torch.isfinite(encode_image(cfg, tmp_path / 'grey.jpg')).all()
+
+
+def test_another_encoder_than_the_banks_is_refused(cfg, image_folder, tmp_path):
+    bank = build_bank(cfg, cfg.encoder, cfg.bank_file, progress=False)
+    cfg.encoder.seed = 1
+    with pytest.raises(ValueError, match='encoder'):
+        encode_image(cfg, image_folder / bank.keys[0])
+
+
+def test_a_baseline_has_no_prior_of_an_unseen_image(cfg, image_folder):
+    image = next((image_folder / 'a').iterdir())
+    cfg.encoder = dict(type='PerImageEncoder', num_images=8)
+    with pytest.raises(ValueError, match='an embedding for each training image and no encoder'):
+        encode_image(cfg, image)
+    cfg.encoder, cfg.model.prior_dim = None, 0
+    with pytest.raises(ValueError, match='a baseline without priors'):
+        encode_image(cfg, image)
+
+
+def test_damaged_and_missing_images_are_named(cfg, tmp_path):
+    (tmp_path / 'bad.png').write_bytes(b'\x89PNG no')
+    with pytest.raises(ValueError, match=r'bad\.png'):
+        encode_image(cfg, tmp_path / 'bad.png')
+    with pytest.raises(FileNotFoundError, match=r'no\.png does not exist'):
+        encode_image(cfg, tmp_path / 'no.png')

@@ -1,0 +1,86 @@
+"""A checkpoint's config is read as text, and never executed."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from disp_plugin.applications import load_gan, parse_config_text
+
+
+def test_what_mmengine_writes_is_read_back():
+    fields = dict(
+        a=1,
+        b=[-1.5, 1e-06, None, True],
+        c=dict(type='X', betas=(0.0, 0.9), names={'not an identifier': 2}),
+        d="it's \\ 'quoted'\nand broken",
+        e=dict(),
+    )
+    assert parse_config_text(Config(fields).pretty_text).to_dict() == fields
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'import os',
+        'a = open("x", "w")',
+        'a = dict(b=__import__("os").system("true"))',
+        'a = [x for x in (1, 2)]',
+        'a = dict(**{})',
+        'a = 1\nprint(a)',
+        'a = b',
+        'a.b = 1',
+        'a = (lambda: 1)()',
+        'a = dict([(1, 2)])',
+    ],
+)
+def test_anything_that_could_run_is_refused(text):
+    with pytest.raises(ValueError, match=r'of the config is no'):
+        parse_config_text(text)
+
+
+def test_a_checkpoint_that_brings_code_as_its_config_does_not_run_it(tmp_path):
+    executed = tmp_path / 'executed'
+    text = f'model = dict(type="BigGAN")\nx = open({str(executed)!r}, "w")'
+    torch.save({'state_dict': {}, 'meta': {'cfg': text}}, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match=r'line 2 of the config is no literal.*--config'):
+        load_gan(tmp_path / 'x.pth')
+    assert not executed.exists()
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+def test_a_pickle_that_brings_code_does_not_run_it(tmp_path):
+    executed = tmp_path / 'executed'
+    torch.save({'state_dict': {}, 'evil': Evil(str(executed))}, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='not a readable checkpoint'):
+        load_gan(tmp_path / 'x.pth')
+    assert not executed.exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'weights': {}}, 'it has no state_dict'),
+        ({'state_dict': {}}, 'holds no config'),
+        ({'state_dict': {}, 'meta': {'cfg': None}}, 'holds no config'),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match=message):
+        load_gan(tmp_path / 'x.pth')
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    small = dict(type='DISPBigGANGenerator', output_scale=32, base_channels=2)
+    model = dict(type='DISPBigGAN', prior_dim=0, generator=small)
+    text = Config(dict(model=model)).pretty_text
+    torch.save({'state_dict': {'x': torch.ones(1)}, 'meta': {'cfg': text}}, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='does not fit the model of its config'):
+        load_gan(tmp_path / 'x.pth')
