@@ -43,7 +43,7 @@ def fetch_url(url: str, owner: str, download: bool = True) -> Path:
         ValueError: The file's content does not match the hash in its name.
     """
     file = cached_file(url)
-    expected = _hash_in_name(file.name)
+    expected = hash_in_name(file.name)
     reason = 'download=False'
     if not file.is_file() and download:
         print_log(f'downloading the weights of {owner} from {url} to {file}', logger='current')
@@ -129,7 +129,15 @@ def check_hash(file: Path, expected: str | None) -> None:
         )
 
 
-def _hash_in_name(name: str) -> str | None:
+def hash_in_name(name: str) -> str | None:
+    """Find the beginning of the SHA-256 that publishers put into the name of a file.
+
+    Args:
+        name (str): Such as 'vgg16-397923af.pth'.
+
+    Returns:
+        str | None: The digits, '397923af'; None where there are none.
+    """
     match = re.search(r'-([0-9a-f]{8,64})\.', name)
     return match.group(1) if match else None
 

@@ -13,6 +13,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchvision.transforms.functional import normalize
 
 from disp_plugin.datasets import SeededDraws
 
@@ -85,7 +86,7 @@ class SimCLRRun:
     def __init__(
         self, options: SimCLROptions, identity: dict, device: str, amp: bool | None = None
     ) -> None:
-        from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
+        from pytorch_metric_learning.losses import SelfSupervisedLoss, SupConLoss
 
         self.options = options
         self.identity = identity
@@ -104,7 +105,9 @@ class SimCLRRun:
                 nn.Linear(self.prior_dim, options.projection_dim),
             )
         self.network = nn.Sequential(self.backbone, self.head).to(self.device).train()
-        self.loss_fn = SelfSupervisedLoss(NTXentLoss(options.temperature))
+        # With one positive for each view this is NT-Xent; the library's class of that name needs
+        # memory and time that grow with the cube of the batch.
+        self.loss_fn = SelfSupervisedLoss(SupConLoss(options.temperature))
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), options.lr, weight_decay=options.weight_decay
         )
@@ -156,8 +159,9 @@ class SimCLRRun:
         for group in self.optimizer.param_groups:
             group['lr'] = self.options.lr * learning_rate_factor(done)
         views = views.to(self.device, non_blocking=True).transpose(0, 1).flatten(0, 1)
+        img = normalize(views.permute(0, 3, 1, 2).float() / 255, list(MEAN), list(STD))
         with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
-            embeddings = self.network((views - MEAN[0]) / STD[0])
+            embeddings = self.network(img)
         first, second = embeddings.float().chunk(2)
         loss = self.loss_fn(first, second)
         self.optimizer.zero_grad(set_to_none=True)

@@ -5,11 +5,11 @@ from typing import Any
 
 import torchvision
 from mmagic.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base_encoder import PriorEncoder
 from .build_network import LOGITS, POOLED, build_torchvision, cut_at, drop_last_linear, seeded
-from .fetch_weights import cached_file, check_hash, fetch_url
+from .fetch_weights import cached_file, check_hash, fetch_url, hash_in_name
 from .load_weights import load_all, read_checkpoint
 from .preprocessing import Preprocessing
 
@@ -65,18 +65,11 @@ class TorchvisionEncoder(PriorEncoder):
         if layer is None:
             layer = 'fc7' if model.startswith('vgg') else POOLED
         super().__init__(f'torchvision/{model}', layer, steps)
-        with seeded(seed):
-            network = build_torchvision(model)
-        if checkpoint is not None:
-            if (
-                Path(checkpoint).name == cached_file(published.url).name
-                and Path(checkpoint).is_file()
-            ):
-                check_hash(Path(checkpoint), cached_file(published.url).stem.rsplit('-', 1)[-1])
-            load_all(network, read_checkpoint(checkpoint)[0], checkpoint)
-        elif weights != 'none':
-            file = fetch_url(published.url, f'torchvision/{model} ({published.name})', download)
-            load_all(network, read_checkpoint(file)[0], file)
+        if weights == 'none' and checkpoint is None:
+            with seeded(seed):
+                network = build_torchvision(model)
+        else:
+            network = _load(model, checkpoint, published, download)
         self.network = _cut(network, layer, model)
         self.seal()
 
@@ -119,6 +112,21 @@ def find_weights(model: str, weights: str | None = None) -> Any:
             "'none' leaves the network untrained"
         )
     return enum[weights]
+
+
+def _load(model: str, checkpoint: str | None, published: Any, download: bool) -> nn.Module:
+    # The weights are replaced at once: those that can be left undrawn are, which saves seconds.
+    undrawn = model.startswith(('vgg', 'googlenet', 'inception'))
+    with seeded(0):
+        network = build_torchvision(model, **({'init_weights': False} if undrawn else {}))
+    if checkpoint is None:
+        file = fetch_url(published.url, f'torchvision/{model} ({published.name})', download)
+    else:
+        file = Path(checkpoint)
+        if file.name == cached_file(published.url).name and file.is_file():
+            check_hash(file, hash_in_name(file.name))
+    load_all(network, read_checkpoint(file)[0], file)
+    return network
 
 
 def _cut(network: Any, layer: str, model: str) -> Any:

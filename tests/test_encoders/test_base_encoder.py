@@ -1,0 +1,149 @@
+"""What must hold for every encoder, over every registered one."""
+
+import pytest
+import torch
+from mmagic.registry import MODELS
+from torch import nn
+
+from disp_plugin.encoders import Preprocessing, PriorEncoder
+from disp_plugin.encoders.base_encoder import hash_tensors
+
+SMALL = dict(channels=(8, 16, 32, 64), stem_width=8)
+CASES = {
+    'TorchvisionEncoder': dict(
+        model='resnet18', weights='none', preprocessing=dict(resize=(32, 32))
+    ),
+    'TimmEncoder': dict(
+        model='resnet10t', pretrained=False, model_kwargs=SMALL, preprocessing=dict(resize=(32, 32))
+    ),
+    'CheckpointEncoder': dict(arch='timm/resnet10t', arch_kwargs=SMALL, untrained=True, in_size=32),
+    'PerImageEncoder': dict(num_images=6, scale=2.0),
+}
+
+
+def registered_encoders():
+    classes = MODELS.module_dict.items()
+    return sorted(n for n, c in classes if isinstance(c, type) and issubclass(c, PriorEncoder))
+
+
+def build(name, **changes):
+    return MODELS.build(dict(type=name, **{**CASES[name], **changes}))
+
+
+@pytest.fixture(scope='module', params=sorted(CASES))
+def encoder(request):
+    return build(request.param)
+
+
+def test_every_registered_encoder_is_held_to_the_contract():
+    assert registered_encoders() == sorted(CASES)
+
+
+def test_a_prior_does_not_depend_on_the_batch(encoder):
+    img, rows = torch.rand(6, 3, 20, 24), torch.arange(6)
+    whole = encoder.encode(img, rows)
+    singly = torch.cat([encoder.encode(img[i : i + 1], rows[i : i + 1]) for i in range(6)])
+    odd = torch.cat([encoder.encode(img[:5], rows[:5]), encoder.encode(img[5:], rows[5:])])
+    assert whole.shape == (6, encoder.prior_dim)
+    assert whole.dtype == torch.float32
+    assert (whole[0] - whole[1]).abs().max() > 1e-3  # not invariant for being constant
+    torch.testing.assert_close(singly, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(odd, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_an_encoder_stays_frozen_whatever_its_owner_does(encoder):
+    img, rows = torch.rand(4, 3, 20, 20, requires_grad=True), torch.arange(4)
+    owner = nn.ModuleList([encoder])
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    first = encoder.encode(img, rows)
+    owner.train()
+    again = encoder.encode(img, rows)
+    assert not any(module.training for module in encoder.modules())
+    assert not any(value.requires_grad for value in encoder.parameters())
+    assert not again.requires_grad
+    assert torch.equal(first, again)
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_a_fingerprint_covers_what_describe_names(encoder):
+    parts = encoder.describe()
+    assert list(parts) == ['architecture', 'layer', 'preprocessing', 'weights']
+    assert all(isinstance(value, str) and value for value in parts.values())
+    assert len(encoder.fingerprint()) == 64
+    assert encoder.fingerprint() == encoder.fingerprint()
+
+
+def test_building_an_encoder_leaves_the_random_numbers_of_the_run_alone():
+    for name in CASES:
+        state = torch.get_rng_state()
+        build(name)
+        assert torch.equal(torch.get_rng_state(), state), name
+
+
+def test_a_fingerprint_is_the_same_in_every_process_and_version():
+    # banks that users have already built are found by it
+    assert (
+        build('PerImageEncoder').fingerprint()
+        == 'a22ef4c3d2b289d0381f10f0ac0dcfa97cf98bb5b081097e07ebc51a79aeaafd'
+    )
+    assert (
+        hash_tensors([('a', torch.arange(6.0).reshape(2, 3))])
+        == 'ca1c01aa7978aa5c74d4722deb1590e8d39c8cf0699fc9adbfcba57a4d6e6df4'
+    )
+
+
+@pytest.mark.parametrize(
+    ('changes', 'part'),
+    [
+        (dict(seed=1), 'weights'),
+        (dict(in_size=40), 'preprocessing'),
+        (dict(mean=(0.5, 0.5, 0.4)), 'preprocessing'),
+        (dict(interpolation='bicubic'), 'preprocessing'),
+        (dict(layer='layer3'), 'layer'),
+        (dict(arch='timm/resnet14t'), 'architecture'),
+    ],
+)
+def test_each_change_of_an_encoder_changes_its_fingerprint_and_is_named(changes, part):
+    before, after = build('CheckpointEncoder'), build('CheckpointEncoder', **changes)
+    assert before.fingerprint() != after.fingerprint()
+    assert before.describe()[part] != after.describe()[part]
+
+
+def test_the_hash_of_weights_is_of_their_values_and_names_and_not_of_their_order():
+    a, b = torch.randn(3, 2), torch.randn(4).bfloat16()
+    reference = hash_tensors([('a', a), ('b', b), ('num_batches_tracked', torch.tensor(1))])
+    assert hash_tensors([('b', b), ('a', a)]) == reference
+    assert hash_tensors([('b', a), ('a', b)]) != reference
+    assert hash_tensors([('a', a.reshape(2, 3)), ('b', b)]) != reference
+    almost = a.clone()
+    almost[2, 1] += 1e-6
+    assert hash_tensors([('a', almost), ('b', b)]) != reference
+
+
+@pytest.mark.parametrize(
+    ('img', 'message'),
+    [
+        (torch.rand(3, 8, 8), r'shape \(N, 3, H, W\).*got \(3, 8, 8\) of torch.float32'),
+        (torch.rand(2, 1, 8, 8), r'got \(2, 1, 8, 8\)'),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r'got .* of torch.uint8'),
+        (torch.full((1, 3, 8, 8), 255.0), r'lie in \[255, 255\]; divide 8-bit images by 255'),
+        (torch.full((1, 3, 8, 8), -1.0), r'turn \[-1, 1\] to \[0, 1\] by \(img \+ 1\) / 2'),
+        (torch.full((1, 3, 8, 8), float('nan')), r'lie in \[nan, nan\]'),
+    ],
+)
+def test_images_of_another_shape_or_range_are_refused(img, message):
+    with pytest.raises(ValueError, match=message):
+        build('CheckpointEncoder')(img)
+
+
+def test_a_layer_without_positions_to_average_is_refused():
+    class Tokens(PriorEncoder):
+        def __init__(self):
+            super().__init__('tokens', 'blocks', Preprocessing())
+            self.seal()
+
+        def extract(self, img):
+            return img.flatten(2)
+
+    with pytest.raises(ValueError, match=r"layer 'blocks' of tokens gives .* \(1, 3, 4096\)"):
+        Tokens()
