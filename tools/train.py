@@ -52,7 +52,7 @@ def train(args: argparse.Namespace) -> None:
     if args.amp:
         prepare_run.turn_on_amp(cfg)
     if args.dry_run:
-        cfg.work_dir = args.work_dir or cfg.get('work_dir')
+        prepare_run.choose_work_dir(cfg, args.work_dir, args.config)
         print(prepare_run.summarize(cfg))
         return
     prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)

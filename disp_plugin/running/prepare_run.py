@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 __all__ = [
     'check_training_set',
+    'choose_work_dir',
     'ensure_bank',
     'prepare_work_dir',
     'set_resume',
@@ -24,8 +25,23 @@ LEAST_FREE_BYTES = 512 * 2**20
 """Free space that a work folder must have: less does not hold a few checkpoints of small models."""
 
 
+def choose_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str:
+    """Settle the work folder: the argument, then the config, then the config's name.
+
+    Args:
+        cfg (Config): Its ``work_dir`` is set.
+        work_dir (str | None): What the user asked for.
+        config_file (str): Names the folder where nothing else does.
+
+    Returns:
+        str: The folder.
+    """
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_file).stem}'
+    return cfg.work_dir
+
+
 def prepare_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str:
-    """Settle the work folder (argument, then config, then the config's name) and try it out.
+    """Settle the work folder, make it and try it out.
 
     Args:
         cfg (Config): Its ``work_dir`` is set.
@@ -37,10 +53,10 @@ def prepare_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str
 
     Raises:
         OSError: It cannot be created or written to.
-        ValueError: Less than 512 MiB are free there, or a part of its path is a file.
+        ValueError: Less than 512 MiB are free there, there is no permission, or a part of its path
+            is a file.
     """
-    folder = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_file).stem}'
-    cfg.work_dir = folder
+    folder = choose_work_dir(cfg, work_dir, config_file)
     way_out = 'choose another by --work-dir'
     try:
         os.makedirs(folder, exist_ok=True)

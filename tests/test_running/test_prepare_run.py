@@ -6,6 +6,8 @@ from multiprocessing import get_context
 
 import pytest
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 import disp_plugin.register  # noqa: F401
 from disp_plugin.running import prepare_run
@@ -33,6 +35,21 @@ def test_amp_reaches_a_single_optimiser():
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3))))
     prepare_run.turn_on_amp(cfg, has_gpu=True)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def test_amp_is_what_the_runner_builds_for_generator_and_discriminator(monkeypatch):
+    monkeypatch.setattr(
+        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_npu_available', lambda: True
+    )
+    cfg = gan_config()
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    gan = nn.Module()
+    gan.generator, gan.discriminator = nn.Linear(2, 2), nn.Linear(2, 2)
+    wrappers = build_optim_wrapper(gan, cfg.optim_wrapper)
+    assert {name: type(wrapper).__name__ for name, wrapper in wrappers.items()} == {
+        'generator': 'AmpOptimWrapper',
+        'discriminator': 'AmpOptimWrapper',
+    }
 
 
 def test_amp_keeps_a_loss_scale_that_the_config_chose():
