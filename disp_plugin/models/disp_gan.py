@@ -118,6 +118,11 @@ class DISPGAN(BaseGAN):
 
     def init_weights(self) -> None:
         """Initialise the weights, then load those of ``pretrained`` where it is given."""
+        for module in self.modules():
+            # Spectral norm keeps `weight`, which initialisation writes to, as another name of
+            # `weight_orig`; a model that was moved to a device has two tensors there.
+            if isinstance(getattr(module, 'weight_orig', None), nn.Parameter):
+                module.weight = module.weight_orig.data
         super().init_weights()
         if self.pretrained is not None:
             load_pretrained(self, **self.pretrained)

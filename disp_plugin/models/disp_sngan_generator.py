@@ -103,7 +103,7 @@ class DISPSNGANGenerator(SNGANGenerator):
         """
         if not isinstance(noise, Tensor):
             noise = (noise or torch.randn)((num_batches, self.noise_size))
-        noise = noise.to(self.noise2feat.weight.device)
+        noise = noise.to(next(self.parameters()).device)
         if truncation >= 0:
             noise = noise.clamp(-truncation, truncation)
         if self.prior_dim > 0:

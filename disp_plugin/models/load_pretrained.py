@@ -54,6 +54,7 @@ class LoadReport:
         return capture.get()
 
 
+@torch.no_grad()
 def load_pretrained(gan: nn.Module, checkpoint: str, use_ema: bool = True) -> LoadReport:
     """Load into a DISP GAN what a checkpoint of mmagic's GAN and it have in common.
 
@@ -82,7 +83,6 @@ def load_pretrained(gan: nn.Module, checkpoint: str, use_ema: bool = True) -> Lo
     source = _rename(loaded.get('state_dict', loaded), use_ema)
     target = gan.state_dict()
     report = LoadReport(checkpoint=str(checkpoint))
-    state: dict[str, Tensor] = {}
     for key, value in target.items():
         if key not in source:
             report.new.append(key)
@@ -90,7 +90,6 @@ def load_pretrained(gan: nn.Module, checkpoint: str, use_ema: bool = True) -> Lo
             report.mismatched.append(key)
         else:
             report.loaded.append(key)
-            state[key] = source[key]
     report.ignored = [key for key in source if key not in target]
     networks = ('generator.', 'discriminator.')
     num_weights = sum(key.startswith(networks) for key in report.loaded)
@@ -100,7 +99,9 @@ def load_pretrained(gan: nn.Module, checkpoint: str, use_ema: bool = True) -> Lo
             f'{len(report.mismatched)} have other shapes, first {report.mismatched[:3]}; '
             f'is it of the same architecture, resolution and width?'
         )
-    gan.load_state_dict(state, strict=False)
+    # In place: in a distributed run the networks are wrapped already, and go by other names.
+    for key in report.loaded:
+        target[key].copy_(source[key])
     if is_main_process():
         print_log(f'\n{report}', logger='current')
     return report

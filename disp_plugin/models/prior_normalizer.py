@@ -113,8 +113,9 @@ class PriorNormalizer(FittedModule):
             return F.normalize(prior, dim=1) * scale
         if self.mode == 'centred_l2':
             return F.normalize(prior - self.mean, dim=1) * scale
-        whitened = (prior - self.mean) @ self.directions.T / self.deviations
-        return whitened @ self.directions * (scale / len(self.deviations) ** 0.5)
+        with torch.autocast(prior.device.type, enabled=False):
+            whitened = (prior - self.mean) @ self.directions.T / self.deviations
+            return whitened @ self.directions * (scale / len(self.deviations) ** 0.5)
 
     def extra_repr(self) -> str:
         """Show the mode where the model is printed."""

@@ -4,7 +4,9 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
+from mmengine.registry import MODEL_WRAPPERS
 
 import disp_plugin.samplers  # noqa: F401 (registers them)
 from disp_plugin.models import load_pretrained
@@ -246,3 +248,37 @@ class TestPretrained:
     def test_missing_file_is_named(self):
         with pytest.raises(FileNotFoundError, match=r"pretrained\.checkpoint is 'no/such\.pth'"):
             load_pretrained(build(BIGGAN), 'no/such.pth')
+
+    def test_weights_arrive_in_a_distributed_run_too(self, checkpoint, tmp_path):
+        file, upstream = checkpoint
+        store = f'file://{tmp_path / "store"}'
+        torch.distributed.init_process_group('gloo', store, rank=0, world_size=1)
+        try:
+            gan = build(BIGGAN, pretrained=dict(checkpoint=str(file)))
+            wrapped = MODEL_WRAPPERS.build(
+                dict(type='MMSeparateDistributedDataParallel', module=gan)
+            ).module
+            wrapped.init_weights()
+            assert is_model_wrapper(wrapped.generator)
+            for part, expected in (
+                (wrapped.generator.module, upstream.generator_ema.module),
+                (wrapped.discriminator.module.discriminator, upstream.discriminator),
+            ):
+                for key, value in part.state_dict().items():
+                    if 'prior_projection' not in key:
+                        assert torch.equal(value, expected.state_dict()[key]), key
+        finally:
+            torch.distributed.destroy_process_group()
+
+
+@BOTH
+def test_initialisation_reaches_spectrally_normalised_layers_of_a_moved_model(config):
+    """Moving a model gives torch's spectral norm a second tensor under the name of the first."""
+    gan, moved = build(config), build(config).double().float()
+    for model in (gan, moved):
+        torch.manual_seed(3)
+        model.init_weights()
+    weights = dict(moved.named_parameters())
+    assert any(name.endswith('weight_orig') for name in weights)
+    for name, value in gan.named_parameters():
+        torch.testing.assert_close(weights[name], value, msg=name)

@@ -86,3 +86,11 @@ def test_unknown_mode_and_wrong_length_are_refused():
         PriorNormalizer(D, 'L2')
     with pytest.raises(ValueError, match='prior_dim is 6 but the priors to fit have length 7'):
         fitted('l2', torch.ones(3, 7))
+
+
+def test_mixed_precision_does_not_reach_the_normalisation():
+    priors = make_priors()
+    normalizer = fitted('whitened', priors)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        mixed = normalizer(priors)
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, normalizer(priors))

@@ -56,5 +56,8 @@ def test_two_processes_train_what_one_trains(weights):
 
 def test_training_moved_the_weights(weights):
     one, _ = weights
-    average, current = 'generator_ema.module.output_layer.conv.bias', 'generator.output_layer.conv.bias'
+    average, current = (
+        'generator_ema.module.output_layer.conv.bias',
+        'generator.output_layer.conv.bias',
+    )
     assert one[current].abs().max() > 0 and not torch.equal(one[average], one[current])
