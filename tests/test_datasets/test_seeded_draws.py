@@ -46,8 +46,8 @@ def test_the_generators_within_a_draw_do_not_repeat_each_other():
 
 def test_flips_of_many_draws_are_a_fair_coin():
     draws = SeededDraws(Draws(100), seed=0)
-    heads = sum(draws[position][2] < 0.5 for position in range(1000))
-    assert abs(heads - 500) < 5 * np.sqrt(1000 / 4)
+    heads = sum(draws[position][2] < 0.5 for position in range(400))
+    assert abs(heads - 200) < 4 * np.sqrt(400 / 4)
 
 
 def test_the_global_generators_do_not_notice_a_draw_even_one_that_fails():
