@@ -1,12 +1,12 @@
 """One place for each decision: what a top-level field of a config says holds wherever it is used.
 
-mmengine substitutes names when it reads a config file, before ``--cfg-options`` are merged, so that
-``--cfg-options data_root=photos`` alone would change a field that nothing reads any more. Here the
-new value is written to every place that carried the old one.
+mmengine substitutes names when it reads a config file, before ``--cfg-options`` are merged and before
+a file that inherits it is read, so that ``data_root='photos'`` in either would change a field that
+nothing reads any more. Here the new value is written to every place that carried the old one.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,6 @@ SHORTCUTS: dict[str, tuple[str, ...]] = {
     'batch_size': ('batch_size',),
     'max_iters': ('max_iters',),
     'prior_norm': ('prior_norm',),
-    'embedding_scale': ('embedding_scale',),
-    'num_images': ('num_images',),
     'vis_backends': ('vis_backends',),
 }
 """Top-level field -> names of the nested fields that follow it."""
@@ -61,7 +59,8 @@ def load_config(file: str | Path, options: Mapping[str, Any] | None = None) -> C
         where = f'line {error.lineno}' if error.lineno else 'an unknown line'
         text = f': {error.text.strip()}' if error.text else ''
         raise ValueError(f'config file {path}: {error.msg} in {where}{text}') from error
-    return resolve_config(cfg, options)
+    given = _carry_from_bases(cfg, path)
+    return _resolve(cfg, dict(options or {}), given)
 
 
 def resolve_config(cfg: Config, options: Mapping[str, Any] | None = None) -> Config:
@@ -89,14 +88,42 @@ def resolve_config(cfg: Config, options: Mapping[str, Any] | None = None) -> Con
         ValueError: An option names a field that does not exist.
         FileNotFoundError: ``sized_by_data`` is set and the folder does not exist.
     """
-    options = copy.deepcopy(dict(options or {}))
+    return _resolve(cfg, dict(options or {}), set())
+
+
+def _resolve(cfg: Config, options: dict[str, Any], given: set[str]) -> Config:
+    """Resolve; fields in ``given`` were settled by the config file and are not chosen anew."""
+    options = copy.deepcopy(options)
     check_options(cfg._cfg_dict, options, file=Path(cfg.filename).name if cfg.filename else '')
     _merge(cfg, options)
     if cfg.get('sized_by_data', False):
         from disp_plugin.running.choose_schedule import choose_for_config
 
-        _merge(cfg, choose_for_config(cfg, set(options)), kept=set(options))
+        given = given | set(options)
+        _merge(cfg, choose_for_config(cfg, given), kept=given)
     return cfg
+
+
+def _carry_from_bases(cfg: Config, path: Path) -> set[str]:
+    """Carry what a file says at top level to places that still hold what one of its bases says.
+
+    Returns the fields that it, or a base, changed of a base that is sized by data.
+    """
+    given: set[str] = set()
+    for base in _read_bases(path):
+        changed = _carry(cfg, {name: base[name] for name in SHORTCUTS if name in base}, set())
+        if base.get('sized_by_data', False):
+            given |= changed
+    return given
+
+
+def _read_bases(path: Path) -> Iterator[Config]:
+    """Read the configs that a file inherits, nearest first; mmagic's have no such fields."""
+    for name in Config._get_base_files(str(path)):
+        file, scope = Config._get_cfg_path(name, str(path))
+        if scope in (None, 'disp_plugin'):
+            yield Config.fromfile(file)
+            yield from _read_bases(Path(file))
 
 
 def _merge(cfg: Config, options: dict[str, Any], kept: set[str] | None = None) -> None:
@@ -108,12 +135,21 @@ def _merge(cfg: Config, options: dict[str, Any], kept: set[str] | None = None) -
         options['encoder'] = {**options['encoder'], '_delete_': True}
     before = {name: copy.deepcopy(cfg[name]) for name in SHORTCUTS if name in cfg}
     cfg.merge_from_dict(options)
-    changed = {name: old for name, old in before.items() if _plain(old) != _plain(cfg[name])}
+    _carry(cfg, before, set(options) | (kept or set()))
+
+
+def _carry(cfg: Config, before: dict[str, Any], named: set[str]) -> set[str]:
+    """Write each shortcut that is not what it was to the places that follow it; name them."""
+    changed = {
+        name: old
+        for name, old in before.items()
+        if name in cfg and _plain(old) != _plain(cfg[name])
+    }
     followers = {alias: name for name in changed for alias in SHORTCUTS[name]}
-    named = set(options) | (kept or set())
     for name, value in cfg._cfg_dict.items():
         if name not in SHORTCUTS:
             _follow(value, name, followers, changed, cfg, named)
+    return set(changed)
 
 
 def _follow(

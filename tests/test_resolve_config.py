@@ -161,3 +161,25 @@ def test_sizes_are_chosen_from_the_images_but_what_the_user_says_wins(
     assert '20 images' in said
     assert 'max_iters=123: as you said' in said
     assert 'batch_size=16: the largest power of two not above 20 images' in said
+
+
+def test_a_field_of_an_inheriting_file_reaches_what_its_base_says(
+    config_file, make_image_folder, capsys
+):
+    """As docs/downstream.md shows it, through two files, beside a config that sizes itself."""
+    folder = make_image_folder(config_file.parent / 'photos', num=20, size=70)
+    first = config_file.with_name('first.py')
+    first.write_text(
+        "_base_ = [__import__('disp_plugin').base('disp_biggan_folder.py')]\n"
+        f'data_root = {str(folder)!r}\nbatch_size = 5\n'
+    )
+    second = config_file.with_name('second.py')
+    second.write_text("_base_ = ['first.py']\nbank_file = 'mine.safetensors'\n")
+    cfg = load_config(second)
+    assert cfg.train_dataloader.dataset.dataset.data_root == str(folder)
+    assert cfg.train_dataloader.batch_size == 5
+    assert cfg.custom_hooks[0].bank_file == 'mine.safetensors'
+    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
+    assert [t.bank_file for t in pipeline if t.type == 'LoadPrior'] == ['mine.safetensors']
+    assert 'batch_size=5: as you said' in capsys.readouterr().out
+    assert cfg.train_cfg.max_iters == cfg.max_iters

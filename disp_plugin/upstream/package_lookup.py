@@ -1,9 +1,9 @@
 """mmengine's look-up of installed packages, without pkg_resources.
 
 Symptom: any config with a ``_base_ = ['mmagic::...']`` dies with "No module named
-'pkg_resources'".
-Cause: mmengine/utils/package_utils.py:17 and :48 import pkg_resources, which setuptools 82 has
-removed.
+'pkg_resources'", or prints "pkg_resources is deprecated as an API" twice for every base.
+Cause: mmengine/utils/package_utils.py:17 and :48 import and reload pkg_resources, which setuptools
+has deprecated since 67.5 and 82 has removed.
 Upstream: https://github.com/open-mmlab/mmengine (0.10.7); setuptools 82.0 release notes.
 Delete when: mmengine uses ``importlib.metadata``.
 """
@@ -83,8 +83,14 @@ def _find(module: str) -> ModuleSpec | None:
 
 
 def is_needed() -> bool:
-    """Tell whether pkg_resources is absent."""
-    return _find('pkg_resources') is None
+    """Tell whether pkg_resources is absent or deprecated (setuptools >= 67.5)."""
+    if _find('pkg_resources') is None:
+        return True
+    try:
+        major, minor = importlib.metadata.version('setuptools').split('.')[:2]
+        return (int(major), int(minor)) >= (67, 5)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
 
 
 def apply() -> None:
