@@ -60,6 +60,15 @@ def test_partial_of_other_work_is_discarded_by_name(tmp_path, written, change):
     assert open_partial(tmp_path).num_done == 0
 
 
+def test_rows_of_other_work_never_come_back(tmp_path, written):
+    partial = open_partial(tmp_path, encoder='e2')  # of the same length, so that records align
+    partial.append(make_rows(4, 7))
+    partial.close()
+    partial = open_partial(tmp_path, encoder='e2')
+    assert partial.num_done == 4
+    np.testing.assert_array_equal(next(partial.blocks()), make_rows(4, 7))
+
+
 def test_partial_of_another_shape_or_type_is_discarded(tmp_path, written):
     other = PartialBank(tmp_path / 'bank', IDENTITY, (1, 3), np.float32)
     assert (other.num_done, other.discarded) == (0, 'it belongs to another shape of prior')
