@@ -3,7 +3,10 @@
 import pytest
 from mmengine.config import Config
 
+import disp_plugin
 from disp_plugin.resolve_config import load_config, resolve_config
+
+FOLDER_CONFIG = disp_plugin.base('disp_biggan_folder.py')
 
 TEXT = """
 data_root = 'data/a'
@@ -156,7 +159,7 @@ def test_sizes_are_chosen_from_the_images_but_what_the_user_says_wins(
     assert cfg.train_cfg.max_iters == 123
     assert cfg.model.generator.output_scale == cfg.image_size
     assert cfg.custom_hooks[0].bank_file == cfg.bank_file
-    assert cfg.bank_file == f'data/photos_{cfg.image_size}px_vgg16.safetensors'
+    assert cfg.bank_file.startswith(f'data/photos_{cfg.image_size}px_vgg16_')
     said = capsys.readouterr().out
     assert '20 images' in said
     assert 'max_iters=123: as you said' in said
@@ -183,3 +186,22 @@ def test_a_field_of_an_inheriting_file_reaches_what_its_base_says(
     assert [t.bank_file for t in pipeline if t.type == 'LoadPrior'] == ['mine.safetensors']
     assert 'batch_size=5: as you said' in capsys.readouterr().out
     assert cfg.train_cfg.max_iters == cfg.max_iters
+
+
+def test_folders_and_encoders_of_one_name_get_banks_of_their_own(config_file, make_image_folder):
+    names = set()
+    for parent, encoder in (('a', {}), ('b', {}), ('b', {'encoder.layer': 'logits'})):
+        folder = make_image_folder(config_file.parent / parent / 'photos', num=4, size=40)
+        cfg = load_config(
+            FOLDER_CONFIG,
+            {'data_root': str(folder), **encoder},
+        )
+        names.add(cfg.bank_file)
+    assert len(names) == 3
+
+
+def test_images_with_endings_in_capitals_count(config_file, make_image_folder):
+    folder = make_image_folder(config_file.parent / 'camera', num=4, size=40)
+    for file in folder.glob('*.png'):
+        file.rename(file.with_suffix('.PNG'))
+    assert load_config(FOLDER_CONFIG, {'data_root': str(folder)}).batch_size == 4

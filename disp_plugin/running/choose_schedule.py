@@ -1,5 +1,7 @@
 """Sizes and schedule for a folder of images that nobody has trained on before."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,10 @@ SIZES = (32, 64, 128)
 """Image sizes that are chosen by themselves; the generators know larger ones on request."""
 
 IMAGES_SHOWN_AT_100 = 3_000_000
-"""30,000 generator steps x 4 discriminator steps x batch 25: the paper's run on 100 images."""
+"""As configs/disp_sngan_anime100.py: 30,000 steps x 4 x batch 25; not stated in the paper."""
 
 GROWTH = 0.29
-"""Exponent through the paper's two schedules: 100 images and 2,500 images (30,000 x 256)."""
+"""To 30,000 steps x batch 256 at 2,500 images; not stated in the paper."""
 
 CPU_SHARE = 100
 """Without a GPU, this many times fewer images are shown: a first look, not the final model."""
@@ -77,9 +79,9 @@ def choose_schedule(sides: list[int], has_gpu: bool) -> Schedule:
             f'at most {most} {machine}',
             f'max_iters={max_iters}: about {max_iters * batch_size:,} images shown, '
             + (
-                'between the published schedules for 100 and 2,500 images'
+                "between this project's schedules for 100 and 2,500 images"
                 if has_gpu
-                else f'{CPU_SHARE} times fewer than published, for a first look'
+                else f'{CPU_SHARE} times fewer than on a GPU, for a first look'
             ),
         ),
     )
@@ -103,7 +105,10 @@ def choose_for_config(cfg: Mapping[str, Any], given: set[str]) -> dict[str, Any]
     import torch
 
     data_root = Path(cfg['data_root'])
-    sides = _shorter_sides(data_root)
+    dataset = cfg['train_dataloader']['dataset']
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    sides = _shorter_sides(data_root, dataset.get('ann_file') or '')
     try:
         schedule = choose_schedule(sides, torch.cuda.is_available())
     except ValueError as error:
@@ -128,27 +133,25 @@ def choose_for_config(cfg: Mapping[str, Any], given: set[str]) -> dict[str, Any]
 def _bank_name(cfg: Mapping[str, Any], data_root: Path, size: int) -> str:
     encoder = cfg['encoder']
     label = str(encoder.get('model') or encoder.get('arch') or encoder['type'])
-    name = f'{data_root.resolve().name}_{size}px_{label}'.replace('/', '_')
-    return str(Path(cfg['bank_file']).with_name(f'{name}.safetensors'))
+    folder = data_root.resolve()
+    # Folders of one name and encoders of one model differ in these eight characters.
+    text = json.dumps([str(folder), encoder], sort_keys=True, default=str)
+    name = f'{folder.name}_{size}px_{label}_{hashlib.sha256(text.encode()).hexdigest()[:8]}'
+    return str(Path(cfg['bank_file']).with_name(f'{name.replace("/", "_")}.safetensors'))
 
 
-def _shorter_sides(data_root: Path) -> list[int]:
+def _shorter_sides(data_root: Path, ann_file: str) -> list[int]:
     """Read the shorter side of every readable image from its header."""
     from PIL import Image
 
-    from disp_plugin.datasets.decode_image import IMG_EXTENSIONS
+    from disp_plugin.datasets import ImageFolderDataset
 
-    if not data_root.is_dir():
-        raise FileNotFoundError(
-            f'the folder of images {data_root} does not exist; name yours by '
-            '--cfg-options data_root=FOLDER'
-        )
+    dataset = ImageFolderDataset(data_root=str(data_root), ann_file=ann_file, pipeline=[])
     sides = []
-    for path in sorted(data_root.rglob('*')):
-        if path.suffix in IMG_EXTENSIONS:
-            try:
-                with Image.open(path) as image:
-                    sides.append(min(image.size))
-            except OSError:
-                continue  # The bank's pre-flight check reports every bad file at once.
+    for row in range(len(dataset)):
+        try:
+            with Image.open(dataset.get_data_info(row)['gt_path']) as image:
+                sides.append(min(image.size))
+        except (OSError, Image.DecompressionBombError):
+            continue  # The bank's pre-flight check reports every bad file at once.
     return sides

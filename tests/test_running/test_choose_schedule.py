@@ -25,7 +25,7 @@ def test_a_batch_never_holds_more_than_the_folder(num, batch):
     assert choose_schedule([64] * num, has_gpu=True).batch_size == batch
 
 
-def test_the_published_schedules_are_met():
+def test_the_schedules_of_the_configs_are_met():
     few = choose_schedule([128] * 100, has_gpu=True)
     assert few.max_iters * few.batch_size == pytest.approx(30_000 * 4 * 25, rel=0.02)
     limited = choose_schedule([128] * 2500, has_gpu=True)
