@@ -126,6 +126,13 @@ def test_steps_that_can_draw_but_do_not_are_fine(image_folder, dataset_cfg, step
     make_view(dataset_cfg(image_folder, 'none', before=[step])).check_deterministic()
 
 
+def test_random_step_is_named_where_the_first_image_hides_it(tmp_path, dataset_cfg):
+    Image.new('RGB', (16, 16)).save(tmp_path / 'black.png')
+    step = dict(type='Crop', keys=['gt'], crop_size=(8, 8))
+    with pytest.raises(ValueError, match='draws at random before LoadPrior: Crop'):
+        make_view(dataset_cfg(tmp_path, 'none', before=[step])).check_deterministic()
+
+
 @TRANSFORMS.register_module(force=True)
 class Flicker(BaseTransform):
     """Draws by one of the three generators, and does not say so in its name."""
