@@ -1,5 +1,6 @@
 """Networks by name, from torchvision or timm, ready to give features."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -55,6 +56,18 @@ def find_library(arch: str) -> tuple[str, str]:
         f'there is no network {arch!r} in torchvision or timm'
         + (f'; similar names: {", ".join(similar)}' if similar else '')
     )
+
+
+def spell_arguments(arguments: dict[str, Any] | None) -> str:
+    """Write a network's arguments for its fingerprint, whether they came as lists or tuples.
+
+    Args:
+        arguments (dict | None): The arguments.
+
+    Returns:
+        str: To be put behind the network's name; empty without arguments.
+    """
+    return ' ' + json.dumps(arguments, sort_keys=True, default=str) if arguments else ''
 
 
 def build_backbone(arch: str, arch_kwargs: dict[str, Any] | None = None) -> nn.Module:

@@ -7,7 +7,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from .base_encoder import PriorEncoder
-from .build_network import POOLED, build_backbone, cut_at, find_library, seeded
+from .build_network import POOLED, build_backbone, cut_at, find_library, seeded, spell_arguments
 from .load_weights import LoadReport, load_all, read_checkpoint
 from .preprocessing import Preprocessing
 
@@ -84,8 +84,7 @@ class CheckpointEncoder(PriorEncoder):
             interpolation or known['interpolation'],
         )
         name = '/'.join(find_library(arch))
-        arguments = f' {sorted(arch_kwargs.items())}' if arch_kwargs else ''
-        super().__init__(name + arguments, layer or POOLED, steps)
+        super().__init__(name + spell_arguments(arch_kwargs), layer or POOLED, steps)
         with seeded(seed):
             network = build_backbone(arch, arch_kwargs)
         self.report: LoadReport | None = None

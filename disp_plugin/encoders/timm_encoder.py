@@ -7,7 +7,7 @@ from mmagic.registry import MODELS
 from torch import Tensor
 
 from .base_encoder import PriorEncoder
-from .build_network import POOLED, find_library, seeded
+from .build_network import POOLED, find_library, seeded, spell_arguments
 from .fetch_weights import fetch_from_hub, fetch_url
 from .preprocessing import Preprocessing
 
@@ -71,8 +71,8 @@ class TimmEncoder(PriorEncoder):
             steps = Preprocessing.from_timm(timm.data.resolve_model_data_config(network))
         else:
             steps = Preprocessing.from_options(preprocessing)
-        arguments = f' {sorted(model_kwargs.items())}' if model_kwargs else ''
-        super().__init__(f'timm/{model.split(".")[0]}{arguments}', POOLED, steps)
+        name = model.split('.')[0] + spell_arguments(model_kwargs)
+        super().__init__(f'timm/{name}', POOLED, steps)
         self.network = network
         self.seal()
 

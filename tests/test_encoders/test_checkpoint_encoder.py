@@ -63,6 +63,13 @@ def test_timm_networks_are_found_and_take_arguments():
         in_size=32,
     )
     assert encoder.prior_dim == 32
+    again = CheckpointEncoder(
+        arch='timm/resnet10t',
+        arch_kwargs=dict(channels=(8, 16, 24, 32)),
+        untrained=True,
+        in_size=32,
+    )
+    assert again.fingerprint() == encoder.fingerprint()  # however a config spells it
     assert CheckpointEncoder(arch='resnet10t', untrained=True, in_size=32).prior_dim == 512
 
 

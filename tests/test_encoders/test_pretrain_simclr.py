@@ -223,3 +223,13 @@ def test_images_of_all_kinds_are_taken(tmp_path):
         Image.new(mode, (20, 30)).save(folder / f'{mode}.png')
     result = train(folder, tmp_path / 'x.pth', options=dataclasses.replace(TINY, epochs=1))
     assert result.num_images == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_a_gpu_trains_in_half_precision_and_encodes_as_a_cpu_does(image_folder, tmp_path):
+    result = train(image_folder, tmp_path / 'x.pth', device='cuda')
+    assert result.loss == pytest.approx(train(image_folder, tmp_path / 'y.pth').loss, rel=0.1)
+    encoder, img = CheckpointEncoder(checkpoint=str(result.file)), torch.rand(3, 3, 16, 16)
+    on_cpu = encoder(img)
+    torch.testing.assert_close(encoder.cuda()(img.cuda()).cpu(), on_cpu, rtol=1e-2, atol=1e-3)
