@@ -12,7 +12,8 @@ encoder = dict(type='PerImageEncoder', num_images=100, scale=1.0)
 prior_dim = 100
 bank_file = 'data/priors/digits_per_image.safetensors'
 
-model = dict(prior_dim=prior_dim)
+# Any other normalisation would divide the length, and so the scale, out again.
+model = dict(prior_dim=prior_dim, prior_norm='none')
 
 train_dataloader = dict(
     dataset=dict(

@@ -25,7 +25,8 @@ custom_hooks = [
         vis_kwargs_list=dict(type='FixedPriors', name='fake_img', target_keys='fake_img')),
 ]
 
-# TensorBoard as well: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend
+# TensorBoard as well:
+# --cfg-options "vis_backends=[dict(type='VisBackend'), dict(type='TensorboardVisBackend')]"
 vis_backends = [dict(type='VisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 

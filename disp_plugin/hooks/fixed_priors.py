@@ -21,6 +21,9 @@ class FixedPriorsSampler:
             optionally ``seed`` (defaults to 0), ``sample_model`` ('ema', 'orig' or 'ema/orig') and
             ``sample_kwargs``, given on to the model, such as ``dict(truncation=0.5)``.
         runner (Runner): The runner, whose model is sampled.
+
+    Raises:
+        ValueError: The model has priors but no sampler of them.
     """
 
     def __init__(self, sample_kwargs: dict, runner: Any) -> None:
@@ -33,6 +36,11 @@ class FixedPriorsSampler:
             if name in sample_kwargs
         }
         self.gan = unwrap_model(runner.model)
+        if self.gan.prior_dim > 0 and self.gan.sampler is None:
+            raise ValueError(
+                'model.sampler is None, but sample grids of type FixedPriors draw priors from it; '
+                "give one, such as dict(type='VicinalMixSampler'), or drop the VisualizationHook"
+            )
 
     def __iter__(self) -> Iterator[dict]:
         """Yield one dict of model inputs for each batch.

@@ -76,7 +76,7 @@ class PriorSamplerHook(Hook):
         if is_main_process():
             try:
                 result = [*self._check_and_fit(runner, gan), None]
-            except (ValueError, OSError, RuntimeError) as error:
+            except Exception as error:
                 result[2] = error
         broadcast_object_list(result)
         self._fitted_to, states, error = result
@@ -98,6 +98,8 @@ class PriorSamplerHook(Hook):
         bank.check_dataset(runner.train_dataloader.dataset)
         if self.encoder is not None:
             bank.check_encoder(self.encoder)
+        # A bank may hold more than a run trains on; none of that may show in what it samples.
+        bank = bank.restrict_to(runner.train_dataloader.dataset)
         names = [name for name in ('prior_normalizer', 'sampler') if getattr(gan, name) is not None]
         is_changed = self._fitted_to not in (None, bank.fingerprint)
         if is_changed:

@@ -196,13 +196,19 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
     command = f'tools/build_prior_bank.py {cfg.filename or "CONFIG"}'
     if not build:
         raise FileNotFoundError(f'the bank {bank_file} does not exist; build it with {command}')
-    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+    if _rank() == 0:
         print(f'the bank {bank_file} does not exist yet: building it, as {command} would')
         _build(cfg, bank_file)
     else:
         while not Path(bank_file).is_file():
             time.sleep(1)
     return bank_file
+
+
+def _rank() -> int:
+    """The rank that the launcher gave this process; there is no process group yet."""
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 def _build(cfg: Config, bank_file: str) -> None:

@@ -22,6 +22,7 @@ _REPAIR_FILES = (
     'cpu_sync_batchnorm',
     'safe_checkpoints',
     'separate_checkpoints',
+    'whole_files',
     'compiled_operators',
     'mmcv_ext',
     'numpy_bool8',

@@ -198,3 +198,18 @@ def test_a_fault_of_the_first_process_stops_the_others_too(make, monkeypatch):
     runner = make()
     with pytest.raises(ValueError, match='the bank is wrong'):
         runner.call_hook('before_train')
+
+
+def test_images_of_the_bank_that_the_run_does_not_train_on_are_not_fitted_to(make, data, tmp_path):
+    """A bank of all images may serve a run on a part of them, and must not leak the others."""
+    priors = np.asarray(PriorBank.open(data[1]).priors)
+    strangers = np.full((4, *priors.shape[1:]), 1000.0, dtype=np.float32)
+    keys = [f'image_{index:04d}.png' for index in range(14)]
+    PriorBank(keys, np.concatenate([priors, strangers])).save(tmp_path / 'all.safetensors')
+    runner = make(bank_file=tmp_path / 'all.safetensors')
+    runner.train()
+    assert runner.model.sampler.priors.max() < 1000
+    assert len(runner.model.sampler.priors) == 10
+    np.testing.assert_allclose(
+        runner.model.prior_normalizer.mean, priors.mean((0, 1)), rtol=1e-4, atol=1e-5
+    )

@@ -4,5 +4,6 @@ Which layer that is, is not stated in the paper: fc7, after its ReLU, 4096 numbe
 encoder.layer=logits with prior_dim=1000.
 """
 
-encoder = dict(type='TorchvisionEncoder', model='vgg16', layer='fc7')
+# without a layer it is the last hidden one: fc7 of a VGG, the pooled features of a ResNet
+encoder = dict(type='TorchvisionEncoder', model='vgg16')
 prior_dim = 4096
