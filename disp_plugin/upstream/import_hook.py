@@ -69,6 +69,7 @@ class MendingFinder(importlib.abc.MetaPathFinder):
             f'mmagic.{part}': [] for part in slim_import.SLIM_PARTS
         }
         self.repairs[slim_import.EDITORS_PACKAGE] = []
+        self.repairs[slim_import.OPTIMIZERS_MODULE] = []
         for repair in repairs:
             self.repairs.setdefault(repair.module, []).append(repair)
 

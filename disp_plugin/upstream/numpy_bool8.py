@@ -9,14 +9,18 @@ Delete when: mmagic no longer names ``np.bool8``.
 The alias lives only while that module is executed, so that other libraries see NumPy as it is.
 """
 
+import warnings
+
 from disp_plugin.upstream.repair import Repair
 
 
 def is_needed() -> bool:
-    """Tell whether the installed NumPy lacks ``bool8`` (or would warn about it)."""
+    """Tell whether the installed NumPy lacks ``bool8``."""
     import numpy as np
 
-    return 'bool8' not in vars(np)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # NumPy 1.24 to 1.26 have it, with a DeprecationWarning
+        return not hasattr(np, 'bool8')
 
 
 def apply() -> None:

@@ -12,7 +12,8 @@ Delete when: mmagic imports its editors lazily.
 Slim, the package ``mmagic.models.editors`` is the real one, but only the GANs of ``EDITORS`` are
 imported into it; any other editor is imported when it is asked for by name. While mmagic's own
 modules are executed, its imports of heavy or absent packages get placeholders, which raise an
-``ImportError`` when they are used. Code outside of mmagic never sees a placeholder.
+``ImportError`` when they are used. Code outside of mmagic never sees a placeholder. Of mmengine
+the slim import leaves out one optimizer, the Adafactor of transformers.
 """
 
 import ast
@@ -69,7 +70,10 @@ EDITORS_PACKAGE = 'mmagic.models.editors'
 # The parts of mmagic whose execution is slim; apis and the single editors are left as they are.
 SLIM_PARTS = ('models', 'datasets', 'engine', 'evaluation', 'visualization', 'structures', 'utils')
 
-_state: dict[str, Any] = {'full': None, 'depth': 0}
+# mmengine imports transformers for one optimizer (Adafactor), wherever transformers is installed.
+OPTIMIZERS_MODULE = 'mmengine.optim.optimizer.builder'
+
+_state: dict[str, Any] = {'full': None, 'is_chosen': False, 'depth': 0}
 
 
 def missing_for_full() -> list[str]:
@@ -100,7 +104,7 @@ def choose(full: bool) -> None:
         full (bool): Whether mmagic is imported as a whole.
     """
     if not is_editors_loaded():
-        _state['full'] = full
+        _state.update(full=full, is_chosen=True)
 
 
 def is_full() -> bool:
@@ -176,7 +180,12 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, fullname: str, path: Any = None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a placeholder for ``fullname``, or None."""
-        if fullname.partition('.')[0] not in self.packages or not _asked_by_mmagic():
+        if fullname.partition('.')[0] not in self.packages:
+            return None
+        asker = _find_asker()
+        if asker == OPTIMIZERS_MODULE and _state['is_chosen']:
+            raise ModuleNotFoundError(f'{fullname} is left out by the slim import', name=fullname)
+        if asker.partition('.')[0] != 'mmagic':
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
@@ -188,15 +197,16 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Do nothing: a placeholder has no code."""
 
 
-def _asked_by_mmagic() -> bool:
+def _find_asker() -> str:
+    """Name the module whose import statement is being served."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get('__name__', '')
         # the import machinery, and our part of it, stand between the finder and who imports
         if name not in _IMPORT_MACHINERY and not name.startswith('importlib.'):
-            return name.partition('.')[0] == 'mmagic'
+            return name
         frame = frame.f_back
-    return False
+    return ''
 
 
 _IMPORT_MACHINERY = (
@@ -236,14 +246,18 @@ def executing(module: str) -> Iterator[None]:
 
 def _is_slim_part(module: str) -> bool:
     parts = module.split('.')
-    return len(parts) == 2 and parts[0] == 'mmagic' and parts[1] in SLIM_PARTS
+    is_part = len(parts) == 2 and parts[0] == 'mmagic' and parts[1] in SLIM_PARTS
+    return is_part or module == OPTIMIZERS_MODULE
 
 
 @contextmanager
 def _placeholders() -> Iterator[None]:
     packages = HEAVY + tuple(name for name in OPTIONAL if not _is_installed(name))
+    # transformers is left where it is, for mmengine may hold parts of it
     real = {
-        name: module for name, module in sys.modules.items() if name.partition('.')[0] in packages
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition('.')[0] in packages and name.partition('.')[0] != 'transformers'
     }
     for name in real:
         del sys.modules[name]
@@ -253,8 +267,9 @@ def _placeholders() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.partition('.')[0] in packages]:
-            del sys.modules[name]
+        for name, module in list(sys.modules.items()):
+            if isinstance(module, _PlaceholderModule):
+                del sys.modules[name]
         sys.modules.update(real)
 
 

@@ -18,9 +18,9 @@ def import_operators():
 
 
 def import_utils():
-    import mmagic.utils
+    import mmagic.utils.trans_utils
 
-    return mmagic.utils.__name__
+    return mmagic.utils.trans_utils.__name__
 
 
 def label_shape():
@@ -144,6 +144,46 @@ def free_port():
         return server.getsockname()[1]
 
 
+def ask_slim_import():
+    """What a slim mmagic holds, and what it leaves alone; the caller provides transformers."""
+    from disp_plugin.upstream import slim_import
+
+    answers = {}
+    loaded = [name for name in sys.modules if name.partition('.')[0] in slim_import.HEAVY]
+    answers['heavy modules'] = loaded
+    answers['finders'] = [type(finder).__name__ for finder in sys.meta_path]
+    import transformers
+
+    answers['later import'] = transformers.was_imported_for_real
+    from mmagic.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
+
+    wanted = {
+        MODELS: ['BigGAN', 'SAGAN', 'StyleGAN2', 'GANLoss'],
+        DATASETS: ['ImageNet', 'CIFAR10'],
+        TRANSFORMS: ['PackInputs', 'Flip'],
+        HOOKS: ['VisualizationHook'],
+        METRICS: ['FID'],
+    }
+    absent = [name for r, names in wanted.items() for name in names if r.get(name) is None]
+    answers['absent'] = absent
+    answers['left out'] = MODELS.get('RRDBNet') is None
+    import mmagic.models.editors as editors
+    from mmagic.models.editors import RRDBNet
+
+    answers['asked for'] = RRDBNet.__name__, MODELS.get('RRDBNet') is RRDBNet
+    answers['unknown'] = hasattr(editors, 'NoSuchEditor')
+    answers['fine import'] = editors.BigGAN.__name__
+    from mmagic.datasets.transforms import albu_function
+    from mmagic.models.archs import attention_injection
+
+    answers['use of a module'] = meet(lambda: albu_function.albu.Compose([]))
+    answers['use of a class'] = meet(lambda: attention_injection.BasicTransformerBlock())
+    from mmengine.registry import DefaultScope
+
+    answers['scope'] = DefaultScope.get_current_instance().scope_name
+    return answers
+
+
 IMPORTS = {'mmcv-ext': import_operators, 'numpy-bool8': import_utils}
 
 PROBES = {
@@ -166,21 +206,18 @@ def meet(probe):
 
 
 def main(left_out):
-    # these two must fail before anything is mended; requests is no part of what they show
-    sys.modules.setdefault('requests', types.ModuleType('requests'))
-    exceptions = types.ModuleType('requests.exceptions')
-    exceptions.InvalidURL = exceptions.RequestException = exceptions.Timeout = OSError
-    sys.modules.setdefault('requests.exceptions', exceptions)
-    answers = {name: meet(probe) for name, probe in IMPORTS.items()}
-    for name in [name for name in sys.modules if name.startswith(('mmcv.ops', 'mmagic'))]:
-        del sys.modules[name]
-
     from disp_plugin.upstream import mend, repair
 
     for name in left_out:
         repair._states[name] = repair.NOT_NEEDED
     mend()
+    answers = {'slim': ask_slim_import()}
     answers.update({name: meet(probe) for name, probe in PROBES.items()})
+    # a repair acts once in a process, so that a second import is not mended
+    for name in [name for name in sys.modules if name.startswith(('mmcv.ops', 'mmcv._ext'))]:
+        del sys.modules[name]
+    del sys.modules['mmagic.utils.trans_utils']
+    answers.update({name: meet(probe) for name, probe in IMPORTS.items()})
     return answers
 
 
