@@ -1,6 +1,6 @@
-"""Evaluate a trained GAN by the metrics of its config.
+"""Evaluate a trained GAN by the metrics of its config (test_dataloader, test_cfg, test_evaluator).
 
-python tools/test.py configs/disp_biggan_digits.py work_dirs/disp_biggan_digits/iter_4000.pth
+python tools/test.py my_config.py work_dirs/my_config/iter_1600.pth --out metrics.json
 """
 
 import argparse
