@@ -19,6 +19,8 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 # Files are linked from uv's cache where the file system allows it, copied elsewhere.
 export UV_LINK_MODE ?= hardlink
+# PYTHON is what the user has; a missing one is an error, not a download.
+export UV_PYTHON_DOWNLOADS ?= never
 # Small models: more threads only cost time.
 export OMP_NUM_THREADS ?= 2
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 INSTALL_REQUIRES = [
     'mmengine>=0.10.5,<0.11',  # the repairs in upstream/ reach into what 0.11 may rename
     'numpy>=1.26',  # 1.x and 2.x
-    'pillow>=10.0',
+    'pillow>=11.0',
     'pytorch-metric-learning>=2.5',  # the SimCLR loss of tools/pretrain_encoder.py
     'requests>=2.31',  # imported by mmagic.utils, which mmagic's own tools/train.py needs
     'rich>=13.0',
@@ -27,8 +27,8 @@ INSTALL_REQUIRES = [
     'scikit-learn>=1.4',
     'scipy>=1.11',
     'timm>=1.0.9',
-    'torch>=2.4',  # torch.serialization.add_safe_globals, without which no run resumes
-    'torchvision>=0.19',
+    'torch>=2.6',  # what a checkpoint may hold is a list since then, which upstream/ extends
+    'torchvision>=0.21',
 ]
 
 EXTRAS_REQUIRE = {
