@@ -16,6 +16,7 @@ __all__ = ['MMAGIC_CURE', 'MMCV_CURE', 'Repair', 'mend', 'mend_config', 'repairs
 _REPAIR_FILES = (
     'package_lookup',
     'package_configs',
+    'config_text',
     'integer_betas',
     'cpu_processes',
     'cpu_ddp',
