@@ -21,6 +21,8 @@ endif
 export UV_LINK_MODE ?= hardlink
 # PYTHON is what the user has; a missing one is an error, not a download.
 export UV_PYTHON_DOWNLOADS ?= never
+# Compiled once, not by each of the many processes that tests start.
+export UV_COMPILE_BYTECODE ?= 1
 # Small models: more threads only cost time.
 export OMP_NUM_THREADS ?= 2
 
@@ -60,14 +62,14 @@ test: lint
 # The encoder sees only the digits 0 to 4; the GAN learns 5 to 9 from 100 images.
 ENCODER := --arch timm/resnet10t \
     --arch-kwargs '{"channels": [16, 32, 64, 128], "stem_width": 8}' --size 32 --no-flip \
-    --batch-size 128 --lr 2e-3 --temperature 0.5 --epochs 20 \
-    --color-jitter 0.8 --min-crop 0.3 --rotation 15
+    --batch-size 64 --lr 2e-3 --temperature 0.2 --epochs 20 --workers 1 \
+    --color-jitter 0.8 --min-crop 0.5 --rotation 15 --shift 0.1
 CONFIG := configs/disp_biggan_digits.py
 RUN := work_dirs/demo
 
 demo: $(STAMP)
 	$(BIN)/python tools/dataset_converters/digits.py
-	$(BIN)/python tools/pretrain_encoder.py data/digits data/digits/encoder.pth \
+	OMP_NUM_THREADS=1 $(BIN)/python tools/pretrain_encoder.py data/digits data/digits/encoder.pth \
 	    --ann-file source.txt $(ENCODER)
 	$(BIN)/python tools/build_prior_bank.py $(CONFIG)
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(RUN) --resume
