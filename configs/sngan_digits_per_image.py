@@ -6,8 +6,7 @@ each training image. The paper's baseline for few images.
 
 _base_ = 'disp_sngan_digits.py'
 
-# A unit vector has length 1, a prior of D numbers up to sqrt(D) or so: to compare at the same
-# strength of the condition, give scale the mean length of the priors.
+# prior_norm brings these, too, to a length of about sqrt(D), so that scale changes nothing here.
 encoder = dict(type='PerImageEncoder', num_images=100, scale=1.0)
 prior_dim = 100
 bank_file = 'data/priors/digits_per_image.safetensors'

@@ -1,6 +1,6 @@
 """Sample images from a trained GAN.
 
-python tools/sample.py work_dirs/disp_biggan_digits/iter_1600.pth --out samples
+python tools/sample.py work_dirs/disp_biggan_digits/iter_1200.pth --out samples
 python tools/sample.py CHECKPOINT --out variations --prior-from my_image.png
 """
 

@@ -5,7 +5,7 @@ was trained on real digits, none of which the GAN has seen, tells their classes;
 share whose class is that of the prior's image. The classifier's accuracy on real digits held out
 from it is printed beside it: no GAN can be expected to pass that.
 
-python tools/benchmarks/digits_class_agreement.py work_dirs/disp_biggan_digits/iter_1600.pth
+python tools/benchmarks/digits_class_agreement.py work_dirs/disp_biggan_digits/iter_1200.pth
 """
 
 import argparse
