@@ -65,19 +65,15 @@ class MendingFinder(importlib.abc.MetaPathFinder):
     """
 
     def __init__(self, repairs: Sequence[Repair]) -> None:
-        self.repairs: dict[str, list[Repair]] = {
-            f'mmagic.{part}': [] for part in slim_import.SLIM_PARTS
-        }
-        self.repairs[slim_import.EDITORS_PACKAGE] = []
-        self.repairs[slim_import.OPTIMIZERS_MODULE] = []
+        self.repairs: dict[str, list[Repair]] = {}
         for repair in repairs:
             self.repairs.setdefault(repair.module, []).append(repair)
 
     def find_spec(
         self, fullname: str, path: Any = None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find one of the modules that have repairs; None for any other."""
-        if fullname not in self.repairs:
+        """Find a module that has repairs, or belongs to the slim import; None for any other."""
+        if fullname not in self.repairs and not slim_import.is_slim_part(fullname):
             return None
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, 'find_spec'):
@@ -85,7 +81,7 @@ class MendingFinder(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = MendingLoader(spec.loader, self.repairs[fullname])
+                    spec.loader = MendingLoader(spec.loader, self.repairs.get(fullname, ()))
                 return spec
         return None
 

@@ -57,6 +57,7 @@ def safe_globals() -> list[Any]:
         writes ``numpy.core``, NumPy 2 ``numpy._core``, and each must read both.
     """
     import numpy as np
+    from mmengine.config import ConfigDict
     from mmengine.logging import HistoryBuffer
 
     multiarray: Any
@@ -70,7 +71,9 @@ def safe_globals() -> list[Any]:
     for package in ('numpy.core', 'numpy._core'):
         for name in ('_reconstruct', 'scalar'):
             pairs.append((getattr(multiarray, name), f'{package}.multiarray.{name}'))
-    return [HistoryBuffer, np.ndarray, np.dtype, *sorted(numbers, key=repr), *pairs]
+    # a ConfigDict is what a nested dict in a data set's metainfo has become
+    types = [HistoryBuffer, ConfigDict, np.ndarray, np.dtype, *sorted(numbers, key=repr)]
+    return types + pairs
 
 
 def is_needed() -> bool:

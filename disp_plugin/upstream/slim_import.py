@@ -226,7 +226,7 @@ def executing(module: str) -> Iterator[None]:
     Args:
         module (str): Dotted name of the module that is about to be executed.
     """
-    if not _is_slim_part(module) or is_full():
+    if not is_slim_part(module) or is_full():
         yield
         return
     if _state['depth']:
@@ -244,9 +244,18 @@ def executing(module: str) -> Iterator[None]:
             _state['depth'] = 0
 
 
-def _is_slim_part(module: str) -> bool:
+def is_slim_part(module: str) -> bool:
+    """Tell whether placeholders are kept at hand while a module is executed.
+
+    Args:
+        module (str): Dotted name.
+
+    Returns:
+        bool: True for mmagic's parts and their packages, which registries import on their own; the
+        single editors, one level deeper, see the real packages.
+    """
     parts = module.split('.')
-    is_part = len(parts) == 2 and parts[0] == 'mmagic' and parts[1] in SLIM_PARTS
+    is_part = len(parts) in (2, 3) and parts[0] == 'mmagic' and parts[1] in SLIM_PARTS
     return is_part or module == OPTIMIZERS_MODULE
 
 

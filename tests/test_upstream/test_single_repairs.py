@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import load_from_local
 
@@ -28,7 +29,9 @@ class TestSafeCheckpoints:
             'arrays': [np.arange(6, dtype=code).reshape(2, 3) for code in 'bhilBHILefd'],
         }
         file = tmp_path / 'iter_7.pth'
-        torch.save({'message_hub': hub, 'state': state, 'weight': torch.arange(3.0)}, file)
+        meta = {'dataset_meta': {'classes': ['a', 'b'], 'extra': ConfigDict(nested=[1, {'b': 2}])}}
+        weight = torch.arange(3.0)
+        torch.save({'message_hub': hub, 'state': state, 'meta': meta, 'weight': weight}, file)
         return file
 
     @pytest.mark.parametrize('package', ['numpy.core', 'numpy._core'])
@@ -47,6 +50,7 @@ class TestSafeCheckpoints:
         history = loaded['message_hub']['log_scalars']['train/loss']
         assert (history.mean(), history.min(), history.max(), history.current()) == (3, 1, 6, 6)
         assert loaded['message_hub']['runtime_info'] == {'iter': 7, 'lr': 0.1, 'flag': True}
+        assert loaded['meta']['dataset_meta']['extra'] == {'nested': [1, {'b': 2}]}
         for code, array in zip('bhilBHILefd', loaded['state']['arrays'], strict=True):
             assert array.dtype == np.dtype(code)
             np.testing.assert_array_equal(array, np.arange(6).reshape(2, 3))
