@@ -1,8 +1,9 @@
 """One place for each decision: what a top-level field of a config says holds wherever it is used.
 
-mmengine substitutes names when it reads a config file, before ``--cfg-options`` are merged and before
-a file that inherits it is read, so that ``data_root='photos'`` in either would change a field that
-nothing reads any more. Here the new value is written to every place that carried the old one.
+mmengine substitutes names when it reads a config file, before ``--cfg-options`` are merged and
+before a file that inherits it is read, so that ``data_root='photos'`` in either would change a
+field that nothing reads any more. Here the new value is written to every place that carried the old
+one.
 """
 
 import copy
@@ -44,7 +45,8 @@ def load_config(file: str | Path, options: Mapping[str, Any] | None = None) -> C
 
     Raises:
         FileNotFoundError: There is no such file; the message names the nearest one beside it.
-        ValueError: The file has a syntax error, or an option names a field that does not exist.
+        ValueError: The file has a syntax error, uses a name that it does not define, inherits what
+            it cannot, or an option names a field that does not exist.
     """
     path = Path(file)
     if not path.is_file():
@@ -59,6 +61,12 @@ def load_config(file: str | Path, options: Mapping[str, Any] | None = None) -> C
         where = f'line {error.lineno}' if error.lineno else 'an unknown line'
         text = f': {error.text.strip()}' if error.text else ''
         raise ValueError(f'config file {path}: {error.msg} in {where}{text}') from error
+    except NameError as error:
+        raise ValueError(f'config file {path}: {error}') from error
+    except TypeError as error:
+        if 'cannot inherit from base' not in str(error):
+            raise
+        raise ValueError(f'config file {path}: {error}') from error
     given = _carry_from_bases(cfg, path)
     return _resolve(cfg, dict(options or {}), given)
 

@@ -147,6 +147,20 @@ def test_a_syntax_error_names_file_and_line(config_file):
         load_config(config_file)
 
 
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('a = no_such_name', r"my_config\.py: name 'no_such_name' is not defined"),
+        ("_base_ = 'base.py'\nmodel = dict(a=1)", r'my_config\.py: .*set `_delete_=True`'),
+    ],
+)
+def test_a_config_that_cannot_be_read_names_its_file(config_file, text, message):
+    config_file.with_name('base.py').write_text('model = None')
+    config_file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_config(config_file)
+
+
 def test_sizes_are_chosen_from_the_images_but_what_the_user_says_wins(
     config_file, make_image_folder, capsys
 ):

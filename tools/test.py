@@ -50,12 +50,23 @@ def evaluate(args: argparse.Namespace) -> None:
     prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
 
     from mmengine.dist import is_main_process
+    from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
-    metrics = Runner.from_cfg(cfg).test()
+    collected: dict = {}
+
+    class CollectMetrics(Hook):
+        """mmagic's loops hand the metrics to hooks only."""
+
+        def after_test_epoch(self, runner, metrics=None):
+            collected.update(metrics or {})
+
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(CollectMetrics(), 'LOWEST')
+    runner.test()
     if args.out and is_main_process():
         part = Path(f'{args.out}.part')
-        part.write_text(json.dumps(metrics, indent=2, default=float) + '\n', encoding='utf-8')
+        part.write_text(json.dumps(collected, indent=2, default=float) + '\n', encoding='utf-8')
         part.replace(args.out)
 
 

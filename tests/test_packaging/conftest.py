@@ -79,6 +79,8 @@ def make_environment(wheel, tmp_path_factory):
             [*install, '--no-deps', '-r', str(ROOT / 'requirements' / 'mmagic.txt')],
         ):
             done = subprocess.run(command, capture_output=True, text=True)
+            if 'error sending request' in done.stderr or 'dns error' in done.stderr:
+                pytest.skip('no package index can be reached')
             assert done.returncode == 0, done.stderr
         return python
 
