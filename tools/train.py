@@ -45,6 +45,7 @@ def train(args: argparse.Namespace) -> None:
     from disp_plugin.running import prepare_run
 
     cfg = load_config(args.config, args.cfg_options)
+    prepare_run.check_is_a_run(cfg, args.config)
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})

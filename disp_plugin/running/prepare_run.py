@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 __all__ = [
+    'check_is_a_run',
     'check_training_set',
     'choose_work_dir',
     'ensure_bank',
@@ -148,6 +149,25 @@ def _dataset_config(cfg: Config) -> dict[str, Any]:
     return dataset
 
 
+def check_is_a_run(cfg: Config, file: str) -> None:
+    """Make sure that a config describes a training run, not a part of one.
+
+    Args:
+        cfg (Config): The config.
+        file (str): Its file, for the message.
+
+    Raises:
+        ValueError: A field without which nothing trains is missing.
+    """
+    needed = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    missing = [name for name in needed if cfg.get(name) is None]
+    if missing:
+        raise ValueError(
+            f'{file} describes no training run: it has no {", ".join(missing)}. Files below '
+            'configs/_base_/ are parts to inherit; give one of configs/*.py'
+        )
+
+
 def check_training_set(cfg: Config) -> int:
     """List the training images, so that an empty or missing folder is an error at once.
 
@@ -208,6 +228,12 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
 def _rank() -> int:
     """The rank that the launcher gave this process; there is no process group yet."""
     names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
+
+
+def _rank() -> int:
+    """Rank of this process before the group is made, under any of mmengine's launchers."""
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 

@@ -160,3 +160,30 @@ def test_to_resume_from_a_file_it_must_exist(tmp_path):
     cfg = Config(dict())
     prepare_run.set_resume(cfg, False, str(tmp_path / 'iter_5.pth'))
     assert cfg.resume is True and cfg.load_from.endswith('iter_5.pth')
+
+
+@pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])
+def test_only_rank_0_builds_and_the_others_wait_for_the_file(tmp_path, monkeypatch, name):
+    for other in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, '1')
+    bank_file = tmp_path / 'bank.safetensors'
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        bank_file.write_text('built by rank 0')
+
+    monkeypatch.setattr(prepare_run.time, 'sleep', sleep)
+    monkeypatch.setattr(prepare_run, '_build', lambda *_: pytest.fail('rank 1 built'))
+    assert prepare_run.ensure_bank(Config(dict(bank_file=str(bank_file)))) == str(bank_file)
+    assert len(naps) == 1
+
+
+def test_a_part_of_a_config_is_told_from_a_run():
+    with pytest.raises(
+        ValueError, match=r'x\.py describes no training run: it has no model, train'
+    ):
+        prepare_run.check_is_a_run(Config(dict(optim_wrapper=dict())), 'x.py')
+    whole = dict.fromkeys(('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'), {})
+    prepare_run.check_is_a_run(Config(whole), 'x.py')
