@@ -231,12 +231,6 @@ def _rank() -> int:
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
-def _rank() -> int:
-    """Rank of this process before the group is made, under any of mmengine's launchers."""
-    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
-
-
 def _build(cfg: Config, bank_file: str) -> None:
     from disp_plugin.priors.build_bank import build_bank
 

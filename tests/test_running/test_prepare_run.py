@@ -162,9 +162,12 @@ def test_to_resume_from_a_file_it_must_exist(tmp_path):
     assert cfg.resume is True and cfg.load_from.endswith('iter_5.pth')
 
 
-@pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])
+RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
+
+
+@pytest.mark.parametrize('name', RANKS)
 def test_only_rank_0_builds_and_the_others_wait_for_the_file(tmp_path, monkeypatch, name):
-    for other in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+    for other in RANKS:
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, '1')
     bank_file = tmp_path / 'bank.safetensors'
@@ -185,5 +188,5 @@ def test_a_part_of_a_config_is_told_from_a_run():
         ValueError, match=r'x\.py describes no training run: it has no model, train'
     ):
         prepare_run.check_is_a_run(Config(dict(optim_wrapper=dict())), 'x.py')
-    whole = dict.fromkeys(('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'), {})
+    whole = dict(model={}, train_dataloader={}, train_cfg={}, optim_wrapper={})
     prepare_run.check_is_a_run(Config(whole), 'x.py')
