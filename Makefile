@@ -23,8 +23,8 @@ export UV_LINK_MODE ?= hardlink
 export UV_PYTHON_DOWNLOADS ?= never
 # Compiled once, not by each of the many processes that tests start.
 export UV_COMPILE_BYTECODE ?= 1
-# Small models: more threads only cost time.
-export OMP_NUM_THREADS ?= 2
+# Small models: a second thread gains little, and on a shared machine the two wait for each other.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: env test lint demo lock clean
 .DELETE_ON_ERROR:
@@ -69,7 +69,7 @@ RUN := work_dirs/demo
 
 demo: $(STAMP)
 	$(BIN)/python tools/dataset_converters/digits.py
-	OMP_NUM_THREADS=1 $(BIN)/python tools/pretrain_encoder.py data/digits data/digits/encoder.pth \
+	$(BIN)/python tools/pretrain_encoder.py data/digits data/digits/encoder.pth \
 	    --ann-file source.txt $(ENCODER)
 	$(BIN)/python tools/build_prior_bank.py $(CONFIG)
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(RUN) --resume
