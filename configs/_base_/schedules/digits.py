@@ -3,8 +3,8 @@
 _base_ = '../disp_runtime.py'
 
 batch_size = 32
-# batches for the discriminator: 600 steps of the generator x 2
-max_iters = 600 * 2
+# batches for the discriminator: 400 steps of the generator x 2
+max_iters = 400 * 2
 
 train_cfg = dict(_delete_=True, type='ResumableTrainLoop', max_iters=max_iters)
 
