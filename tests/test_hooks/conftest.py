@@ -139,7 +139,7 @@ def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
     return {**config, **options}
 
 
-@pytest.fixture(scope='session', autouse=True)
+@pytest.fixture(scope='module', autouse=True)
 def plain_config_text():
     """mmengine formats the config with yapf for each checkpoint: most of a tiny run's time."""
     with pytest.MonkeyPatch.context() as patch:
