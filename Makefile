@@ -57,7 +57,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not install"
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The wheel in environments of its own, with NumPy 1.26 and 2: minutes, and a package index.
 test-install: $(STAMP)

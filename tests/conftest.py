@@ -1,5 +1,6 @@
 """What many tests share: seeded randomness, tiny image folders, the digits, shrunk configs."""
 
+import gc
 import importlib.util
 import os
 import random
@@ -13,6 +14,7 @@ import mmengine.config.config
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from disp_plugin.upstream import mend
@@ -32,6 +34,21 @@ def seeded():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def loggers_of_its_own():
+    """Two runs in one second get one name, and with it one logger, whose stream may be closed."""
+    yield
+    MMLogger._instance_dict.clear()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def frozen_imports():
+    """Every data set of mmengine collects garbage, slowly with all modules that are imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope='session')

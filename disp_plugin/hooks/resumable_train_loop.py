@@ -70,7 +70,10 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self._skip_past()
         if self._can_skip:
             self.runner.message_hub.update_info(DRAW_SEED, self._sampler.seed)
-        return super().run()
+        try:
+            return super().run()
+        finally:
+            self._stop_workers()
 
     def run_iter(self, data_batch: Any) -> None:
         """Train one batch, and count its draws before a hook can save a checkpoint.
@@ -84,6 +87,15 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         super().run_iter(data_batch)
 
     _first_iter = 0
+
+    def _stop_workers(self) -> None:
+        """Let go of the loader's processes while their queues still work.
+
+        The runner is part of a cycle. Left to the garbage collector, the queues close before the
+        workers are told to stop, and PyTorch then waits five seconds for each of them.
+        """
+        self.dataloader_iterator: Any = None
+        self.dataloader._iterator = None
 
     def _skip_past(self) -> None:
         logger = self.runner.logger

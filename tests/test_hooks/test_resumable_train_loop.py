@@ -1,3 +1,5 @@
+import multiprocessing
+
 import pytest
 
 
@@ -107,3 +109,9 @@ def test_workers_do_not_start_before_it_is_known_where(make_runner, gan_cfg):
     assert loop.dataloader._iterator is None
     assert next(loop.dataloader_iterator).keys() == {'inputs', 'data_samples'}
     assert loop.dataloader._iterator is not None
+
+
+def test_no_worker_outlives_the_training(train):
+    runner, _ = train(2, num_workers=2)
+    assert runner.iter == 2
+    assert multiprocessing.active_children() == []

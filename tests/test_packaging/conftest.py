@@ -93,7 +93,7 @@ def clean_run():
 
     def run(python, *arguments, cwd, fails=False):
         environment = {k: v for k, v in os.environ.items() if not k.startswith('PYTHON')}
-        environment |= {'OMP_NUM_THREADS': '1', 'PYTHONDONTWRITEBYTECODE': '1'}
+        environment['OMP_NUM_THREADS'] = '1'
         done = subprocess.run(
             [str(python), *map(str, arguments)],
             cwd=cwd,

@@ -1,6 +1,5 @@
 """A small encoder that keeps the contract, and data sets in the way that configs state them."""
 
-import gc
 import hashlib
 
 import pytest
@@ -38,14 +37,6 @@ class TinyEncoder(nn.Module):
 
     def fingerprint(self):
         return hashlib.sha256(repr(self.describe()).encode()).hexdigest()
-
-
-@pytest.fixture(scope='session', autouse=True)
-def frozen_imports():
-    """Every data set of mmengine collects garbage, slowly with all modules that are imported."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope='session')
