@@ -13,6 +13,8 @@ PACKAGE = ROOT / 'disp_plugin'
 
 # Each may import those before it, and itself.
 ORDER = (
+    'whole_file',
+    'progress',
     'upstream',
     'datasets',
     'encoders',

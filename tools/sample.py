@@ -5,8 +5,9 @@ python tools/sample.py CHECKPOINT --out variations --prior-from my_image.png
 """
 
 import argparse
-import sys
 from pathlib import Path
+
+MAX_IN_GRID = 1024
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -39,23 +40,24 @@ def sample(args: argparse.Namespace) -> None:
     import torch
 
     from disp_plugin import applications
+    from disp_plugin.progress import track
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     prior = applications.encode_image(cfg, args.prior_from) if args.prior_from else None
     noise, priors = applications.draw_inputs(gan, args.num, args.seed, prior)
-    images = []
-    for batch in applications.sample_images(
+    batches = applications.sample_images(
         gan, noise, priors, args.batch_size, args.truncation, args.sample_model
-    ):
-        for image in batch:
-            applications.write_png(Path(args.out) / f'{len(images):06d}.png', image)
-            images.append(image)
-        print(f'\r{len(images)}/{args.num} images', end='', file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    )
+    images = (image for batch in batches for image in batch)
+    shown = []
+    for index, image in enumerate(track(images, args.num, 'sampling')):
+        applications.write_png(Path(args.out) / f'{index:06d}.png', image)
+        if index < MAX_IN_GRID:
+            shown.append(image)
     grid = Path(args.out) / 'grid.png'
-    applications.write_png(grid, applications.make_grid(np.stack(images), args.nrow))
-    print(f'{len(images)} images in {args.out}, all of them in {grid}')
+    applications.write_png(grid, applications.make_grid(np.stack(shown), args.nrow))
+    print(f'{args.num} images in {args.out}, the first {len(shown)} of them in {grid}')
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -53,6 +53,8 @@ def evaluate(args: argparse.Namespace) -> None:
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
+    from disp_plugin.whole_file import write_file
+
     collected: dict = {}
 
     class CollectMetrics(Hook):
@@ -65,9 +67,7 @@ def evaluate(args: argparse.Namespace) -> None:
     runner.register_hook(CollectMetrics(), 'LOWEST')
     runner.test()
     if args.out and is_main_process():
-        part = Path(f'{args.out}.part')
-        part.write_text(json.dumps(collected, indent=2, default=float) + '\n', encoding='utf-8')
-        part.replace(args.out)
+        write_file(args.out, json.dumps(collected, indent=2, default=float) + '\n')
 
 
 def main(argv: list[str] | None = None) -> None:

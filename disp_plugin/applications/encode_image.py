@@ -9,13 +9,9 @@ import torch
 from mmagic.registry import DATASETS, MODELS
 from torch import Tensor
 
-from disp_plugin.priors import PriorBank
-from disp_plugin.priors.training_view import TrainingView
+from disp_plugin.priors import PriorBank, TrainingView, view_config
 
 __all__ = ['encode_image']
-
-AFTER_THE_VIEW = ('LoadPrior', 'PackInputs', 'PackGenInputs')
-"""Steps of a pipeline from which on the image does not change any more."""
 
 
 def encode_image(cfg: Mapping[str, Any], image: str | Path) -> Tensor:
@@ -61,15 +57,8 @@ def encode_image(cfg: Mapping[str, Any], image: str | Path) -> Tensor:
 
 def _training_view(cfg: Mapping[str, Any], path: Path) -> Any:
     """Show the image as training would: (H, W, 3) uint8 RGB."""
-    dataset = cfg['train_dataloader']['dataset']
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    steps = []
-    for step in dataset['pipeline']:
-        if step['type'] in AFTER_THE_VIEW:
-            break
-        if step['type'] != 'Flip':
-            steps.append(step)
+    pipeline = view_config(cfg['train_dataloader']['dataset'])['pipeline']
+    steps = [step for step in pipeline if step['type'] != 'Flip']
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / 'one_image.txt'
         manifest.write_text(f'{path.name}\n', encoding='utf-8')

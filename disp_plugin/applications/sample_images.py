@@ -1,6 +1,5 @@
 """Images from a trained GAN, as files: the same seed gives the same ones, whatever the batch."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from disp_plugin.whole_file import replace_file
 
 __all__ = ['draw_inputs', 'make_grid', 'sample_images', 'write_png']
 
@@ -46,8 +47,9 @@ def draw_inputs(
                 f'{gan.prior_dim}-d ones; use the encoder of its training'
             )
         return noise, prior.expand(num, -1)
-    # A stream of its own: the priors do not change with the length of the noise.
-    generator = torch.Generator().manual_seed(seed)
+    # A seed of its own: the priors neither change with the length of the noise nor depend on it.
+    own_seed = int(np.random.SeedSequence((seed, 1)).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(own_seed)
     return noise, torch.cat([gan.sampler.sample(1, generator).cpu() for _ in range(num)])
 
 
@@ -149,11 +151,5 @@ def write_png(path: str | Path, image: np.ndarray) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    try:
-        Image.fromarray(image).save(part, format='PNG')
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replace_file(path, is_durable=False) as file:
+        Image.fromarray(image).save(file, format='PNG')

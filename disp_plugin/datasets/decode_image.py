@@ -1,7 +1,7 @@
 """The one decoder: training, the bank and every tool see the same pixels of a file."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from disp_plugin.progress import track
 
 #: Endings of the files that are taken for images, in lower case; compare with ``suffix.lower()``.
 IMG_EXTENSIONS = (
@@ -125,7 +127,8 @@ def check_images(
             for start in range(0, len(paths), 1024)
             for verdict in pool.map(_check_image, paths[start : start + 1024])
         )
-        return [bad for bad in _track(verdicts, len(paths), progress) if bad is not None]
+        checked = track(verdicts, len(paths), 'checking images', progress)
+        return [bad for bad in checked if bad is not None]
 
 
 def describe_bad_images(bad_images: Sequence[BadImage], num_checked: int) -> str:
@@ -156,20 +159,6 @@ def _check_image(path: str) -> BadImage | None:
     except BadImageError as error:
         return BadImage(path, error.reason or 'it cannot be decoded')
     return None
-
-
-def _track(
-    verdicts: Iterator[BadImage | None], total: int, progress: bool
-) -> Iterable[BadImage | None]:
-    if not progress:
-        return verdicts
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return verdicts
-    return track(verdicts, 'checking images', total=total, console=console, transient=True)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -3,8 +3,6 @@
 import io
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.functional import normalize
 
 from disp_plugin.datasets import SeededDraws
+from disp_plugin.progress import track
+from disp_plugin.whole_file import write_file
 
 from .build_network import build_backbone, seeded
 from .load_weights import META_KEY
@@ -134,7 +134,8 @@ class SimCLRRun:
             pin_memory=self.device.type == 'cuda',
             generator=torch.Generator(),  # workers are seeded by it, not by the caller's generator
         )
-        batches = iter(_track(loader, options.epochs * num_steps, self.epoch * num_steps, progress))
+        total, done = options.epochs * num_steps, self.epoch * num_steps
+        batches = track(loader, total, 'training', progress, done=done)
         every = max(1, options.epochs // 10)
         for epoch in epochs:
             with seeded(options.seed * 1_000_003 + epoch):  # for networks with dropout
@@ -191,7 +192,7 @@ class SimCLRRun:
             'optimizer': self.optimizer.state_dict(),
             'scaler': self.scaler.state_dict(),
         }
-        write_whole(part_file, _to_bytes(state))
+        write_file(part_file, _to_bytes(state))
 
     def load(self, part_file: Path) -> None:
         """Go on from a kept state.
@@ -248,7 +249,7 @@ class SimCLRRun:
             content = save(weights, {META_KEY: json.dumps(meta)})
         else:
             content = _to_bytes({META_KEY: json.dumps(meta), 'state_dict': weights})
-        write_whole(out_file, content)
+        write_file(out_file, content)
 
 
 def learning_rate_factor(done: float) -> float:
@@ -301,42 +302,8 @@ def describe_change(before: dict, now: dict) -> str:
     return ', '.join(changes)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Args:
-        path (Path): File to write or replace.
-        content (bytes): What to write.
-
-    Raises:
-        OSError: It cannot be written; the old file, if there was one, is as it was.
-    """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with temporary.open('wb') as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _to_bytes(content: dict) -> bytes:
     # not straight to the file: torch hides what the system says of a full disk
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
-
-
-def _track(loader: Iterable, total: int, done: int, progress: bool) -> Iterator:
-    """Go through batches under a bar with the time that is left, on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    batches = iter(loader)  # workers must be forked before the bar's thread runs
-    if not progress or not console.is_terminal:
-        yield from batches
-        return
-    yield from track(batches, 'training', total=total, completed=done, console=console)

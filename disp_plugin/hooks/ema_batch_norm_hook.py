@@ -10,9 +10,10 @@ from mmagic.engine.hooks import VisualizationHook
 from mmagic.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from .unwrap_model import unwrap_model
 
 EMA_BATCH_NORM = 'ema_batch_norm'
 
@@ -169,18 +170,6 @@ def estimate_batch_norm(gan: Any, num_batches: int, batch_size: int, seed: int =
                 prior = gan.sampler.sample(batch_size, randomness)
                 inputs['prior'] = gan.condition(prior.to(device))
             gan.generator_ema(**inputs)
-
-
-def unwrap_model(model: nn.Module) -> Any:
-    """Take the model out of its distributed wrapper, if it is in one.
-
-    Args:
-        model (nn.Module): A runner's model.
-
-    Returns:
-        nn.Module: The model itself.
-    """
-    return model.module if is_model_wrapper(model) else model
 
 
 def _can_sample(gan: Any) -> bool:

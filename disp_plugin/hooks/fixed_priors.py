@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmagic.utils import sampler as host_samplers
 
-from .ema_batch_norm_hook import unwrap_model
+from .unwrap_model import unwrap_model
 
 
 class FixedPriorsSampler:

@@ -11,7 +11,7 @@ from torch import nn
 
 from disp_plugin.priors import PriorBank
 
-from .ema_batch_norm_hook import unwrap_model
+from .unwrap_model import unwrap_model
 
 PRIOR_BANK = 'prior_bank'
 

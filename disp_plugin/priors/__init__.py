@@ -8,6 +8,13 @@ from .bank_origin import BankOrigin  # noqa: E402
 from .build_bank import build_bank  # noqa: E402
 from .load_prior import LoadPrior  # noqa: E402
 from .prior_bank import PriorBank  # noqa: E402
-from .training_view import TrainingView  # noqa: E402
+from .training_view import TrainingView, view_config  # noqa: E402
 
-__all__ = ['BankOrigin', 'LoadPrior', 'PriorBank', 'TrainingView', 'build_bank']
+__all__ = [
+    'BankOrigin',
+    'LoadPrior',
+    'PriorBank',
+    'TrainingView',
+    'build_bank',
+    'view_config',
+]

@@ -17,14 +17,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+
+from disp_plugin.whole_file import replace_file
 
 from .bank_origin import BankOrigin
 from .key_index import KeyIndex
@@ -98,14 +97,17 @@ def write_bank_file(
         'origin': origin.to_json(),
         'fingerprint': hash_bank(keys, file_sizes, origin, blocks(), dtype),
     }
-    with replace_file(path) as file:
-        file.write(_header_bytes(specs, metadata))
-        file.write(keys.offsets.tobytes())
-        file.write(file_sizes.tobytes())
-        written = sum(file.write(np.ascontiguousarray(block).tobytes()) for block in blocks())
-        if written != num_bytes:
-            raise RuntimeError(f'{written} bytes of priors came where {num_bytes} were announced')
-        file.write(keys.key_bytes.tobytes())
+    try:
+        with replace_file(path) as file:
+            file.write(_header_bytes(specs, metadata))
+            file.write(keys.offsets.tobytes())
+            file.write(file_sizes.tobytes())
+            written = sum(file.write(np.ascontiguousarray(block).tobytes()) for block in blocks())
+            if written != num_bytes:
+                raise RuntimeError(f'{written} bytes of priors came where {num_bytes} belong')
+            file.write(keys.key_bytes.tobytes())
+    except OSError as error:
+        raise BankWriteError.explain(error, path) from error
 
 
 def hash_bank(
@@ -170,43 +172,6 @@ def read_bank_file(
     arrays = {name: _take(np.asarray(raw), start, header[name]) for name in _RANKS}
     _check_shapes(path, arrays)
     return arrays, metadata
-
-
-@contextmanager
-def replace_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` only once it is written and on the disk.
-
-    Args:
-        path (str | Path): File to replace or create; its folder is created where missing.
-
-    Yields:
-        BinaryIO: A temporary file in the same folder, removed if the block raises.
-
-    Raises:
-        BankWriteError: The folder cannot be written or is full.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent
-        )
-        with os.fdopen(handle, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes a private file; a bank is as readable as any other file of its owner.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise BankWriteError.explain(error, path) from error
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)
 
 
 def _header_bytes(specs: list[tuple[str, str, Any, int]], metadata: dict[str, str]) -> bytes:

@@ -14,12 +14,14 @@ import torch
 from mmagic.registry import DATASETS, MODELS
 from mmengine.logging import print_log
 
+from disp_plugin.progress import track
+
 from .bank_file import BankWriteError, write_bank_file
 from .bank_origin import BankOrigin
 from .check_origin import simplify_config
 from .check_views import check_views
 from .key_index import KeyIndex
-from .load_views import choose_num_workers, make_loader, track
+from .load_views import choose_num_workers, make_loader
 from .partial_bank import PartialBank, partial_path
 from .prior_bank import PriorBank
 from .training_view import TrainingView

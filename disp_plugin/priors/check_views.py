@@ -7,8 +7,9 @@ from collections import Counter
 from torch.utils.data import Dataset
 
 from disp_plugin.datasets import BadImage, BadImageError, describe_bad_images
+from disp_plugin.progress import track
 
-from .load_views import make_loader, track
+from .load_views import make_loader
 from .training_view import TrainingView
 
 

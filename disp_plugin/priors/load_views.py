@@ -1,17 +1,14 @@
-"""How views reach the encoder: decoded by other processes while it runs, under a progress bar."""
+"""How views reach the encoder: decoded by other processes while it runs."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import cv2
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
 
@@ -53,36 +50,6 @@ def choose_num_workers(num_images: int, on_gpu: bool) -> int:
     if num_images < 128:
         return 0
     return min(num_cores, 16) if on_gpu else max(1, num_cores // 2)
-
-
-def track(
-    batches: Iterable[Any], total: int, title: str, progress: bool, unit: int = 1, done: int = 0
-) -> Iterable[Any]:
-    """Go through batches under a progress bar with the time that is left, on a terminal.
-
-    Args:
-        batches (Iterable): What to go through.
-        total (int): How many batches.
-        title (str): What is going on.
-        progress (bool): Whether to draw at all.
-        unit (int): Images in a batch, in which progress is told. Defaults to 1.
-        done (int): Batches that an earlier run did. Defaults to 0.
-
-    Yields:
-        Any: Each batch.
-    """
-    console = Console(stderr=True)
-    # Workers must be forked before the bar's thread runs.
-    iterator = iter(batches)
-    if not progress or not console.is_terminal:
-        yield from iterator
-        return
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total * unit, completed=done * unit)
-        for batch in iterator:
-            yield batch
-            bar.advance(task, unit)
 
 
 def _use_one_core(_: int) -> None:

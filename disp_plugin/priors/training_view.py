@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,27 @@ class TrainingView(Dataset):
             raise ValueError(f'the pipeline gives {image.shape[2]} channels, but 3 are needed')
         order = results.get(f'{self.image_name}_channel_order', 'bgr')
         return np.ascontiguousarray(image[..., ::-1]) if order == 'bgr' else image
+
+
+def view_config(dataset: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """State a training set alone, without its wrappers and without what follows the view.
+
+    Args:
+        dataset (Mapping[str, Any]): Config of the data set, wrapped or not; it is not changed.
+        **changes: Fields to replace, such as ``ann_file``.
+
+    Returns:
+        dict[str, Any]: Config of the innermost data set, whose pipeline ends where the encoder
+        looks.
+    """
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    pipeline = []
+    for step in dataset['pipeline']:
+        if step['type'] in _LAST_STEPS:
+            break
+        pipeline.append(copy.deepcopy(dict(step)))
+    return {**copy.deepcopy(dict(dataset)), 'pipeline': pipeline, **changes}
 
 
 def unwrap_dataset(dataset: Any) -> Any:

@@ -141,14 +141,6 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
     return list(named)
 
 
-def _dataset_config(cfg: Config) -> dict[str, Any]:
-    """The configuration of the innermost training set, below all wrappers."""
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
-
-
 def check_is_a_run(cfg: Config, file: str) -> None:
     """Make sure that a config describes a training run, not a part of one.
 
@@ -183,7 +175,9 @@ def check_training_set(cfg: Config) -> int:
     """
     from mmagic.registry import DATASETS
 
-    dataset_cfg = dict(_dataset_config(cfg), pipeline=[])
+    from disp_plugin.priors import view_config
+
+    dataset_cfg = view_config(cfg.train_dataloader.dataset, pipeline=[])
     num = len(DATASETS.build(dataset_cfg))
     if num < 2:
         raise ValueError(
@@ -246,6 +240,8 @@ def summarize(cfg: Config) -> str:
     Returns:
         str: One ``name: value`` a line.
     """
+    from disp_plugin.priors import view_config
+
     model, loader = cfg.model, cfg.train_dataloader
     bank_file = cfg.get('bank_file')
     exists = '' if not bank_file else ' (exists)' if Path(bank_file).is_file() else ' (to be built)'
@@ -255,7 +251,7 @@ def summarize(cfg: Config) -> str:
         'discriminator': _typed(model.get('discriminator')),
         'encoder': _typed(cfg.get('encoder')),
         'sampler': _typed(model.get('sampler')),
-        'data_root': _dataset_config(cfg).get('data_root'),
+        'data_root': view_config(loader.dataset).get('data_root'),
         'bank_file': f'{bank_file}{exists}',
         'batch_size': loader.batch_size,
         'max_iters': cfg.train_cfg.get('max_iters'),

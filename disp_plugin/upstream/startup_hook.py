@@ -8,12 +8,11 @@ mmengine, mmcv or mmagic and then calls ``mend_config()``. If disp_plugin has be
 meanwhile, the line does nothing.
 """
 
-import contextlib
-import os
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
+
+from disp_plugin.whole_file import write_file
 
 FILE_NAME = 'disp_plugin_startup.pth'
 
@@ -79,7 +78,7 @@ def install_hook() -> Path:
     """
     file = hook_file()
     try:
-        _replace(file, LINE)
+        write_file(file, LINE)
     except PermissionError as error:
         raise PermissionError(_no_permission('write', file)) from error
     return file
@@ -102,20 +101,6 @@ def remove_hook() -> bool:
     except PermissionError as error:
         raise PermissionError(_no_permission('remove', file)) from error
     return True
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file as a whole or not at all: a half-written line would greet every process."""
-    handle, temporary = tempfile.mkstemp(prefix=f'.{file.name}.', dir=file.parent)
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def _no_permission(verb: str, file: Path) -> str:

@@ -8,13 +8,11 @@ Upstream: mmengine 0.10.7.
 Delete when: mmengine writes to a temporary name and renames.
 """
 
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from disp_plugin.upstream.repair import Repair, host_module
+from disp_plugin.whole_file import write_file
 
 MODULE = 'mmengine.fileio.backends.local_backend'
 
@@ -22,32 +20,15 @@ MODULE = 'mmengine.fileio.backends.local_backend'
 def apply() -> None:
     """Let the local backend write to a temporary name beside the file, then rename."""
     backend: Any = host_module(MODULE).LocalBackend
-    put: Callable[..., None] = backend.put
-    if getattr(put, '_is_whole', False):
+    if getattr(backend.put, '_is_whole', False):
         return
 
     def put_whole(self: Any, obj: bytes, filepath: str | Path) -> None:
         """Write bytes to a file, whole or not at all."""
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
-        os.close(handle)
-        try:
-            put(self, obj, name)
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_file(filepath, obj)
 
     put_whole._is_whole = True  # type: ignore[attr-defined]
     backend.put = put_whole
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 REPAIR = Repair(

@@ -92,7 +92,7 @@ def test_a_grid_has_every_image_in_its_place():
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     def fail(self, file, **kwargs):
-        file.write_bytes(b'half')
+        file.write(b'half')
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(Image.Image, 'save', fail)

@@ -59,20 +59,6 @@ def test_an_interrupted_run_leaves_no_manifest_and_the_next_one_goes_on(prepared
     assert not list(tmp_path.rglob('*.part'))
 
 
-def test_a_failed_write_leaves_neither_a_part_nor_a_broken_file(
-    prepared_set, tmp_path, monkeypatch
-):
-    def full_disk(self, content):
-        with open(self, 'wb') as file:
-            file.write(content[:3])
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(prepared_set.Path, 'write_bytes', full_disk)
-    with pytest.raises(OSError, match='No space left'):
-        prepared_set.write_file(tmp_path / 'a.png', b'content')
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_second_run_that_asks_for_something_else_is_refused(prepared_set, tmp_path):
     write(prepared_set, tmp_path)
     with pytest.raises(ValueError, match='prepared with seed=0, not 1.*--out'):

@@ -12,7 +12,6 @@ from disp_plugin.encoders.simclr_run import (
     describe_change,
     find_pairs,
     learning_rate_factor,
-    write_whole,
 )
 from disp_plugin.encoders.simclr_views import ViewOptions
 
@@ -89,18 +88,3 @@ def test_changed_options_are_named():
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         SimCLROptions(**options)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    import errno
-    import os
-
-    def fail(descriptor):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    write_whole(tmp_path / 'x', b'old')
-    monkeypatch.setattr(os, 'fsync', fail)
-    with pytest.raises(OSError, match='No space left'):
-        write_whole(tmp_path / 'x', b'new')
-    assert (tmp_path / 'x').read_bytes() == b'old'
-    assert [path.name for path in tmp_path.iterdir()] == ['x']

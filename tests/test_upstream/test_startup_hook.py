@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from pathlib import Path
 
@@ -146,7 +147,7 @@ class TestErrors:
         def refuse(*args, **kwargs):
             raise PermissionError(13, 'Permission denied')
 
-        monkeypatch.setattr(startup_hook.tempfile, 'mkstemp', refuse)
+        monkeypatch.setattr(tempfile, 'mkstemp', refuse)
         assert command.main(['install']) == 1
         error = capsys.readouterr().err
         assert f'no permission to write {site_packages}' in error
@@ -160,7 +161,7 @@ class TestErrors:
         def fail(*args):
             raise OSError(28, 'No space left on device')
 
-        monkeypatch.setattr(startup_hook.os, 'replace', fail)
+        monkeypatch.setattr(os, 'replace', fail)
         assert command.main(['install']) == 1
         assert 'No space left on device' in capsys.readouterr().err
         assert list(site_packages.iterdir()) == []

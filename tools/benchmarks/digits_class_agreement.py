@@ -9,7 +9,6 @@ python tools/benchmarks/digits_class_agreement.py work_dirs/disp_biggan_digits/i
 """
 
 import argparse
-import copy
 import json
 from pathlib import Path
 
@@ -37,17 +36,10 @@ def training_view(cfg, manifest=None):
     """The images of a run, or of another manifest of its folder, as training shows them."""
     from mmagic.registry import DATASETS
 
-    from disp_plugin.applications.encode_image import AFTER_THE_VIEW
-    from disp_plugin.priors import TrainingView
+    from disp_plugin.priors import TrainingView, view_config
 
-    dataset = cfg['train_dataloader']['dataset']
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    dataset = copy.deepcopy(dict(dataset))
-    dataset['pipeline'] = [s for s in dataset['pipeline'] if s['type'] not in AFTER_THE_VIEW]
-    if manifest:
-        dataset['ann_file'] = manifest
-    return TrainingView(DATASETS.build(dataset))
+    changes = {'ann_file': manifest} if manifest else {}
+    return TrainingView(DATASETS.build(view_config(cfg['train_dataloader']['dataset'], **changes)))
 
 
 def features(images):
@@ -107,6 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.whole_file import write_file
 
     with user_errors(args.debug):
         numbers = measure(args)
@@ -117,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
             f'classifier tells {100 * numbers["classifier_accuracy"]:.1f} % of real held-out digits'
         )
         if args.out:
-            Path(args.out).write_text(json.dumps(numbers, indent=2) + '\n', encoding='utf-8')
+            write_file(args.out, json.dumps(numbers, indent=2) + '\n')
 
 
 if __name__ == '__main__':

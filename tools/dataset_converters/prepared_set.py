@@ -15,15 +15,15 @@ import argparse
 import hashlib
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
+
+from disp_plugin.progress import track
+from disp_plugin.whole_file import write_file
 
 # key of an image in the prepared set -> its name in the download
 Chosen = dict[str, str]
@@ -133,17 +133,10 @@ class PreparedSet:
             read (Callable): Source name -> image (H,W,3) or (H,W), uint8.
         """
         missing = [(key, name) for key, name in chosen.items() if not (self.out / key).is_file()]
-        # a bar on a pipe would be noise; its last state is printed below anyway
-        bar = track(
-            missing,
-            description=f'{self.out.name}/{split}',
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        for key, name in bar:
+        for key, name in track(missing, len(missing), f'{self.out.name}/{split}'):
             buffer = io.BytesIO()
             Image.fromarray(read(name)).save(buffer, 'PNG')
-            write_file(self.out / key, buffer.getvalue())
+            write_file(self.out / key, buffer.getvalue(), is_durable=False)
         self.write_manifest(split, chosen)
         self._chosen.update(chosen)
         rows = [f'{key}\t{name}\n' for key, name in sorted(self._chosen.items())]
@@ -154,17 +147,6 @@ class PreparedSet:
         """Write ``<name>.txt``: the keys, sorted, one a line."""
         lines = ''.join(f'{key}\n' for key in sorted(keys))
         write_file(self.out / f'{name}.txt', lines.encode())
-
-
-def write_file(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all: under another name first, then renamed."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f'{file.name}.{os.getpid()}.part')
-    try:
-        part.write_bytes(content)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def make_key(split: str, name: str, *folders: str) -> str:

@@ -1,0 +1,64 @@
+"""Files that are written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ['replace_file', 'write_file']
+
+
+@contextmanager
+def replace_file(path: str | Path, is_durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` only once it is written.
+
+    Args:
+        path (str | Path): File to replace or create; its folder is created where missing.
+        is_durable (bool): Wait until the content is on the disk, so that it outlives a power
+            failure too; False for many small files that can be made again. Defaults to True.
+
+    Yields:
+        BinaryIO: A temporary file in the same folder, removed if the block raises.
+
+    Raises:
+        OSError: It cannot be written; the old file, if there was one, is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            yield file
+            file.flush()
+            if is_durable:
+                os.fsync(file.fileno())
+        # mkstemp makes a private file; this one is as readable as any other of its owner
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_file(path: str | Path, content: bytes | str, is_durable: bool = True) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path (str | Path): File to replace or create; its folder is created where missing.
+        content (bytes | str): What to write; text is written as UTF-8.
+        is_durable (bool): As for :func:`replace_file`. Defaults to True.
+
+    Raises:
+        OSError: It cannot be written; the old file, if there was one, is as it was.
+    """
+    with replace_file(path, is_durable) as file:
+        file.write(content.encode('utf-8') if isinstance(content, str) else content)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
