@@ -62,7 +62,10 @@ def train(args: argparse.Namespace) -> None:
 
     from mmengine.runner import Runner
 
+    from disp_plugin.running.check_space import check_space
+
     runner = Runner.from_cfg(cfg)
+    check_space(runner)
     runner.train()
     print(f'logs and checkpoints are in {cfg.work_dir}')
 

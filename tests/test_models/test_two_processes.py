@@ -9,22 +9,13 @@ import torch
 
 
 @pytest.fixture(scope='module')
-def weights(repo_root, digits_folder, tmp_path_factory):
+def weights(repo_root, tool, digits_folder, tmp_path_factory):
     """Train 4 iterations in 1 and in 2 processes; give the weights after 4 and after 2."""
     folder = tmp_path_factory.mktemp('processes')
 
-    def train(num_processes):
-        launch = [sys.executable]
-        if num_processes > 1:
-            launch += ['-m', 'torch.distributed.run', '--standalone']
-            launch += ['--nproc_per_node', str(num_processes)]
-        work_dir = folder / str(num_processes)
-        command = [
-            *launch,
-            repo_root / 'tools/train.py',
-            repo_root / 'configs/biggan_digits_per_image.py',
-            *('--work-dir', work_dir),
-            *('--launcher', 'pytorch' if num_processes > 1 else 'none'),
+    def arguments(num_processes):
+        return [
+            *('--work-dir', str(folder / str(num_processes))),
             '--cfg-options',
             f'data_root={digits_folder}',
             f'bank_file={folder / "bank.safetensors"}',
@@ -38,17 +29,30 @@ def weights(repo_root, digits_folder, tmp_path_factory):
             'optim_wrapper.generator.optimizer.eps=0.01',
             'optim_wrapper.discriminator.optimizer.eps=0.01',
         ]
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(repo_root)}
-        done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, env=env, cwd=folder
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return [
-            torch.load(work_dir / f'iter_{num}.pth', weights_only=False)['state_dict']
+
+    config = str(repo_root / 'configs/biggan_digits_per_image.py')
+    tool('train.py').main([config, *arguments(1)])
+    done = subprocess.run(
+        [str(repo_root / 'tools/dist_train.sh'), config, '2', *arguments(2)],
+        env={
+            **os.environ,
+            'PYTHON': sys.executable,
+            'PORT': str(20000 + os.getpid() % 20000),
+            'OMP_NUM_THREADS': '1',
+        },
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return [
+        [
+            torch.load(folder / num_processes / f'iter_{num}.pth', weights_only=False)['state_dict']
             for num in (4, 2)
         ]
-
-    return train(1), train(2)
+        for num_processes in '12'
+    ]
 
 
 def test_two_processes_train_what_one_trains(weights):

@@ -57,34 +57,64 @@ def find_uv():
 
 
 @pytest.fixture(scope='session')
-def make_environment(wheel, tmp_path_factory):
-    """A function (*further requirements) -> python of a new environment with the wheel."""
+def install():
+    """A function (python, *arguments of `uv pip install`)."""
     uv = find_uv()
     if uv is None:
         pytest.skip('needs uv, which `make env` brings')
-    lock = ROOT / 'requirements' / 'lock-py311.txt'
 
-    def make(name, *requirements, overrides=()):
-        folder = tmp_path_factory.mktemp(name)
-        python = folder / 'venv' / 'bin' / 'python'
-        allowed = folder / 'constraints.txt'
-        changed = {line.split('==')[0] for line in overrides}
-        lines = lock.read_text().splitlines() if sys.version_info[:2] == (3, 11) else []
-        kept = [line for line in lines if line.split('==')[0] not in changed]
-        allowed.write_text('\n'.join([*kept, *overrides]) + '\n')
-        install = [uv, 'pip', 'install', '-q', '--python', str(python)]
-        for command in (
-            [uv, 'venv', '-q', '--python', sys.executable, str(folder / 'venv')],
-            [*install, '-c', str(allowed), f'disp_plugin[lite] @ {wheel.as_uri()}', *requirements],
-            [*install, '--no-deps', '-r', str(ROOT / 'requirements' / 'mmagic.txt')],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if 'error sending request' in done.stderr or 'dns error' in done.stderr:
-                pytest.skip('no package index can be reached')
-            assert done.returncode == 0, done.stderr
-        return python
+    def run(python, *arguments):
+        if not python.is_file():
+            create = [uv, 'venv', '-q', '--python', sys.executable, str(python.parents[1])]
+            subprocess.run(create, check=True)
+        # Each run compiles what it imports, which is less than all.
+        environment = {**os.environ, 'UV_COMPILE_BYTECODE': '0'}
+        command = [uv, 'pip', 'install', '-q', '--python', str(python), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if 'error sending request' in done.stderr or 'dns error' in done.stderr:
+            pytest.skip('no package index can be reached')
+        assert done.returncode == 0, done.stderr
 
-    return make
+    return run
+
+
+@pytest.fixture(scope='session')
+def current(install, wheel, tmp_path_factory):
+    """The newest tested stack: NumPy 2, and no setuptools, so no pkg_resources."""
+    python = tmp_path_factory.mktemp('current') / 'bin' / 'python'
+    is_locked = sys.version_info[:2] == (3, 11)
+    lock = ['-c', ROOT / 'requirements' / 'lock-py311.txt'] if is_locked else []
+    install(python, *lock, f'disp_plugin[lite] @ {wheel.as_uri()}')
+    install(python, '--no-deps', '-r', ROOT / 'requirements' / 'mmagic.txt')
+    folder = site_packages(python)
+    for pattern in ('setuptools*', 'pkg_resources*', '_distutils_hack', 'distutils-precedence.pth'):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return python
+
+
+@pytest.fixture(scope='session')
+def older(install, current, tmp_path_factory):
+    """The same, with NumPy 1.26 and pkg_resources."""
+    folder = tmp_path_factory.mktemp('environments') / 'older'
+    # links: nothing writes into an installed file, and what is replaced is removed first
+    shutil.copytree(current.parents[1], folder, symlinks=True, copy_function=link)
+    python = folder / 'bin' / 'python'
+    install(python, 'numpy==1.26.4', 'setuptools==80.9.0', 'opencv-python==4.11.0.86')
+    return python
+
+
+def link(source, target):
+    """Link a file, or copy what is a link itself."""
+    if os.path.islink(source):
+        return shutil.copy2(source, target, follow_symlinks=False)
+    return os.link(source, target)
+
+
+def site_packages(python):
+    """The folder that an environment's packages lie in."""
+    code = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+    return Path(subprocess.check_output([python, '-c', code], text=True).strip())
 
 
 @pytest.fixture(scope='session')

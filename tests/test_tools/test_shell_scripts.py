@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -69,22 +68,3 @@ def test_slurm_train_asks_for_no_gpus_where_a_node_has_none(call):
 def test_too_few_arguments_give_the_usage(call, script):
     done = call(script, 'one')
     assert done.returncode == 2 and 'usage: ' in done.stderr
-
-
-@pytest.mark.slow
-def test_two_processes_train_on_the_cpu(repo_root, trained, small_run, tmp_path):
-    arguments = small_run.arguments(tmp_path / 'two', 'max_iters=2')
-    done = subprocess.run(
-        [str(repo_root / 'tools' / 'dist_train.sh'), arguments[0], '2', *arguments[1:]],
-        env={
-            **os.environ,
-            'PYTHON': sys.executable,
-            'PORT': str(20000 + os.getpid() % 20000),
-            'OMP_NUM_THREADS': '1',
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / 'two' / 'iter_2.pth').is_file()
