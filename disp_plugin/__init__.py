@@ -45,10 +45,15 @@ def base(name: str) -> str:
     from disp_plugin.upstream import mend_config
 
     mend_config()
-    here = Path(__file__).resolve().parent
-    folders = [here / '.mim' / 'configs', here.parent / 'configs']
-    for folder in folders:
-        if (folder / name).is_file():
-            return str(folder / name)
-    known = sorted({path.name for folder in folders for path in folder.glob('*.py')})
+    folder = _find_shipped('configs')
+    if (folder / name).is_file():
+        return str(folder / name)
+    known = sorted(path.name for path in folder.glob('*.py'))
     raise FileNotFoundError(f'disp_plugin ships no config {name!r}; it ships {", ".join(known)}')
+
+
+def _find_shipped(name: str) -> Path:
+    """Find ``configs`` or ``tools``: within the package in a wheel, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    carried = here / '.mim' / name
+    return carried if carried.is_dir() else here.parent / name

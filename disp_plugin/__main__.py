@@ -4,6 +4,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from disp_plugin import _find_shipped
+
 
 def find_tools() -> dict[str, Path]:
     """Find the scripts of ``tools/`` that this installation carries.
@@ -11,9 +13,7 @@ def find_tools() -> dict[str, Path]:
     Returns:
         dict[str, Path]: Verb, such as 'train', -> file.
     """
-    here = Path(__file__).resolve().parent
-    folders = [here.parent / 'tools', here / '.mim' / 'tools']
-    return {file.stem: file for folder in folders for file in sorted(folder.glob('*.py'))}
+    return {file.stem: file for file in sorted(_find_shipped('tools').glob('*.py'))}
 
 
 def main() -> None:

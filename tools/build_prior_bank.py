@@ -39,6 +39,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default='auto',
         help='autocast of the forward (default: auto, which is float16 on a GPU)',
     )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace a bank of other data or another encoder'
+    )
     parser.add_argument('--dry-run', action='store_true', help='say what would be done, and stop')
     parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
     group = parser.add_argument_group('without a config')
@@ -124,7 +127,7 @@ def describe(dataset: Any, encoder: dict[str, Any], bank_file: str) -> str:
 
     view = TrainingView(make_dataset(dataset))
     view.check_deterministic()
-    state = 'replaced if it is of other data' if Path(bank_file).exists() else 'to be written'
+    state = 'there already' if Path(bank_file).exists() else 'to be written'
     if partial_path(bank_file).exists():
         state += ', an earlier build goes on if it is of the same data'
     steps = ', '.join(step['type'] for step in view.steps)
@@ -175,6 +178,7 @@ def build(args: argparse.Namespace) -> None:
         amp=amp,
         dtype=args.dtype,
         num_workers=args.workers,
+        overwrite=args.overwrite,
     )
     print(summarize(bank, bank.num_images, time.perf_counter() - start))
 

@@ -6,6 +6,7 @@ from mmagic.models.editors.biggan import BigGANGenerator
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from .check_scale import BIGGAN_SCALES, check_scale
 from .prior_projection import PriorProjection, check_prior
 
 
@@ -31,6 +32,9 @@ class DISPBigGANGenerator(BigGANGenerator):
         with_shared_embedding (bool): Ignored, for the same reason; a prior is always shared by the
             blocks. Defaults to True.
         **kwargs: Arguments of mmagic's ``BigGANGenerator``.
+
+    Raises:
+        ValueError: There is no architecture for ``output_scale``.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class DISPBigGANGenerator(BigGANGenerator):
         with_shared_embedding: bool = True,
         **kwargs: Any,
     ) -> None:
+        if not kwargs.get('arch_cfg'):
+            check_scale(output_scale, BIGGAN_SCALES, 'arch_cfg', 'DISPBigGANGenerator')
         has_prior = prior_dim > 0
         super().__init__(
             output_scale,

@@ -8,6 +8,7 @@ from mmagic.models.editors.sagan.sagan_modules import SNConditionNorm
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from .check_scale import check_scale
 from .prior_condition_bn import PriorConditionBN
 from .prior_projection import PriorProjection, check_prior
 
@@ -33,6 +34,9 @@ class DISPSNGANGenerator(SNGANGenerator):
         use_cbn (bool): Ignored, for the same reason. Defaults to True.
         **kwargs: Arguments of mmagic's ``SNGANGenerator``, but for ``pretrained``: start from a
             checkpoint by the GAN's ``pretrained``.
+
+    Raises:
+        ValueError: There is no architecture for ``output_scale``, or ``pretrained`` is given.
     """
 
     def __init__(
@@ -50,6 +54,9 @@ class DISPSNGANGenerator(SNGANGenerator):
                 "DISPSNGANGenerator takes no 'pretrained'; give it to the GAN as "
                 "model.pretrained=dict(checkpoint='...')"
             )
+        channels_cfg = kwargs.get('channels_cfg') or self._default_channels_cfg
+        if isinstance(channels_cfg, dict):
+            check_scale(output_scale, channels_cfg, 'channels_cfg', 'DISPSNGANGenerator')
         super().__init__(output_scale, num_classes=1, use_cbn=True, **kwargs)
         self.num_classes = 0
         self.prior_dim = prior_dim

@@ -31,6 +31,7 @@ from .key_index import KeyIndex
 MAGIC = 'disp_plugin.prior_bank'
 VERSION = 1
 BUILD_COMMAND = 'python tools/build_prior_bank.py CONFIG --bank-file {}'
+REBUILD_COMMAND = f'{BUILD_COMMAND} --overwrite (and the --cfg-options of your run)'
 
 _DTYPES = {'F16': np.float16, 'F32': np.float32, 'I64': np.int64, 'U8': np.uint8}
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
@@ -58,6 +59,10 @@ class BankWriteError(OSError, ValueError):
         else:
             reason = f'cannot write {path}: {error.strerror or error}; mend that'
         return cls(f'{reason}, or choose another place with --bank-file')
+
+
+class DamagedBankError(ValueError):
+    """A bank file is truncated or altered."""
 
 
 def write_bank_file(
@@ -155,7 +160,8 @@ def read_bank_file(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f'there is no prior bank {path}; build it first: {BUILD_COMMAND.format(path)}'
+            f'there is no prior bank {path}; build it first: {BUILD_COMMAND.format(path)} (and the '
+            '--cfg-options of your run)'
         )
     header, start = _read_header(path)
     metadata = header.pop('__metadata__', None) or {}
@@ -163,10 +169,10 @@ def read_bank_file(
     size = path.stat().st_size
     promised = start + max(entry['data_offsets'][1] for entry in header.values())
     if size != promised:
-        raise ValueError(
+        raise DamagedBankError(
             f'prior bank {path} has {size} bytes where its header announces {promised}: it is '
             f'{"truncated" if size < promised else "altered"}; copy it again or rebuild it: '
-            f'{BUILD_COMMAND.format(path)}'
+            f'{REBUILD_COMMAND.format(path)}'
         )
     raw = np.memmap(path, dtype=np.uint8, mode='r') if mmap else np.fromfile(path, dtype=np.uint8)
     arrays = {name: _take(np.asarray(raw), start, header[name]) for name in _RANKS}
@@ -202,7 +208,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         if 8 + length > size:
             raise ValueError(
                 f'{path} has {size} bytes, fewer than its header alone: it is truncated or no '
-                f'prior bank; copy it again or rebuild it: {BUILD_COMMAND.format(path)}'
+                f'prior bank; copy it again or rebuild it: {REBUILD_COMMAND.format(path)}'
             )
         text = file.read(length)
     try:
@@ -252,7 +258,7 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
         and bool(np.all(np.diff(offsets) > 0))
     )
     if not fits:
-        raise ValueError(
+        raise DamagedBankError(
             f'the tensors of prior bank {path} do not fit together: it is altered; copy it again '
-            f'or rebuild it: {BUILD_COMMAND.format(path)}'
+            f'or rebuild it: {REBUILD_COMMAND.format(path)}'
         )

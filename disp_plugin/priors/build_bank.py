@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 
 from disp_plugin.progress import track
 
-from .bank_file import BankWriteError, write_bank_file
+from .bank_file import BankWriteError, DamagedBankError, write_bank_file
 from .bank_origin import BankOrigin
 from .check_origin import simplify_config
 from .check_views import check_views
@@ -41,6 +41,7 @@ def build_bank(
     dtype: str = 'float32',
     progress: bool = True,
     num_workers: int | None = None,
+    overwrite: bool = False,
 ) -> PriorBank:
     """Encode every image of a data set, as training shows it, and write the bank of its priors.
 
@@ -63,13 +64,15 @@ def build_bank(
         dtype (str): How priors are stored, 'float32' or 'float16'. Defaults to 'float32'.
         progress (bool): Whether to draw progress bars on a terminal. Defaults to True.
         num_workers (int, optional): Processes that decode; 0: none. Defaults to None: by cores.
+        overwrite (bool): Whether a bank of other data or of another encoder, or a damaged one,
+            may be replaced. Defaults to False.
 
     Returns:
         PriorBank: The bank, opened.
 
     Raises:
         ValueError: Bad images (all are listed), a pipeline that draws at random, a prior that is
-            not finite, options out of range, or a file that is no bank in the place of it.
+            not finite, options out of range, or another bank or file in the place of it.
         BankWriteError: No permission or no space.
     """
     _check_options(dtype, batch_size)
@@ -87,7 +90,7 @@ def build_bank(
         dataset_fingerprint=view.fingerprint(file_sizes),
         precision=str(amp_dtype or torch.float32).removeprefix('torch.'),
     )
-    bank = _open_if_current(bank_file, view, origin, dtype)
+    bank = _open_if_current(bank_file, view, origin, dtype, overwrite)
     if bank is not None:
         return bank
     if num_workers is None:
@@ -174,26 +177,37 @@ def _check_options(dtype: str, batch_size: int) -> None:
 
 
 def _open_if_current(
-    bank_file: str | Path, view: TrainingView, origin: BankOrigin, dtype: str
+    bank_file: str | Path, view: TrainingView, origin: BankOrigin, dtype: str, overwrite: bool
 ) -> PriorBank | None:
-    """Open the bank that is there if it is the one to build; refuse to replace what is none."""
+    """Open the bank that is there if it is the one to build; refuse to replace another one."""
     if not Path(bank_file).exists():
         return None
-    bank = PriorBank.open(bank_file)
-    same = (
-        bank.origin.dataset_fingerprint == origin.dataset_fingerprint
-        and bank.origin.encoder_fingerprint == origin.encoder_fingerprint
-        and bank.origin.precision == origin.precision
-        and bank.num_views == view.num_views
-        and bank.priors.dtype == _DTYPES[dtype]
-    )
-    print_log(
-        f'prior bank {bank_file} is {"up to date" if same else "of other data, replacing it"}'
-    )
-    if same:
+    try:
+        bank = PriorBank.open(bank_file)
+    except DamagedBankError:
+        if not overwrite:
+            raise
+        return None
+    wanted = {
+        'data': (bank.origin.dataset_fingerprint, origin.dataset_fingerprint),
+        'encoder': (bank.origin.encoder_fingerprint, origin.encoder_fingerprint),
+        'precision': (bank.origin.precision, origin.precision),
+        'number of views': (bank.num_views, view.num_views),
+        'dtype': (bank.priors.dtype, _DTYPES[dtype]),
+    }
+    other = [name for name, (there, wanted) in wanted.items() if there != wanted]
+    if not other:
+        print_log(f'prior bank {bank_file} is up to date')
         # Left where a build was stopped between its last two steps.
         partial_path(bank_file).unlink(missing_ok=True)
-    return bank if same else None
+        return bank
+    if not overwrite:
+        raise ValueError(
+            f'prior bank {bank_file} is there already, with other {", ".join(other)} than would be '
+            'built now; replace it with --overwrite, or write another file with --bank-file'
+        )
+    print_log(f'prior bank {bank_file} has other {", ".join(other)}: replacing it')
+    return None
 
 
 def _check_space(bank_file: Path, shape: tuple[int, int, int], dtype: Any) -> None:

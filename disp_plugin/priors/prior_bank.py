@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bank_file import BUILD_COMMAND, hash_bank, read_bank_file, write_bank_file
+from .bank_file import REBUILD_COMMAND, hash_bank, read_bank_file, write_bank_file
 from .bank_origin import BankOrigin
 from .check_origin import describe_dataset_change, describe_encoder_change
 from .key_index import KeyIndex
@@ -194,8 +194,8 @@ class PriorBank:
         if self.num_views == 1 and views.any():
             raise ValueError(
                 f'{self._name()} holds no priors of flipped images, and a flipped one was asked '
-                f'for; rebuild it from a config with a horizontal Flip before LoadPrior '
-                f'({BUILD_COMMAND.format(self._path or "BANK")}), or take Flip out of the pipeline'
+                f'for; rebuild it from a config with a horizontal Flip before LoadPrior: '
+                f'{REBUILD_COMMAND.format(self._path or "BANK")}; or take Flip out of the pipeline'
             )
         return torch.from_numpy(self._priors[rows, views].astype(np.float32))
 
@@ -299,7 +299,7 @@ class PriorBank:
         if change:
             raise ValueError(
                 f'{self._name()} holds priors of another encoder: {change}. Set the encoder back, '
-                f'or rebuild the bank: {BUILD_COMMAND.format(self._path or "BANK")}'
+                f'or rebuild the bank: {REBUILD_COMMAND.format(self._path or "BANK")}'
             )
 
     def check_dataset(self, dataset: Any) -> None:
@@ -318,7 +318,7 @@ class PriorBank:
         if change:
             raise ValueError(
                 f'{self._name()} does not match the data set: {change}. Rebuild it: '
-                f'{BUILD_COMMAND.format(self._path or "BANK")}'
+                f'{REBUILD_COMMAND.format(self._path or "BANK")}'
             )
 
     def verify(self) -> None:
@@ -337,7 +337,7 @@ class PriorBank:
             raise ValueError(
                 f'{self._name()} has no prior for image {key!r} (it has {self.num_images} images, '
                 f'from {self._keys[0]!r} to {self._keys[-1]!r}); rebuild it for this data set: '
-                f'{BUILD_COMMAND.format(self._path or "BANK")}'
+                f'{REBUILD_COMMAND.format(self._path or "BANK")}'
             )
         return row
 

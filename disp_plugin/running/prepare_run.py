@@ -207,7 +207,7 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
         return None
     if Path(bank_file).is_file():
         return bank_file
-    command = f'tools/build_prior_bank.py {cfg.filename or "CONFIG"}'
+    command = f'tools/build_prior_bank.py {cfg.filename or "CONFIG"} (with the same --cfg-options)'
     if not build:
         raise FileNotFoundError(f'the bank {bank_file} does not exist; build it with {command}')
     if _rank() == 0:

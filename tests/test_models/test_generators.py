@@ -122,3 +122,15 @@ class TestBoth:
         generator = generator_type(prior_dim=6, num_classes=10, **options)
         names = [name for name, _ in generator.named_parameters() if 'embedding' in name]
         assert not names
+
+
+@pytest.mark.parametrize(
+    ('generator', 'sizes'),
+    [
+        (dict(type='DISPBigGANGenerator', noise_size=120), '32, 64, 128, 256, 512'),
+        (dict(type='DISPSNGANGenerator'), '32, 64, 128'),
+    ],
+)
+def test_a_size_without_an_architecture_is_refused_with_those_that_have_one(generator, sizes):
+    with pytest.raises(ValueError, match=f'no architecture for images of 100 px.*one of {sizes},'):
+        MODELS.build(dict(generator, output_scale=100, prior_dim=4))

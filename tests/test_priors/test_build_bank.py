@@ -104,17 +104,29 @@ def test_up_to_date_bank_is_not_built_again(build, make_encoder, tmp_path):
     assert (tmp_path / 'bank').stat().st_mtime_ns == before
 
 
-def test_bank_of_another_encoder_is_replaced(build, make_encoder):
+def test_bank_of_another_encoder_is_kept_unless_it_may_be_replaced(build, make_encoder, tmp_path):
     first = build()
-    second = build(make_encoder(seed=1))
+    with pytest.raises(ValueError, match='with other encoder than would be built.*--overwrite'):
+        build(make_encoder(seed=1))
+    assert PriorBank.open(tmp_path / 'bank').fingerprint == first.fingerprint
+    second = build(make_encoder(seed=1), overwrite=True)
     assert second.fingerprint != first.fingerprint
     second.check_encoder(make_encoder(seed=1))
 
 
-def test_file_that_is_no_bank_is_not_replaced(build, tmp_path):
+def test_a_damaged_bank_is_replaced_only_if_it_may_be(build, tmp_path):
+    whole = build().fingerprint
+    (tmp_path / 'bank').write_bytes((tmp_path / 'bank').read_bytes()[:-1])
+    with pytest.raises(ValueError, match='is truncated.*--overwrite'):
+        build()
+    assert build(overwrite=True).fingerprint == whole
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_file_that_is_no_bank_is_not_replaced(overwrite, build, tmp_path):
     (tmp_path / 'bank').write_bytes(b'my precious weights')
     with pytest.raises(ValueError, match='is not a prior bank'):
-        build()
+        build(overwrite=overwrite)
     assert (tmp_path / 'bank').read_bytes() == b'my precious weights'
 
 

@@ -31,7 +31,8 @@ def test_another_layer_is_named(built, make_encoder):
     assert change_of(bank.check_encoder, make_encoder(layer='logits')) == (
         f'prior bank {bank.path} holds priors of another encoder: layer is {"logits"!r}, the '
         f"bank's is {'last'!r}. Set the encoder back, or rebuild the bank: python "
-        f'tools/build_prior_bank.py CONFIG --bank-file {bank.path}'
+        f'tools/build_prior_bank.py CONFIG --bank-file {bank.path} --overwrite (and the '
+        '--cfg-options of your run)'
     )
 
 
@@ -88,7 +89,8 @@ def test_new_images_are_counted_and_named(built, image_folder, make_image_folder
     assert change_of(bank.check_dataset, DATASETS.build(cfg)) == (
         f'prior bank {bank.path} does not match the data set: 4 of 12 images have no prior in it '
         '(c/image_0000.png, c/image_0001.png, c/image_0002.png, ...). Rebuild it: python '
-        f'tools/build_prior_bank.py CONFIG --bank-file {bank.path}'
+        f'tools/build_prior_bank.py CONFIG --bank-file {bank.path} --overwrite (and the '
+        '--cfg-options of your run)'
     )
 
 

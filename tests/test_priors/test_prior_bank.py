@@ -85,7 +85,7 @@ def test_missing_key_is_named_with_the_bank_and_the_way_out(bank_file):
     assert str(error.value) == (
         f"prior bank {bank_file} has no prior for image 'c.png' (it has 5 images, from 'a.png' to "
         f"'é/ü 1.jpg'); rebuild it for this data set: python tools/build_prior_bank.py CONFIG "
-        f'--bank-file {bank_file}'
+        f'--bank-file {bank_file} --overwrite (and the --cfg-options of your run)'
     )
 
 
@@ -129,7 +129,8 @@ def test_missing_file_names_the_command_that_builds_it(tmp_path):
         PriorBank.open(tmp_path / 'none')
     assert str(error.value) == (
         f'there is no prior bank {tmp_path / "none"}; build it first: '
-        f'python tools/build_prior_bank.py CONFIG --bank-file {tmp_path / "none"}'
+        f'python tools/build_prior_bank.py CONFIG --bank-file {tmp_path / "none"} '
+        '(and the --cfg-options of your run)'
     )
 
 
