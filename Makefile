@@ -26,7 +26,7 @@ export UV_COMPILE_BYTECODE ?= 1
 # Small models: a second thread gains little, and on a shared machine the two wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env test test-install lint demo lock clean
+.PHONY: env test lint demo lock clean
 .DELETE_ON_ERROR:
 
 env: $(STAMP)
@@ -58,10 +58,6 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
-
-# The wheel in environments of its own, with NumPy 1.26 and 2: minutes, and a package index.
-test-install: $(STAMP)
-	$(BIN)/pytest -m install
 
 # The encoder sees only the digits 0 to 4; the GAN learns 5 to 9 from 100 images.
 ENCODER := --arch timm/resnet10t \
