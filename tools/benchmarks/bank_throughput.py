@@ -71,7 +71,7 @@ def decode_all(dataset: Any, batch_size: int, device: Any) -> list[Any]:
 
     view = TrainingView(dataset)
     pixels = torch.from_numpy(np.concatenate([view[row] for row in range(len(view))]))
-    return list(pixels.permute(0, 3, 1, 2).contiguous().to(device).split(batch_size))
+    return list(pixels.permute(0, 3, 1, 2).to(device).split(batch_size))
 
 
 def time_forward(encoder: Any, batches: list[Any], amp_dtype: Any) -> float:

@@ -1,0 +1,28 @@
+"""DISP-BigGAN on ImageNet at 32 px, with Vgg16's priors and a mixture of Gaussians."""
+
+_base_ = [
+    '_base_/models/disp_biggan_32_gmm.py',
+    '_base_/datasets/imagenet32.py',
+    '_base_/priors/vgg16_fc7.py',
+    '_base_/schedules/biggan_large_imagenet.py',
+]
+
+bank_file = 'data/priors/imagenet32_vgg16_fc7.safetensors'
+
+# the mixture is fitted to 200,000 random ones of 1.28 million priors, as in the paper
+model = dict(prior_dim=_base_.prior_dim)
+
+train_dataloader = dict(
+    batch_size=_base_.batch_size,
+    dataset=dict(
+        dataset=dict(
+            pipeline=[
+                *_base_.load_pipeline,
+                dict(type='LoadPrior', bank_file=bank_file),
+                dict(type='PackInputs', data_keys=['gt_prior']),
+            ])))
+
+custom_hooks = [
+    dict(type='GMMSamplerHook', bank_file=bank_file, encoder=_base_.encoder),
+    *_base_.custom_hooks,
+]
