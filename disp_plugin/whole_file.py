@@ -1,13 +1,15 @@
 """Files that are written whole or not at all."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 __all__ = ['replace_file', 'write_file']
+
+_BINARY = getattr(os, 'O_BINARY', 0)  # Windows only
 
 
 @contextmanager
@@ -27,15 +29,15 @@ def replace_file(path: str | Path, is_durable: bool = True) -> Iterator[BinaryIO
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part', dir=path.parent)
+    temporary = path.parent / f'.{path.name}.{secrets.token_hex(8)}.part'
+    # not tempfile's, which are private: this file is as readable as any other of its owner
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     try:
         with os.fdopen(handle, 'wb') as file:
             yield file
             file.flush()
             if is_durable:
                 os.fsync(file.fileno())
-        # mkstemp makes a private file; this one is as readable as any other of its owner
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -56,9 +58,3 @@ def write_file(path: str | Path, content: bytes | str, is_durable: bool = True) 
     """
     with replace_file(path, is_durable) as file:
         file.write(content.encode('utf-8') if isinstance(content, str) else content)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

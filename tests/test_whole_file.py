@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -48,3 +50,18 @@ def test_the_file_is_as_readable_as_any_other_of_its_owner(umask, tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / 'x').stat().st_mode) == 0o666 & ~umask
+
+
+def test_threads_that_write_at_once_leave_the_umask_alone(tmp_path, monkeypatch):
+    """It is one for the whole process: reading it by setting it would race."""
+    real = os.umask
+    monkeypatch.setattr(os, 'umask', lambda mask: (real(mask), time.sleep(0.001))[0])
+    before = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda i: write_file(tmp_path / f'{i}', b'', False), range(40)))
+        after = os.umask(0o027)
+    finally:
+        os.umask(before)
+    assert after == 0o027
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o640}

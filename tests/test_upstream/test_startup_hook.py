@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import venv
 from pathlib import Path
 
@@ -147,12 +146,12 @@ class TestErrors:
         def refuse(*args, **kwargs):
             raise PermissionError(13, 'Permission denied')
 
-        monkeypatch.setattr(tempfile, 'mkstemp', refuse)
+        monkeypatch.setattr(os, 'open', refuse)
         assert command.main(['install']) == 1
         error = capsys.readouterr().err
         assert f'no permission to write {site_packages}' in error
         assert 'virtual environment of your own' in error
-        (site_packages / startup_hook.FILE_NAME).touch()
+        (site_packages / startup_hook.FILE_NAME).write_text('')
         monkeypatch.setattr(Path, 'unlink', refuse)
         assert command.main(['remove']) == 1
         assert 'no permission to remove' in capsys.readouterr().err
