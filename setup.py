@@ -34,6 +34,7 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     # mmcv without compiled operators. An extra, never a requirement: see above.
     'lite': ['mmcv-lite>=2.1,<2.2'],  # mmagic 1.2 refuses mmcv 2.2
+    'lsun': ['lmdb>=1.4'],  # tools/dataset_converters/lsun.py
     'tensorboard': ['tensorboard>=2.14'],
 }
 

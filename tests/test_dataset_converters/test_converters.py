@@ -89,7 +89,9 @@ def test_places_with_too_few_images_names_the_class(convert, pack):
         convert('places2_5k', pack({'train/alley/00000001.jpg': b''}, 'folder'))
 
 
-@pytest.mark.parametrize(('name', 'num_train'), [('ffhq2k', 2000), ('faces100', 100)])
+@pytest.mark.parametrize(
+    ('name', 'num_train'), [('ffhq2k', 2000), ('ffhq', 63_000), ('faces100', 100)]
+)
 def test_ffhq_is_divided_at_random_whatever_the_depth(
     convert, converter, pack, monkeypatch, name, num_train
 ):

@@ -183,5 +183,5 @@ def run(main: Callable[[list[str] | None], None]) -> None:
     """Run a converter; a user's mistake ends it with one line in place of a traceback."""
     try:
         main(None)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         sys.exit(f'{Path(sys.argv[0]).name}: {error}')

@@ -1,0 +1,226 @@
+"""Prepare the bedrooms of LSUN at 128 px from their lmdb; needs `pip install lmdb`.
+
+Download bedroom_train_lmdb.zip (43 GB) by the links of https://github.com/fyu/lsun and unpack it:
+an lmdb is read where it lies, not within an archive. Give its folder, the one with data.mdb.
+
+Written to data/lsun_bedroom, the central square of each image at --size, as PNG, about 100 GB:
+
+    train/<first three digits of the key>/<key>.png   about 3 million images
+    test/...                                          30,000 others, held out (--num-test)
+    train.txt, test.txt
+
+Which images are held out hangs on their keys and the seed. LSUN's own validation part has 300
+bedrooms only; how many the paper holds out of which part is not stated in it.
+
+Images are read one after the other, so that little memory is needed; a run that was interrupted
+goes on where it stopped.
+"""
+
+import hashlib
+import heapq
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prepared_set import make_key, make_parser, run, to_square
+from streamed_set import StreamedSet
+
+from disp_plugin.progress import track
+
+KEY = re.compile('[0-9a-f]{40}')
+
+
+class LsunDatabase:
+    """An lmdb of LSUN: keys of 40 hexadecimal digits, and each one's image, encoded.
+
+    Args:
+        path (str | Path): Its folder, or one that holds it.
+
+    Raises:
+        FileNotFoundError: There is no data.mdb.
+        ImportError: The lmdb package is missing.
+        ValueError: ``path`` is an archive, or data.mdb is cut short or no lmdb.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = find_database(Path(path))
+        try:
+            import lmdb
+        except ImportError as error:
+            raise ImportError(
+                'LSUN is an lmdb, and the package that reads it is missing: pip install lmdb'
+            ) from error
+        try:
+            self._env: Any = lmdb.open(
+                str(self.path), readonly=True, lock=False, readahead=False, meminit=False
+            )
+        except lmdb.Error as error:
+            raise ValueError(
+                f'{self.path / "data.mdb"} is no lmdb ({error}); download it again'
+            ) from error
+        self._check_length()
+        self.num_images: int = self._env.stat()['entries']
+
+    def _check_length(self) -> None:
+        """Refuse a file that is cut short: reading what it lacks would kill the process."""
+        expected = (self._env.info()['last_pgno'] + 1) * self._env.stat()['psize']
+        length = (self.path / 'data.mdb').stat().st_size
+        if length < expected:
+            raise ValueError(
+                f'{self.path / "data.mdb"} has {length} bytes but needs {expected}: it is cut '
+                'short; unpack it again'
+            )
+
+    def keys(self) -> Iterator[str]:
+        """Go through the keys, in their order.
+
+        Yields:
+            str: Each key.
+
+        Raises:
+            ValueError: A key is not LSUN's.
+        """
+        with self._env.begin() as transaction:
+            for key in transaction.cursor().iternext(values=False):
+                yield check_key(key, self.path)
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """Go through keys and images, in the order of the keys.
+
+        Yields:
+            tuple[str, bytes]: Each key and its image, a file's content.
+
+        Raises:
+            ValueError: A key is not LSUN's.
+        """
+        with self._env.begin() as transaction:
+            for key, value in transaction.cursor():
+                yield check_key(key, self.path), value
+
+
+def find_database(path: Path) -> Path:
+    """Find the folder with data.mdb.
+
+    Args:
+        path (Path): That folder, the file itself, or a folder that holds one such folder.
+
+    Returns:
+        Path: The folder.
+
+    Raises:
+        FileNotFoundError: There is none, or more than one.
+        ValueError: ``path`` is another file.
+    """
+    if path.is_file() and path.name != 'data.mdb':
+        raise ValueError(f'{path} must be unpacked first: an lmdb is not read within an archive')
+    if path.is_file():
+        return path.parent
+    found = sorted({*path.glob('data.mdb'), *path.glob('*/data.mdb')})
+    if len(found) != 1:
+        what = f'holds {len(found)} files' if path.is_dir() else 'does not exist, so holds no file'
+        raise FileNotFoundError(
+            f'{path} {what} data.mdb; give the unpacked folder bedroom_train_lmdb, see --help'
+        )
+    return found[0].parent
+
+
+def check_key(key: bytes, path: Path) -> str:
+    """Refuse keys that LSUN does not use; one could name a file outside of the prepared set.
+
+    Args:
+        key (bytes): A key of the database.
+        path (Path): The database, for the error message.
+
+    Returns:
+        str: The key as text.
+
+    Raises:
+        ValueError: It is not 40 hexadecimal digits.
+    """
+    text = key.decode('latin1')
+    if not KEY.fullmatch(text):
+        raise ValueError(
+            f'{path} holds the key {text[:80]!r}, but those of LSUN are 40 hexadecimal digits'
+        )
+    return text
+
+
+def hold_out(database: LsunDatabase, num_test: int, seed: int) -> set[str]:
+    """Choose the images to hold out, without listing the others.
+
+    Args:
+        database (LsunDatabase): All images.
+        num_test (int): How many.
+        seed (int): Seed of the choice: the first of prepared_set.rank.
+
+    Returns:
+        set[str]: Their keys.
+
+    Raises:
+        ValueError: None would be left to train on.
+    """
+    if not 0 <= num_test < database.num_images:
+        raise ValueError(
+            f'--num-test is {num_test}, but must be from 0 to less than the '
+            f'{database.num_images} images of {database.path}'
+        )
+
+    def digest(key: str) -> bytes:
+        return hashlib.sha256(f'{seed}:{key}'.encode()).digest()
+
+    keys = track(database.keys(), database.num_images, 'choosing the images to hold out')
+    return set(heapq.nsmallest(num_test, keys, key=digest))
+
+
+def decode(content: bytes, key: str, size: int) -> np.ndarray:
+    """Decode an image and bring it to a square.
+
+    Args:
+        content (bytes): The encoded image, webp or jpeg.
+        key (str): Its key, for the error message.
+        size (int): Side of the result.
+
+    Returns:
+        np.ndarray: (size,size,3), uint8 RGB: the central square, resized.
+
+    Raises:
+        ValueError: It is no whole image.
+    """
+    # importing the package takes seconds, which --help need not wait for
+    from disp_plugin.datasets.decode_image import BadImageError, decode_image
+
+    try:
+        return to_square(decode_image(content), size)
+    except BadImageError as error:
+        raise ValueError(f'{key} is no whole image: {error}') from error
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser(__doc__, 'data/lsun_bedroom')
+    parser.add_argument('download', help='the folder bedroom_train_lmdb')
+    parser.add_argument('--size', type=int, default=128, help='side in pixels (default: 128)')
+    parser.add_argument(
+        '--num-test', type=int, default=30_000, help='images held out (default: 30000)'
+    )
+    args = parser.parse_args(argv)
+    database = LsunDatabase(args.download)
+    test = hold_out(database, args.num_test, args.seed)
+    record = {
+        'converter': 'lsun',
+        'size': args.size,
+        'seed': args.seed,
+        'num_test': args.num_test,
+        'num_found': database.num_images,
+    }
+    with StreamedSet(args.out, record) as prepared:
+        for key, content in track(database.items(), database.num_images, prepared.out.name):
+            split = 'test' if key in test else 'train'
+            image_key = make_key(split, key, key[:3])
+            prepared.add(split, image_key, key, partial(decode, content, key, args.size))
+
+
+if __name__ == '__main__':
+    run(main)
