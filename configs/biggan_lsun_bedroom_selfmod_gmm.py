@@ -1,4 +1,4 @@
-"""The unconditional, self-modulated baseline of disp_biggan_lsun_bedroom_*_gmm.py: no prior anywhere.
+"""The unconditional, self-modulated baseline of disp_biggan_lsun_bedroom_*_gmm.py: no prior.
 
 The paper's baseline for large data. Named _gmm after the table that it belongs to: with no priors
 there is no mixture either.
