@@ -71,23 +71,36 @@ class PriorSamplerHook(Hook):
         if gan.prior_dim == 0:
             runner.logger.info('prior_dim is 0: this model uses no priors, and no bank is opened')
             return
-        # A fault must stop all processes: one that waits for a broadcast would wait for ever.
+        self._fitted_to = self._fit_on_main(runner, gan, self._choose_parts(gan))
+
+    def _choose_parts(self, gan: nn.Module) -> list[str]:
+        """Name the parts of a model that are fitted before training."""
+        names = ('prior_normalizer', 'sampler')
+        return [name for name in names if getattr(gan, name) is not None]
+
+    def _fit_on_main(self, runner: Any, gan: nn.Module, names: list[str]) -> str:
+        """Fit parts of the model in rank 0, give them to the others; return the bank's fingerprint.
+
+        A fault stops all processes: one that waits for a broadcast would wait for ever.
+        """
         result: list[Any] = [None, None, None]
         if is_main_process():
             try:
-                result = [*self._check_and_fit(runner, gan), None]
+                bank = self._open_bank(runner, gan)
+                result = [bank.fingerprint, self._fit_parts(runner, gan, names, bank), None]
             except Exception as error:
                 result[2] = error
         broadcast_object_list(result)
-        self._fitted_to, states, error = result
+        fingerprint, states, error = result
         if error is not None:
             raise error
         if not is_main_process():
             for name, state in states.items():
                 getattr(gan, name).load_state_dict(state)
+        return fingerprint
 
-    def _check_and_fit(self, runner: Any, gan: nn.Module) -> tuple[str, dict[str, dict]]:
-        """Make the model fit its bank; return the bank's fingerprint and what was fitted."""
+    def _open_bank(self, runner: Any, gan: nn.Module) -> PriorBank:
+        """Open the bank, see that it is the right one, and leave out what is not trained on."""
         bank = PriorBank.open(self.bank_file)
         if bank.prior_dim != gan.prior_dim:
             raise ValueError(
@@ -99,20 +112,31 @@ class PriorSamplerHook(Hook):
         if self.encoder is not None:
             bank.check_encoder(self.encoder)
         # A bank may hold more than a run trains on; none of that may show in what it samples.
-        bank = bank.restrict_to(runner.train_dataloader.dataset)
-        names = [name for name in ('prior_normalizer', 'sampler') if getattr(gan, name) is not None]
+        return bank.restrict_to(runner.train_dataloader.dataset)
+
+    def _fit_parts(
+        self, runner: Any, gan: nn.Module, names: list[str], bank: PriorBank
+    ) -> dict[str, dict]:
+        """Fit what is not fitted to this bank; return the states of all parts named."""
         is_changed = self._fitted_to not in (None, bank.fingerprint)
         if is_changed:
             runner.logger.warning(
                 f'the bank {self.bank_file} is another one than that of the checkpoint: the '
                 'normalisation of priors and their sampler are fitted anew'
             )
+            self._forget(gan)
         for name in names:
-            if is_changed or not getattr(gan, name).is_fitted:
+            if not getattr(gan, name).is_fitted:
                 _fit(getattr(gan, name), bank)
                 runner.logger.info(f'{name} is fitted to the {bank.num_images} images of {bank}')
-        states = {name: _to_cpu(getattr(gan, name).state_dict()) for name in names}
-        return bank.fingerprint, states
+        return {name: _to_cpu(getattr(gan, name).state_dict()) for name in names}
+
+    @staticmethod
+    def _forget(gan: nn.Module) -> None:
+        """Take back what was fitted to another bank."""
+        for name in ('prior_normalizer', 'sampler'):
+            if getattr(gan, name) is not None:
+                getattr(gan, name).forget()
 
 
 def _fit(module: Any, bank: PriorBank) -> None:

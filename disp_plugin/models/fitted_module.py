@@ -21,6 +21,12 @@ class FittedModule(nn.Module):
         """
         self._buffers[name] = value.detach().to(self._buffers[name].device)  # type: ignore[union-attr]
 
+    def forget(self) -> None:
+        """Take back what was fitted."""
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._buffers[name] = buffer.new_empty(0)
+
     @property
     def is_fitted(self) -> bool:
         """bool: Whether every buffer holds something."""

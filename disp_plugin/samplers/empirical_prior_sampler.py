@@ -8,6 +8,7 @@ from torch import Tensor
 from disp_plugin.priors import PriorBank
 
 from .base_sampler import PriorSampler
+from .fit_space import choose_rows
 
 
 @MODELS.register_module()
@@ -39,10 +40,7 @@ class EmpiricalPriorSampler(PriorSampler):
         Args:
             bank (PriorBank): The bank; the unflipped view of its images is used.
         """
-        rows = np.arange(bank.num_images)
-        if len(rows) > self.max_priors:
-            chosen = np.random.default_rng(self.seed).permutation(rows)[: self.max_priors]
-            rows = np.sort(chosen)
+        rows = choose_rows(bank.num_images, self.max_priors, self.seed)
         self.set_buffer('priors', torch.from_numpy(np.array(bank.priors[rows, 0])))
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
