@@ -3,10 +3,19 @@
 The layout is that of safetensors (eight bytes with the length of a JSON header, the header, the
 tensors), so any safetensors reader opens a bank, and nothing in it is pickled:
 
-    priors       (M,V,D) F16 or F32   one block of V rows per image, in the order of the keys
+    checksums    (1+K,)  I64          CRC-32 of the header, and of each of the K blocks of
+                                      ``block_bytes`` into which all that follows is divided
     key_offsets  (M+1,)  I64          where each image key starts in key_bytes
-    key_bytes    (B,)    U8           the image keys in UTF-8, sorted, one after another
     file_sizes   (M,)    I64          size of each image file in bytes
+    key_table    (S,)    I32          row of the key in each slot, -1 in a free one: a key is in the
+                                      slot of its hash modulo ``key_slots``, or in one behind it
+                                      with no free one between
+    priors       (M,V,D) F16 or F32   one block of V rows per image, in the order of the keys
+    key_bytes    (B,)    U8           the image keys in UTF-8, sorted, one after another
+
+Opening reads the header alone, in the same time for any bank; a block is compared with its checksum
+when it is first used. Earlier banks have neither checksums nor key_table: theirs are not checked
+before ``verify``, and keys are found by bisection.
 
 A reader ignores tensors and metadata that it does not know; a change that an older reader would
 misread raises ``VERSION``.
@@ -14,10 +23,11 @@ misread raises ``VERSION``.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +35,24 @@ import numpy as np
 
 from disp_plugin.whole_file import replace_file
 
+from .bank_errors import BUILD_COMMAND, REBUILD_COMMAND, BankWriteError, DamagedBankError
 from .bank_origin import BankOrigin
-from .key_index import KeyIndex
+from .block_checks import BLOCK_BYTES, BlockChecks, BlockSums, NoChecks
+from .key_index import KEY_HASH, KeyIndex
 
 MAGIC = 'disp_plugin.prior_bank'
 VERSION = 1
-BUILD_COMMAND = 'python tools/build_prior_bank.py CONFIG --bank-file {}'
-REBUILD_COMMAND = f'{BUILD_COMMAND} --overwrite (and the --cfg-options of your run)'
 
-_DTYPES = {'F16': np.float16, 'F32': np.float32, 'I64': np.int64, 'U8': np.uint8}
+_DTYPES = {
+    'F16': np.float16,
+    'F32': np.float32,
+    'I64': np.int64,
+    'I32': np.int32,
+    'U8': np.uint8,
+}
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
-_RANKS = {'priors': 3, 'key_offsets': 1, 'key_bytes': 1, 'file_sizes': 1}
-
-
-class BankWriteError(OSError, ValueError):
-    """A bank cannot be written where it was asked for: no permission, no space, no folder."""
-
-    @classmethod
-    def explain(cls, error: OSError, path: str | Path) -> BankWriteError:
-        """Say in the user's words why a file could not be written, and what helps.
-
-        Args:
-            error (OSError): What the system said.
-            path (str | Path): The file that was to be written.
-
-        Returns:
-            BankWriteError: To raise in the place of it.
-        """
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = f'no space left to write {path}; free some'
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = f'no permission to write {path}; change that of its folder'
-        else:
-            reason = f'cannot write {path}: {error.strerror or error}; mend that'
-        return cls(f'{reason}, or choose another place with --bank-file')
-
-
-class DamagedBankError(ValueError):
-    """A bank file is truncated or altered."""
+_RANKS = {'priors': 3, 'key_offsets': 1, 'key_bytes': 1, 'file_sizes': 1, 'key_table': 1}
+_OPTIONAL = ('key_table',)
 
 
 def write_bank_file(
@@ -82,7 +72,7 @@ def write_bank_file(
         file_sizes (np.ndarray): (M,) int64.
         origin (BankOrigin): What the priors were made from.
         blocks (Callable[[], Iterable[np.ndarray]]): Gives the priors from the first on in blocks
-            (n,V,D), so that they need not fit into memory; called twice.
+            (n,V,D), so that they need not fit into memory; called once.
         shape (tuple[int, int, int]): (M,V,D).
         dtype (Any): float16 or float32.
 
@@ -90,27 +80,35 @@ def write_bank_file(
         BankWriteError: No permission or no space; nothing half-written is left.
     """
     dtype = np.dtype(dtype)
-    num_bytes = int(np.prod(shape)) * dtype.itemsize
+    table, num_slots = keys.hash_table()
     # Eight-byte integers first and bytes last keep every tensor aligned without padding.
     specs = [
         ('key_offsets', 'I64', keys.offsets.shape, keys.offsets.nbytes),
         ('file_sizes', 'I64', file_sizes.shape, file_sizes.nbytes),
-        ('priors', _CODES[dtype], shape, num_bytes),
+        ('key_table', 'I32', table.shape, table.nbytes),
+        ('priors', _CODES[dtype], shape, int(np.prod(shape)) * dtype.itemsize),
         ('key_bytes', 'U8', keys.key_bytes.shape, keys.key_bytes.nbytes),
     ]
+    num_sums = 1 + -(-sum(spec[3] for spec in specs) // BLOCK_BYTES)
+    specs.insert(0, ('checksums', 'I64', (num_sums,), 8 * num_sums))
     metadata = {
         'origin': origin.to_json(),
-        'fingerprint': hash_bank(keys, file_sizes, origin, blocks(), dtype),
+        'fingerprint': '0' * 64,
+        'block_bytes': str(BLOCK_BYTES),
+        'key_hash': KEY_HASH,
+        'key_slots': str(num_slots),
     }
+    digest = _begin_hash(keys, file_sizes, origin, dtype)
     try:
         with replace_file(path) as file:
-            file.write(_header_bytes(specs, metadata))
-            file.write(keys.offsets.tobytes())
-            file.write(file_sizes.tobytes())
-            written = sum(file.write(np.ascontiguousarray(block).tobytes()) for block in blocks())
-            if written != num_bytes:
-                raise RuntimeError(f'{written} bytes of priors came where {num_bytes} belong')
-            file.write(keys.key_bytes.tobytes())
+            # Both are written again once the priors went by and their sums are known.
+            file.write(_header_bytes(specs, metadata) + bytes(8 * num_sums))
+            parts = [keys.offsets, file_sizes, table, blocks(), keys.key_bytes]
+            sums = _write_summed(file, parts, digest, specs[4][3])
+            metadata['fingerprint'] = digest.hexdigest()
+            header = _header_bytes(specs, metadata)
+            file.seek(0)
+            file.write(header + np.array([zlib.crc32(header), *sums], dtype=np.int64).tobytes())
     except OSError as error:
         raise BankWriteError.explain(error, path) from error
 
@@ -134,15 +132,32 @@ def hash_bank(
     Returns:
         str: Hex digest.
     """
-    digest = hashlib.sha256(f'{np.dtype(dtype).str} {origin.to_json()}'.encode())
-    for array in (keys.offsets, keys.key_bytes, file_sizes, *blocks):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    digest = _begin_hash(keys, file_sizes, origin, dtype)
+    for array in blocks:
+        digest.update(_raw_bytes(array))
     return digest.hexdigest()
 
 
-def read_bank_file(
-    path: str | Path, mmap: bool = True
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+@dataclass(frozen=True)
+class BankContent:
+    """What is in an opened bank file.
+
+    Attributes:
+        priors (np.ndarray): (M,V,D).
+        file_sizes (np.ndarray): (M,) int64.
+        keys (KeyIndex): M image keys.
+        metadata (dict[str, str]): Origin, fingerprint, ...
+        checks (NoChecks): To ask before priors or sizes are read.
+    """
+
+    priors: np.ndarray
+    file_sizes: np.ndarray
+    keys: KeyIndex
+    metadata: dict[str, str]
+    checks: NoChecks
+
+
+def read_bank_file(path: str | Path, mmap: bool = True) -> BankContent:
     """Open a bank file and check that it is one, and whole.
 
     Args:
@@ -151,7 +166,7 @@ def read_bank_file(
             than read it. Defaults to True.
 
     Returns:
-        tuple[dict[str, np.ndarray], dict[str, str]]: The tensors by name, and the metadata.
+        BankContent: Its tensors, mostly mapped, and metadata.
 
     Raises:
         FileNotFoundError: There is no such file; the message has the command that builds it.
@@ -174,10 +189,68 @@ def read_bank_file(
             f'{"truncated" if size < promised else "altered"}; copy it again or rebuild it: '
             f'{REBUILD_COMMAND.format(path)}'
         )
-    raw = np.memmap(path, dtype=np.uint8, mode='r') if mmap else np.fromfile(path, dtype=np.uint8)
-    arrays = {name: _take(np.asarray(raw), start, header[name]) for name in _RANKS}
-    _check_shapes(path, arrays)
-    return arrays, metadata
+    raw = np.asarray(np.memmap(path, np.uint8, 'r') if mmap else np.fromfile(path, np.uint8))
+    arrays = {name: _take(raw, start, header[name]) for name in _RANKS if name in header}
+    checks = _make_checks(path, raw, start, header, metadata)
+    _check_shapes(path, arrays, is_checked='checksums' in header)
+    table = arrays.get('key_table') if metadata.get('key_hash') == KEY_HASH else None
+    num_slots = int(metadata.get('key_slots', 0))
+    keys = KeyIndex(arrays['key_bytes'], arrays['key_offsets'], table, num_slots, checks)
+    return BankContent(arrays['priors'], arrays['file_sizes'], keys, metadata, checks)
+
+
+def _begin_hash(keys: KeyIndex, file_sizes: np.ndarray, origin: BankOrigin, dtype: Any) -> Any:
+    digest = hashlib.sha256(f'{np.dtype(dtype).str} {origin.to_json()}'.encode())
+    for array in (keys.offsets, keys.key_bytes, file_sizes):
+        digest.update(_raw_bytes(array))
+    return digest
+
+
+def _raw_bytes(array: np.ndarray) -> Any:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _write_summed(file: Any, parts: list[Any], digest: Any, num_bytes: int) -> np.ndarray:
+    """Write tensors one after another, that of priors in blocks, and sum up what is written."""
+    sums = BlockSums()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            file.write(_raw_bytes(part))
+            sums.update(_raw_bytes(part))
+            continue
+        written = 0
+        for block in part:
+            data = _raw_bytes(block)
+            written += file.write(data)
+            sums.update(data)
+            digest.update(data)
+        if written != num_bytes:
+            raise RuntimeError(f'{written} bytes of priors came where {num_bytes} belong')
+    return sums.finish()
+
+
+def _make_checks(
+    path: Path, raw: np.ndarray, start: int, header: dict[str, Any], metadata: dict[str, str]
+) -> NoChecks:
+    """Compare the header with its checksum and prepare the checks of all that follows."""
+    if 'checksums' not in header:
+        return NoChecks()
+    sums = _take(raw, start, header['checksums'])
+    if not len(sums) or zlib.crc32(raw[:start].data) != sums[0]:
+        raise DamagedBankError(
+            f'prior bank {path} was altered: its header is not what was written; copy it again or '
+            f'rebuild it: {REBUILD_COMMAND.format(path)}'
+        )
+    begin = header['checksums']['data_offsets'][1]
+    places = {}
+    for name, entry in header.items():
+        low, high = (n - begin for n in entry['data_offsets'])
+        if low >= 0:
+            row_bytes = (high - low) // max([1, *entry['shape'][:1]])
+            places[name] = (low, high, row_bytes)
+    content = raw[start + begin :]
+    block_bytes = int(metadata['block_bytes'])
+    return BlockChecks(path, content, start + begin, sums[1:], block_bytes, places)
 
 
 def _header_bytes(specs: list[tuple[str, str, Any, int]], metadata: dict[str, str]) -> bytes:
@@ -235,7 +308,7 @@ def _check_kind(path: Path, entries: dict[str, Any], metadata: dict[str, str]) -
             f'prior bank {path} has version {metadata["version"]} of the format, this disp_plugin '
             f'reads up to {VERSION}; update disp_plugin, or rebuild the bank'
         )
-    missing = [name for name in _RANKS if name not in entries]
+    missing = [name for name in _RANKS if name not in entries and name not in _OPTIONAL]
     if missing:
         raise ValueError(f'prior bank {path} lacks the tensor {missing[0]}; rebuild it')
 
@@ -246,16 +319,17 @@ def _take(raw: np.ndarray, start: int, entry: dict[str, Any]) -> np.ndarray:
     return raw[start + begin : start + end].view(dtype).reshape(entry['shape'])
 
 
-def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _check_shapes(path: Path, arrays: dict[str, np.ndarray], is_checked: bool) -> None:
     num_images = len(arrays['priors']) if arrays['priors'].ndim == 3 else -1
     offsets = arrays['key_offsets']
     fits = (
-        all(arrays[name].ndim == rank for name, rank in _RANKS.items())
+        all(array.ndim == _RANKS[name] for name, array in arrays.items())
         and len(offsets) == num_images + 1
         and len(arrays['file_sizes']) == num_images
         and offsets[0] == 0
         and offsets[-1] == len(arrays['key_bytes'])
-        and bool(np.all(np.diff(offsets) > 0))
+        # Where checksums say that offsets are as written, not all of them need to be read.
+        and (is_checked or bool(np.all(np.diff(offsets) > 0)))
     )
     if not fits:
         raise DamagedBankError(

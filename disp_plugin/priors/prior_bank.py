@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bank_file import REBUILD_COMMAND, hash_bank, read_bank_file, write_bank_file
+from .bank_errors import REBUILD_COMMAND
+from .bank_file import hash_bank, read_bank_file, write_bank_file
 from .bank_origin import BankOrigin
+from .block_checks import NoChecks
 from .check_origin import describe_dataset_change, describe_encoder_change
 from .key_index import KeyIndex
+from .prior_rows import as_rows, to_float32
 from .training_view import TrainingView
 
 
@@ -49,7 +52,7 @@ class PriorBank:
         file_sizes: Sequence[int] | np.ndarray | None = None,
         origin: BankOrigin | None = None,
     ) -> None:
-        rows = _as_rows(priors, len(keys))
+        rows = as_rows(priors, len(keys))
         order = sorted(range(len(keys)), key=keys.__getitem__)
         sizes = np.zeros(len(keys)) if file_sizes is None else np.asarray(file_sizes)
         self._keys = KeyIndex.from_keys([keys[i] for i in order])
@@ -60,6 +63,7 @@ class PriorBank:
         self._file_sizes = sizes[order].astype(np.int64)
         self._origin = origin or BankOrigin()
         self._fingerprint = ''
+        self._checks = NoChecks()
         self._path: Path | None = None
         self._mmap = False
 
@@ -78,13 +82,14 @@ class PriorBank:
             FileNotFoundError: There is no such file; the message has the command that builds it.
             ValueError: It is no bank, a bank of a newer version, truncated or altered.
         """
-        arrays, metadata = read_bank_file(path, mmap)
+        content = read_bank_file(path, mmap)
         bank = cls.__new__(cls)
-        bank._keys = KeyIndex(arrays['key_bytes'], arrays['key_offsets'])
-        bank._priors = arrays['priors']
-        bank._file_sizes = arrays['file_sizes']
-        bank._origin = BankOrigin.from_json(metadata['origin'])
-        bank._fingerprint = metadata['fingerprint']
+        bank._keys = content.keys
+        bank._priors = content.priors
+        bank._file_sizes = content.file_sizes
+        bank._origin = BankOrigin.from_json(content.metadata['origin'])
+        bank._fingerprint = content.metadata['fingerprint']
+        bank._checks = content.checks
         bank._path = Path(path).absolute()
         bank._mmap = mmap
         return bank
@@ -121,7 +126,10 @@ class PriorBank:
 
     @property
     def priors(self) -> np.ndarray:
-        """np.ndarray: All priors (M,V,D) as stored, rows in the order of ``keys``; read-only."""
+        """np.ndarray: All priors (M,V,D) as stored, rows in the order of ``keys``; read-only.
+
+        Nobody compares them with their checksums on this way; ``take`` and ``iter_chunks`` do.
+        """
         view = self._priors.view()
         view.flags.writeable = False
         return view
@@ -129,6 +137,7 @@ class PriorBank:
     @property
     def file_sizes(self) -> np.ndarray:
         """np.ndarray: Size in bytes of each image's file, (M,), int64."""
+        self._checks.touch('file_sizes')
         return self._file_sizes
 
     @property
@@ -197,7 +206,23 @@ class PriorBank:
                 f'for; rebuild it from a config with a horizontal Flip before LoadPrior: '
                 f'{REBUILD_COMMAND.format(self._path or "BANK")}; or take Flip out of the pipeline'
             )
-        return torch.from_numpy(self._priors[rows, views].astype(np.float32))
+        return to_float32(self.take(rows, views))
+
+    def take(self, rows: np.ndarray, views: np.ndarray | int = 0) -> np.ndarray:
+        """Copy the priors of some rows.
+
+        Args:
+            rows (np.ndarray): (N,) int64, in [0,M), in the order of ``keys``.
+            views (np.ndarray | int): View of each, or of all. Defaults to 0: as loaded.
+
+        Returns:
+            np.ndarray: (N,D), as stored.
+
+        Raises:
+            ValueError: A block of the file was altered; the message names it.
+        """
+        self._checks.touch_rows('priors', rows)
+        return self._priors[rows, views]
 
     def sample(self, num: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Draw priors of images, uniformly and with repetition, in the view as loaded.
@@ -212,7 +237,7 @@ class PriorBank:
         if num < 0:
             raise ValueError(f'num must not be negative, but is {num}')
         rows = torch.randint(self.num_images, (num,), generator=generator).numpy()
-        return torch.from_numpy(self._priors[rows, 0].astype(np.float32))
+        return to_float32(self.take(rows))
 
     def iter_chunks(self, size: int = 4096) -> Iterator[torch.Tensor]:
         """Go through all priors in blocks, so that no more than one must fit into memory.
@@ -224,7 +249,7 @@ class PriorBank:
             torch.Tensor: (n,V,D) float32, n <= size, in the order of ``keys``.
         """
         for block in self._blocks(size):
-            yield torch.from_numpy(block.astype(np.float32))
+            yield to_float32(block.copy())
 
     def select(self, keys: Sequence[str]) -> PriorBank:
         """Copy the rows of some images into a bank in memory, for a run on a part of the data.
@@ -238,8 +263,9 @@ class PriorBank:
         Raises:
             ValueError: A key that the bank lacks, or repeated keys.
         """
-        rows = [self._row(key) for key in keys]
-        return PriorBank(keys, self._priors[rows], self._file_sizes[rows], self._origin)
+        rows = np.array([self._row(key) for key in keys], dtype=np.int64)
+        self._checks.touch_rows('priors', rows)
+        return PriorBank(keys, self._priors[rows], self.file_sizes[rows], self._origin)
 
     def restrict_to(self, dataset: Any) -> PriorBank:
         """Leave out the images that a data set does not have.
@@ -279,7 +305,7 @@ class PriorBank:
             return 0.0
         num = min(max_images, self.num_images)
         rows = np.random.default_rng(seed).choice(self.num_images, num, replace=False)
-        priors = self._priors[np.sort(rows), 0].astype(np.float64)
+        priors = self.take(np.sort(rows)).astype(np.float64)
         priors /= np.maximum(np.linalg.norm(priors, axis=1, keepdims=True), 1e-12)
         # |sum of unit vectors|^2 is the sum over all pairs, each vector with itself included.
         own = float((priors**2).sum())
@@ -322,11 +348,12 @@ class PriorBank:
             )
 
     def verify(self) -> None:
-        """Read the whole bank and compare it with the fingerprint that was written with it.
+        """Read the whole bank and compare it with what was written: every block, key and hash.
 
         Raises:
             ValueError: The file was altered, or its keys are not in order.
         """
+        self._checks.check_all()
         self._keys.check_sorted()
         if self._fingerprint not in ('', self._hash()):
             raise ValueError(f'{self._name()} was altered: its content is not what was written')
@@ -347,6 +374,7 @@ class PriorBank:
 
     def _blocks(self, size: int = 4096) -> Iterator[np.ndarray]:
         for start in range(0, self.num_images, size):
+            self._checks.touch('priors', start, min(start + size, self.num_images))
             yield self._priors[start : start + size]
 
     def _name(self) -> str:
@@ -358,20 +386,3 @@ def _reopen(path: str, mmap: bool, fingerprint: str) -> PriorBank:
     if bank.fingerprint != fingerprint:
         raise ValueError(f'prior bank {path} was rebuilt while it was in use; start the run again')
     return bank
-
-
-def _as_rows(priors: np.ndarray | torch.Tensor, num_keys: int) -> np.ndarray:
-    """Bring priors to (M,V,D) in a type that a bank stores."""
-    if isinstance(priors, torch.Tensor):
-        priors = priors.detach().cpu().numpy()
-    rows = np.asarray(priors)
-    if rows.dtype != np.float16:
-        rows = rows.astype(np.float32)
-    if rows.ndim == 2:
-        rows = rows[:, None]
-    if rows.ndim != 3 or len(rows) != num_keys or rows.shape[1] not in (1, 2) or not rows.size:
-        raise ValueError(
-            f'priors must be (M,D) or (M,V,D) with V 1 or 2 and one row for each of {num_keys} '
-            f'image keys, but have shape {tuple(priors.shape)}'
-        )
-    return rows

@@ -3,6 +3,7 @@ import itertools
 import json
 import os
 import pickle
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,9 @@ def rewrite_header(file, change):
     header = json.loads(content[8 : 8 + length])
     change(header)
     text = json.dumps(header).encode()
-    file.write_bytes(len(text).to_bytes(8, 'little') + text + content[8 + length :])
+    text = len(text).to_bytes(8, 'little') + text
+    checksum = zlib.crc32(text).to_bytes(8, 'little')  # of the header, first of all checksums
+    file.write_bytes(text + checksum + content[8 + length + 8 :])
 
 
 def test_bank_of_a_newer_format_says_so(bank_file):
@@ -183,7 +186,7 @@ def test_bank_of_a_newer_format_says_so(bank_file):
 def test_tensors_and_metadata_of_later_versions_do_not_disturb(bank_file):
     def change(header):
         end = max(v['data_offsets'][1] for k, v in header.items() if k != '__metadata__')
-        header['checksums'] = dict(dtype='U32', shape=[0], data_offsets=[end, end])
+        header['thumbnails'] = dict(dtype='U32', shape=[0], data_offsets=[end, end])
         header['__metadata__']['note'] = 'new'
 
     rewrite_header(bank_file, change)
