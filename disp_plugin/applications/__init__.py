@@ -6,6 +6,7 @@ mend()
 
 from disp_plugin.applications.encode_image import encode_image  # noqa: E402
 from disp_plugin.applications.load_gan import load_gan, parse_config_text  # noqa: E402
+from disp_plugin.applications.refit_sampler import refit_sampler  # noqa: E402
 from disp_plugin.applications.sample_images import (  # noqa: E402
     draw_inputs,
     make_grid,
@@ -19,6 +20,7 @@ __all__ = [
     'load_gan',
     'make_grid',
     'parse_config_text',
+    'refit_sampler',
     'sample_images',
     'write_png',
 ]

@@ -48,6 +48,32 @@ def parse_config_text(text: str) -> ConfigDict:
     return ConfigDict(fields)
 
 
+def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
+    """Read what training saved, without executing anything of it.
+
+    Args:
+        checkpoint (str | Path): The file.
+
+    Returns:
+        dict[str, Any]: Its content, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(f'the checkpoint {path} does not exist')
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(f'{path} is not a readable checkpoint: {reason}') from error
+    if not isinstance(content, dict) or 'state_dict' not in content:
+        raise ValueError(f'{path} is not a checkpoint of mmengine: it has no state_dict')
+    return content
+
+
 def load_gan(
     checkpoint: str | Path, config: str | Path | None = None, device: str | torch.device = 'cpu'
 ) -> tuple[nn.Module, Config | ConfigDict]:
@@ -67,15 +93,7 @@ def load_gan(
         ValueError: The file is no checkpoint, holds no config, or does not fit the config.
     """
     path = Path(checkpoint)
-    if not path.is_file():
-        raise FileNotFoundError(f'the checkpoint {path} does not exist')
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().split('\n')[0]
-        raise ValueError(f'{path} is not a readable checkpoint: {reason}') from error
-    if not isinstance(content, dict) or 'state_dict' not in content:
-        raise ValueError(f'{path} is not a checkpoint of mmengine: it has no state_dict')
+    content = read_checkpoint(path)
     cfg = _find_config(path, content, config)
     model_cfg = ConfigDict(cfg['model'], pretrained=None)
     if 'prior_dim' not in model_cfg:

@@ -19,7 +19,9 @@ class FittedModule(nn.Module):
             name (str): Name of the buffer.
             value (Tensor): Its new value.
         """
-        self._buffers[name] = value.detach().to(self._buffers[name].device)  # type: ignore[union-attr]
+        device = self._buffers[name].device  # type: ignore[union-attr]
+        # in the layout that it has when it is loaded: products are then the same bit for bit
+        self._buffers[name] = value.detach().contiguous().to(device)
 
     def forget(self) -> None:
         """Take back what was fitted."""

@@ -143,6 +143,7 @@ class GMMPriorSampler(SpaceSampler):
             weights_init=start.weights,
             means_init=start.means,
             precisions_init=start.precisions,
+            init_params='random',  # never used, but the array API refuses the default
             random_state=seed,
         )
         with api, warnings.catch_warnings():

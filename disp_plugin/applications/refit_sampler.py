@@ -1,0 +1,85 @@
+"""Another sampler for a trained GAN, fitted after training and written into its checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmagic.registry import DATASETS, MODELS
+from mmengine.config import Config, ConfigDict
+
+from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK
+from disp_plugin.priors import PriorBank
+from disp_plugin.whole_file import replace_file
+
+from .load_gan import load_gan, read_checkpoint
+
+__all__ = ['refit_sampler']
+
+
+def refit_sampler(
+    checkpoint: str | Path,
+    sampler: dict[str, Any],
+    out_file: str | Path,
+    bank_file: str | Path | None = None,
+    whole_bank: bool = False,
+) -> Any:
+    """Fit a sampler to the bank of a trained GAN and write a checkpoint that samples by it.
+
+    Only the sampler changes; training can go on from the new checkpoint, with a config that names
+    the same sampler.
+
+    Args:
+        checkpoint (str | Path): What training saved.
+        sampler (dict[str, Any]): Config of the sampler.
+        out_file (str | Path): Checkpoint to write; it may be the same file.
+        bank_file (str | Path | None): The bank. Defaults to None: that of the checkpoint's config.
+        whole_bank (bool): Fit to all images of the bank without looking at the training set, which
+            may be gone. Defaults to False: to the training images only.
+
+    Returns:
+        PriorSampler: The fitted sampler.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint, bank or training set.
+        ValueError: The GAN takes no priors, the bank is not that of its training or has priors of
+            another length, or the sampler cannot be fitted to it.
+    """
+    content = read_checkpoint(checkpoint)
+    gan, cfg = load_gan(checkpoint)
+    if not getattr(gan, 'prior_dim', 0):
+        raise ValueError(f'the GAN of {checkpoint} takes no priors, so that it needs no sampler')
+    bank = _open_bank(content, cfg, gan, bank_file, whole_bank)
+    fitted = MODELS.build(dict(sampler))
+    fitted.fit(bank)
+    state = content['state_dict']
+    for name in [name for name in state if name.startswith('sampler.')]:
+        del state[name]
+    state.update({f'sampler.{name}': value.cpu() for name, value in fitted.state_dict().items()})
+    cfg['model']['sampler'] = ConfigDict(sampler)
+    content['meta']['cfg'] = Config(dict(cfg)).pretty_text
+    with replace_file(out_file) as file:
+        torch.save(content, file)
+    return fitted
+
+
+def _open_bank(
+    content: dict[str, Any], cfg: Any, gan: Any, bank_file: Any, whole_bank: bool
+) -> PriorBank:
+    file = bank_file or cfg.get('bank_file')
+    if not file:
+        raise ValueError('the config of the checkpoint names no bank; name it by --bank-file')
+    bank = PriorBank.open(file)
+    if bank.prior_dim != gan.prior_dim:
+        raise ValueError(
+            f'the GAN takes {gan.prior_dim}-d priors but {bank} holds {bank.prior_dim}-d ones; '
+            'name the bank of its training by --bank-file'
+        )
+    if not whole_bank:
+        bank = bank.restrict_to(DATASETS.build(cfg['train_dataloader']['dataset']))
+    trained_on = content.get(PRIOR_BANK, {}).get('fingerprint')
+    if not whole_bank and trained_on not in (None, bank.fingerprint):
+        raise ValueError(
+            f'{bank} is not the bank that this GAN was trained with: its data or its encoder have '
+            'changed since; name the right one by --bank-file'
+        )
+    return bank

@@ -1,0 +1,64 @@
+"""Fit another sampler of priors for a trained GAN, and write it into a checkpoint.
+
+python tools/fit_sampler.py work_dirs/disp_biggan_digits/iter_800.pth \\
+    --sampler type=GMMPriorSampler num_components=20 --out gmm.pth
+"""
+
+import argparse
+import os
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    from disp_plugin.running.parse_options import OptionsAction
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
+    parser.add_argument(
+        '--sampler',
+        nargs='+',
+        action=OptionsAction,
+        required=True,
+        metavar='KEY=VALUE',
+        help='config of the sampler: type=GMMPriorSampler num_components=1000',
+    )
+    parser.add_argument(
+        '--out', required=True, help='checkpoint to write; the same file to replace its sampler'
+    )
+    parser.add_argument('--bank-file', help="the bank (default: that of the checkpoint's config)")
+    parser.add_argument(
+        '--whole-bank',
+        action='store_true',
+        help='fit to all images of the bank, where the training images are gone',
+    )
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def fit_sampler(args: argparse.Namespace) -> None:
+    import disp_plugin.register  # noqa: F401
+    from disp_plugin.applications import refit_sampler
+
+    if 'type' not in args.sampler:
+        raise ValueError('--sampler needs a type, such as type=GMMPriorSampler')
+    sampler = refit_sampler(
+        args.checkpoint, dict(args.sampler), args.out, args.bank_file, args.whole_bank
+    )
+    sizes = ', '.join(f'{k} {tuple(v.shape)}' for k, v in sampler.state_dict().items())
+    print(f'{args.out} samples by {type(sampler).__name__}: {sizes}')
+
+
+def main(argv: list[str] | None = None) -> None:
+    # read by SciPy when it is imported: a sampler with a device fits on torch tensors
+    os.environ.setdefault('SCIPY_ARRAY_API', '1')
+    args = parse_args(argv)
+
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug):
+        fit_sampler(args)
+
+
+if __name__ == '__main__':
+    main()
