@@ -5,6 +5,7 @@ import functools
 import gc
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,10 @@ NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
 DISP = [name for name in NAMES if name.startswith('disp_') and name != 'disp_biggan_folder']
 
 BATCH = 4
-# All that a shrunk config may differ in: batch, channels, resolution, iterations, where things lie.
+# All that a shrunk config may differ in: batch, channels, resolution, iterations, components of a
+# mixture (there cannot be more than priors), where things lie.
 SHRUNK = {
-    'batch_size', 'n_samples', 'num_batches',
+    'batch_size', 'n_samples', 'num_batches', 'num_components',
     'base_channels', 'in_channels', 'out_channels',
     'image_size', 'output_scale', 'input_scale', 'scale',
     'max_iters', 'interval',
@@ -82,6 +84,8 @@ def shrink(name, images, work_dir):
     }
     if cfg.bank_file:
         options['bank_file'] = str(work_dir / 'bank.safetensors')
+    if 'num_components' in (cfg.model.sampler or {}):
+        options['model.sampler.num_components'] = 3
     cfg = load(name, options)
     for network in (cfg.model.generator, cfg.model.discriminator.discriminator):
         for field in ('in_channels', 'out_channels'):
@@ -167,7 +171,12 @@ def check_trained(runner, cfg, before):
         Path(cfg.work_dir) / f'iter_{cfg.max_iters}.pth', map_location='cpu', weights_only=False
     )['state_dict']
     if cfg.prior_dim:
-        assert state['sampler.priors'].shape == (6, cfg.prior_dim)
+        if 'num_components' in cfg.model.sampler:
+            saved = [value for key, value in state.items() if key.startswith('sampler.')]
+            assert cfg.model.sampler.num_components in {len(value) for value in saved}
+        else:
+            assert state['sampler.priors'].shape == (6, cfg.prior_dim)
+        assert gan.sampler.sample(2).shape == (2, cfg.prior_dim)
         assert gan.prior_normalizer.is_fitted
     else:
         assert not [key for key in state if 'prior' in key or key.startswith('sampler')]
@@ -249,9 +258,12 @@ def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
 @pytest.mark.parametrize('name', DISP)
 def test_each_disp_config_stands_beside_its_baselines(name):
     disp, plain = load(name), name.removeprefix('disp_')
-    baselines = [f'{plain}_selfmod']
+    if plain.endswith('_gmm'):
+        baselines = [re.sub('_(vgg16|simclr)_gmm$', '_selfmod_gmm', plain)]
+    else:
+        baselines = [f'{plain}_selfmod']
     # one-hot priors of 10,000 images or more would outweigh the networks
-    if plain not in ('biggan_cifar10', 'biggan_cifar100') and not plain.endswith('_20p'):
+    if plain not in ('biggan_cifar10', 'biggan_cifar100') and not plain.endswith(('_20p', '_gmm')):
         baselines.append(f'{plain}_per_image')
     for baseline in baselines:
         cfg = load(baseline)
@@ -270,7 +282,7 @@ def test_each_disp_config_stands_beside_its_baselines(name):
 def test_what_a_config_says_at_its_top_holds_below(name):
     cfg = load(name)
     pipeline = {step['type']: step for step in train_dataset(cfg).pipeline}
-    hook = next((h for h in cfg.custom_hooks if h['type'] == 'PriorSamplerHook'), None)
+    hook = next((h for h in cfg.custom_hooks if h['type'].endswith('SamplerHook')), None)
     assert cfg.model.prior_dim == cfg.prior_dim
     assert train_dataset(cfg).data_root == cfg.data_root
     assert tuple(pipeline['Resize']['scale']) == (cfg.image_size, cfg.image_size)
@@ -312,6 +324,8 @@ def test_cifar_uses_the_networks_of_mmagics_cifar_config_with_split_noise():
         ('disp_sngan_anime100', 128, 1024, 128),
         ('disp_biggan_places2.5k', 120, 1536, 128),
         ('disp_biggan_cifar10', 128, 256, 128),
+        ('disp_biggan_imagenet32_vgg16_gmm', 120, 256, 128),
+        ('disp_biggan_lsun_bedroom_simclr_gmm', 120, 1536, 128),
     ],
 )
 def test_full_size_networks_have_the_papers_sizes(name, noise_size, feature_dim, prior_emb_dim):
@@ -322,7 +336,8 @@ def test_full_size_networks_have_the_papers_sizes(name, noise_size, feature_dim,
     assert gan.noise_size == noise_size
     g_emb = gan.generator.prior_projection[0].weight
     d_emb = next(gan.discriminator.prior_projection.parameters())
-    assert g_emb.shape == (prior_emb_dim, 4096) and d_emb.shape == (feature_dim, 4096)
+    prior_dim = 2048 if 'simclr' in name else 4096
+    assert g_emb.shape == (prior_emb_dim, prior_dim) and d_emb.shape == (feature_dim, prior_dim)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +346,9 @@ def test_full_size_networks_have_the_papers_sizes(name, noise_size, feature_dim,
         ('disp_sngan_faces100', 25, 4, 30_000),
         ('disp_biggan_cub6k', 256, 1, 5_000),
         ('disp_biggan_cifar100_20p', 50, 4, 100_000),
+        ('disp_biggan_cifar100_vgg16_gmm', 64, 4, 100_000),
+        ('disp_biggan_imagenet32_simclr_gmm', 64, 4, 200_000),
+        ('disp_biggan_ffhq_vgg16_gmm', 64, 4, 100_000),
     ],
 )
 def test_schedules_count_batches_of_the_discriminator(name, batch, disc_steps, steps):
@@ -338,6 +356,43 @@ def test_schedules_count_batches_of_the_discriminator(name, batch, disc_steps, s
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.model.discriminator_steps == disc_steps
     assert cfg.train_cfg.max_iters == steps * disc_steps
+
+
+@pytest.mark.parametrize('dataset', ['cifar10', 'cifar100', 'imagenet32', 'ffhq', 'lsun_bedroom'])
+def test_the_large_scale_table_has_two_encoders_and_one_mixture(dataset):
+    vgg16, simclr = (load(f'disp_biggan_{dataset}_{name}_gmm') for name in ('vgg16', 'simclr'))
+    before, after = flatten(vgg16.to_dict()), flatten(simclr.to_dict())
+    differing = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    assert {name_of(p) for p in differing if 'encoder' not in p} == {'prior_dim', 'bank_file'}
+    assert (vgg16.prior_dim, simclr.prior_dim) == (4096, 2048)
+    sampler = vgg16.model.sampler
+    assert sampler.type == 'GMMPriorSampler' and sampler.num_components == 1000
+    assert sampler.fit_subset == 200_000 and 'alpha' not in sampler
+    assert vgg16.custom_hooks[0].type == 'GMMSamplerHook'
+    assert vgg16.image_size == (128 if dataset in ('ffhq', 'lsun_bedroom') else 32)
+    assert vgg16.model.get('pretrained') is None
+
+
+def test_simclr_gives_the_pooled_features_of_a_checkpoint_of_openmmlab(tmp_path):
+    import torchvision
+
+    encoder_cfg = load('disp_biggan_cifar10_simclr_gmm').encoder
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        resnet50 = torchvision.models.resnet50(num_classes=1).eval()
+        img = torch.rand(1, 3, 224, 224)
+    resnet50.fc = torch.nn.Identity()
+    tensors = {f'backbone.{name}': value for name, value in resnet50.state_dict().items()}
+    tensors['neck.fc0.weight'] = torch.zeros(2048, 2048)
+    torch.save({'state_dict': tensors}, tmp_path / 'simclr.pth')
+    encoder = MODELS.build({**encoder_cfg, 'checkpoint': str(tmp_path / 'simclr.pth')})
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    with torch.no_grad():
+        expected = resnet50((img - mean) / std)
+    assert expected.shape == (1, load('disp_biggan_cifar10_simclr_gmm').prior_dim)
+    torch.testing.assert_close(encoder(img), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_config_mirrors_digits():
