@@ -20,7 +20,6 @@ Labels are those of the download, 0001 to 1000. One batch at a time is in memory
 that was interrupted goes on where it stopped.
 """
 
-import argparse
 from functools import partial
 
 import numpy as np
@@ -90,14 +89,10 @@ def add_batch(
         prepared.add(split, key, f'{stem}:{row}', partial(images.__getitem__, row))
 
 
-def make_arguments() -> argparse.ArgumentParser:
-    parser = make_parser(__doc__, 'data/imagenet32')
-    parser.add_argument('downloads', nargs='+', help='archives or unpacked folders')
-    return parser
-
-
 def main(argv: list[str] | None = None) -> None:
-    args = make_arguments().parse_args(argv)
+    parser = make_parser(__doc__, 'data/imagenet32', seed=None)
+    parser.add_argument('downloads', nargs='+', help='archives or unpacked folders')
+    args = parser.parse_args(argv)
     downloads = [Download(path) for path in args.downloads]
     # all are looked for before hours are spent on the first
     found = {s: [find_batch(downloads, stem) for stem in stems] for s, stems in BATCHES.items()}

@@ -169,13 +169,25 @@ def make_key(split: str, name: str, *folders: str) -> str:
     return str(PurePosixPath(split, *folders, PurePosixPath(name).stem + '.png'))
 
 
-def make_parser(doc: str | None, out: str, seed: int = 0) -> argparse.ArgumentParser:
-    """Begin the command line of a converter: its text, ``--out`` and ``--seed``."""
+def make_parser(doc: str | None, out: str, seed: int | None = 0) -> argparse.ArgumentParser:
+    """Begin the command line of a converter: its text, ``--out`` and ``--seed``.
+
+    Args:
+        doc (str | None): Its text.
+        out (str): Default of ``--out``.
+        seed (int | None): Default of ``--seed``; None for a converter that chooses nothing.
+
+    Returns:
+        argparse.ArgumentParser: The parser.
+    """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--out', default=out, help=f'folder to write (default: {out})')
-    parser.add_argument('--seed', type=int, default=seed, help=f'of the choice (default: {seed})')
+    if seed is not None:
+        parser.add_argument(
+            '--seed', type=int, default=seed, help=f'of the choice (default: {seed})'
+        )
     return parser
 
 
