@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from torch.utils.data import DataLoader
 
-from disp_plugin.priors import PriorBank, bank_file, block_checks
+from disp_plugin.priors import LoadPrior, PriorBank, bank_file, block_checks
 from disp_plugin.priors.block_checks import BlockSums
 
 KEYS = [f'folder/{i:04d}.png' for i in range(600)]
@@ -175,7 +175,6 @@ def test_forked_processes_share_what_was_checked(file, monkeypatch):
 
 
 MODULE = """
-import gc
 from pathlib import Path
 from torch.utils.data import Dataset
 
@@ -184,17 +183,18 @@ def anonymous_kilobytes():
     return next(int(line.split()[1]) for line in lines if line.startswith('RssAnon'))
 
 class Look(Dataset):
-    def __init__(self, bank):
-        self.bank = bank
+    def __init__(self, *steps):
+        self.steps = steps
     def __len__(self):
         return 1
     def __getitem__(self, _):
-        keys = list(self.bank.keys)
-        self.bank.lookup(keys[:64])
-        gc.collect()  # copies what a forked process shares with this test's
-        before = anonymous_kilobytes()
-        total = sum(self.bank.lookup(keys[i : i + 64])[:, 1].sum() for i in range(0, 4000, 64))
-        return float(total), anonymous_kilobytes() - before
+        grown, total = [], 0
+        for step in self.steps:
+            before = anonymous_kilobytes()
+            for i in range(4000):
+                total += float(step.transform({'image_key': str(i)})['gt_prior'][1])
+            grown.append(anonymous_kilobytes() - before)
+        return total, grown
 """
 
 
@@ -205,11 +205,13 @@ def test_workers_share_the_pages_of_the_file(tmp_path, monkeypatch, method):
     (tmp_path / 'look_in_worker.py').write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     look = importlib.import_module('look_in_worker')
-    num, dim = 4000, 4096
-    PriorBank([f'{i}' for i in range(num)], np.ones((num, dim), np.float16)).save(tmp_path / 'bank')
-    dataset = look.Look(PriorBank.open(tmp_path / 'bank'))
-    loader = DataLoader(dataset, num_workers=1, multiprocessing_context=method)
+    steps = []
+    for dim in (8, 5000):  # the small one first, for what any use of memory costs once
+        priors = np.ones((4000, dim), np.float16)
+        PriorBank([f'{i}' for i in range(4000)], priors).save(tmp_path / f'{dim}')
+        steps.append(LoadPrior(tmp_path / f'{dim}'))
+    loader = DataLoader(look.Look(*steps), num_workers=1, multiprocessing_context=method)
     (total, grown) = next(iter(loader))
-    assert float(total) == num
-    assert int(grown) < 10_000  # kilobytes, of 32,000 in the file
     monkeypatch.delitem(sys.modules, 'look_in_worker')
+    assert float(total) == 2 * 4000
+    assert int(grown[1]) < 10_000  # kilobytes, of 40,000 in the file
