@@ -1,0 +1,102 @@
+"""A sampler that is slow to fit is fitted once, before it is first needed."""
+
+import pytest
+import torch
+
+from disp_plugin.priors import PriorBank
+from disp_plugin.samplers import GMMPriorSampler
+
+
+@pytest.fixture
+def make(make_runner, gan_cfg, data):
+    def build(max_iters, interval, bank_file=None, hooks=(), **options):
+        sampler = {'type': 'GMMPriorSampler', 'num_components': 2, 'pca_variance': None}
+        model = gan_cfg['sngan'](sampler=sampler, discriminator_steps=1)
+        hook = {'type': 'GMMSamplerHook', 'bank_file': str(bank_file or data[1])}
+        return make_runner(
+            model,
+            max_iters,
+            data=(data[0], bank_file or data[1]),
+            custom_hooks=[hook, *hooks],
+            checkpoint={'interval': interval},
+            **options,
+        )
+
+    return build
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """The iterations that were done when the mixture was fitted."""
+    done, current = [], []
+    fit = GMMPriorSampler.fit
+
+    def noted(self, bank):
+        done.append(current[-1].iter + 1)
+        fit(self, bank)
+
+    monkeypatch.setattr(GMMPriorSampler, 'fit', noted)
+    return done, current
+
+
+def train(runner, fits):
+    fits[1].append(runner)
+    runner.train()
+    return fits[0]
+
+
+def test_it_is_fitted_before_the_first_checkpoint_and_once(make, fits):
+    runner = make(6, interval=2)
+    assert train(runner, fits) == [2]
+    state = torch.load(f'{runner.work_dir}/iter_2.pth', weights_only=False)['state_dict']
+    assert state['sampler.means'].shape == (2, 6)
+    assert torch.equal(state['sampler.means'], runner.model.sampler.means)
+
+
+def test_it_is_fitted_before_the_first_grid(make, fits, visualization):
+    assert train(make(6, interval=5, hooks=[visualization(3)]), fits) == [3]
+
+
+def test_it_is_fitted_at_the_end_where_nothing_asked_for_it_before(make, fits):
+    runner = make(3, interval=100)
+    assert train(runner, fits) == [3]
+    assert runner.model.sampler.is_fitted
+
+
+def test_the_normalisation_is_fitted_before_training(make, fits):
+    runner = make(1, interval=100)
+    seen = []
+    step = runner.model.train_step
+    runner.model.train_step = lambda *args, **kwargs: (
+        seen.append((runner.model.prior_normalizer.is_fitted, runner.model.sampler.is_fitted))
+        or step(*args, **kwargs)
+    )
+    train(runner, fits)
+    assert seen == [(True, False)]
+
+
+def test_a_resumed_run_does_not_fit_again(make, fits):
+    first = make(2, interval=2)
+    train(first, fits)
+    resumed = make(4, interval=2, resume=True, load_from=f'{first.work_dir}/iter_2.pth')
+    assert train(resumed, fits) == [2]
+
+
+def test_another_bank_is_fitted_anew_when_it_is_needed(make, fits, tmp_path):
+    first = make(2, interval=2)
+    train(first, fits)
+    keys = [f'image_{index:04d}.png' for index in range(10)]
+    PriorBank(keys, torch.rand(10, 2, 6) + 50).save(tmp_path / 'other')
+    checkpoint = f'{first.work_dir}/iter_2.pth'
+    resumed = make(5, 2, tmp_path / 'other', resume=True, load_from=checkpoint)
+    assert train(resumed, fits) == [2, 4]
+    assert resumed.model.sampler.sample(5).min() > 40
+
+
+def test_sampling_does_not_change_training(make, fits):
+    weights = []
+    for interval in (2, 4):
+        runner = make(4, interval=interval)
+        train(runner, fits)
+        weights.append(runner.model.generator.state_dict())
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())

@@ -1,0 +1,91 @@
+"""tools/fit_sampler.py: one trained model, sampled in several ways from its checkpoint alone."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+SAMPLERS = {
+    'EmpiricalPriorSampler': [],
+    'VicinalMixSampler': ['num_neighbours=3'],
+    'KMeansPriorSampler': ['num_components=7'],
+    'GMMPriorSampler': ['num_components=5', 'covariance_type=spherical'],
+}
+
+
+@pytest.fixture
+def fit(tool, trained, tmp_path):
+    """A function (*sampler, *options) -> checkpoint with that sampler."""
+
+    def run(*sampler, options=(), checkpoint=trained / 'iter_4.pth'):
+        out = tmp_path / f'{len(list(tmp_path.iterdir()))}.pth'
+        arguments = ['--sampler', *sampler, '--out', str(out), *map(str, options)]
+        tool('fit_sampler.py').main([str(checkpoint), *arguments])
+        return out
+
+    return run
+
+
+def state_of(checkpoint):
+    return torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict']
+
+
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_each_sampler_works_from_the_checkpoint_alone(
+    name, fit, tool, small_run, trained, tmp_path, monkeypatch
+):
+    checkpoint = fit(f'type={name}', *SAMPLERS[name])
+    before, after = state_of(trained / 'iter_4.pth'), state_of(checkpoint)
+    same = [key for key in before if not key.startswith('sampler.')]
+    assert all(torch.equal(before[key], after[key]) for key in same)
+    hidden = small_run.bank_file.with_suffix('.hidden')
+    shutil.move(small_run.bank_file, hidden)
+    monkeypatch.chdir(tmp_path)
+    try:
+        out = str(tmp_path / 'samples')
+        tool('sample.py').main([str(checkpoint), '--out', out, '--num', '9'])
+    finally:
+        shutil.move(hidden, small_run.bank_file)
+    images = [np.asarray(Image.open(path)) for path in (tmp_path / 'samples').glob('0*.png')]
+    assert len({image.tobytes() for image in images}) == 9
+
+
+def test_the_mixture_is_fitted_to_the_training_images_of_the_bank(fit, small_run):
+    from disp_plugin.priors import PriorBank
+    from disp_plugin.samplers import GMMPriorSampler
+
+    options = dict(num_components=5, covariance_type='spherical')
+    sampler = GMMPriorSampler(**options)
+    sampler.fit(PriorBank.open(small_run.bank_file))
+    state = state_of(fit('type=GMMPriorSampler', *SAMPLERS['GMMPriorSampler']))
+    for name, value in sampler.state_dict().items():
+        torch.testing.assert_close(state[f'sampler.{name}'], value)
+
+
+def refused(fit, capsys, *sampler, **kwargs):
+    with pytest.raises(SystemExit) as stop:
+        fit(*sampler, **kwargs)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_mistakes_are_told_in_the_users_words(fit, capsys, tmp_path):
+    assert '--sampler needs a type' in refused(fit, capsys, 'num_components=5')
+    said = refused(fit, capsys, 'type=GMPriorSampler')
+    assert "did you mean 'GMMPriorSampler'?" in said
+    said = refused(fit, capsys, 'type=GMMPriorSampler')
+    assert '1000 components to the 100 priors' in said
+    said = refused(fit, capsys, 'type=GMMPriorSampler', options=['--bank-file', tmp_path / 'none'])
+    assert 'there is no prior bank' in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bank_of_other_data_is_refused(fit, capsys, tmp_path):
+    from disp_plugin.priors import PriorBank
+
+    bank = tmp_path / 'other'
+    PriorBank([f'{row}.png' for row in range(9)], torch.rand(9, 1, 7)).save(bank)
+    said = refused(fit, capsys, 'type=KMeansPriorSampler', options=['--bank-file', bank])
+    assert 'takes 128-d priors but' in said and '7-d' in said
