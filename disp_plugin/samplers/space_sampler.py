@@ -106,11 +106,14 @@ class SpaceSampler(PriorSampler):
             if self.pca_variance is None:
                 torch.add(points, self.mean, out=part)
                 continue
-            torch.addmm(self.mean, points, self.basis, out=part)
-            if self.residual_std > 0:
-                noise = torch.randn(part.shape, generator=generator).to(part.device)
-                noise -= (noise @ self.basis.T) @ self.basis
-                part.addcmul_(noise, self.residual_std)
+            if self.residual_std == 0:
+                torch.addmm(self.mean, points, self.basis, out=part)
+                continue
+            noise = torch.randn(part.shape, generator=generator).to(part.device)
+            noise *= self.residual_std
+            # less what of the noise lies along the axes
+            points = points - noise @ self.basis.T
+            torch.addmm(self.mean, points, self.basis, out=part).add_(noise)
         return priors
 
     def draw_points(self, num: int, generator: torch.Generator | None) -> Tensor:

@@ -129,7 +129,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from mmagic.registry import DATASETS
     from mmengine.logging import MMLogger
 
-    from disp_plugin.priors.build_bank import choose_amp
+    from disp_plugin.priors.build_plan import choose_amp
 
     MMLogger.get_instance('bank_throughput', log_level='WARNING')
     device = torch.device(args.device)
