@@ -2,6 +2,12 @@
 
 python tools/build_prior_bank.py configs/disp_biggan_folder.py --cfg-options data_root=my_photos
 python tools/build_prior_bank.py --data-root my_photos --size 128 --flip --out photos.safetensors
+
+Several processes share the work, each with a file of its own that it resumes; the last one to end
+writes the bank. torchrun, Slurm's srun and MPI say which share is whose, or --shard does:
+
+torchrun --nproc_per_node 8 tools/build_prior_bank.py CONFIG
+python tools/build_prior_bank.py CONFIG --shard 3/8
 """
 
 import argparse
@@ -44,6 +50,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--dry-run', action='store_true', help='say what would be done, and stop')
     parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    group = parser.add_argument_group('by several processes')
+    group.add_argument('--shard', metavar='I/N', help='encode the I-th of N shares, 1/N to N/N')
+    group.add_argument('--merge', type=int, metavar='N', help='write the bank from N shards')
+    group.add_argument(
+        '--wait',
+        type=float,
+        default=0,
+        metavar='MINUTES',
+        help='let --merge wait for shards, but no longer than this while none grows (default: 0)',
+    )
     group = parser.add_argument_group('without a config')
     group.add_argument('--data-root', help='folder of images')
     group.add_argument('--ann-file', default='', help='manifest: one image of the folder a line')
@@ -59,6 +75,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('give either a config or --data-root')
     if args.data_root is not None and args.bank_file is None:
         parser.error('--data-root needs --out, the file to write')
+    if args.shard is not None and args.merge is not None:
+        parser.error('give either --shard or --merge')
     return args
 
 
@@ -122,7 +140,7 @@ def settle(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], st
 def describe(dataset: Any, encoder: dict[str, Any], bank_file: str) -> str:
     """Say what would be built."""
     from disp_plugin.priors import TrainingView
-    from disp_plugin.priors.build_bank import make_dataset
+    from disp_plugin.priors.build_plan import make_dataset
     from disp_plugin.priors.partial_bank import partial_path
 
     view = TrainingView(make_dataset(dataset))
@@ -160,19 +178,37 @@ def summarize(bank: Any, num_new: int, seconds: float) -> str:
     return '\n'.join(lines)
 
 
+def choose_shard(args: argparse.Namespace) -> Any:
+    """Settle the share of this process: what was asked for, else by the launcher; None for all."""
+    from disp_plugin.priors import Shard
+    from disp_plugin.running.read_launcher import read_launch
+
+    if args.merge is not None:
+        return None
+    launch = read_launch()
+    if args.shard is not None:
+        shard = Shard.parse(args.shard)
+    else:
+        shard = Shard(launch.rank + 1, launch.num_processes)
+    if launch.num_processes > 1 and args.device is None:
+        import torch
+
+        if torch.cuda.is_available():
+            args.device = f'cuda:{launch.local_rank % torch.cuda.device_count()}'
+    return shard if shard.count > 1 else None
+
+
 def build(args: argparse.Namespace) -> None:
+    shard = choose_shard(args)
     dataset, encoder, bank_file = settle(args)
     if args.dry_run:
-        print(describe(dataset, encoder, bank_file))
+        print(describe(dataset, encoder, bank_file) + (f'\nshare:    {shard}' if shard else ''))
         return
-    from disp_plugin.priors import build_bank
+    from disp_plugin.priors import build_bank, build_shard, merge_shards
 
     amp = {'auto': None, 'off': False}.get(args.amp, args.amp)
     start = time.perf_counter()
-    bank = build_bank(
-        dataset,
-        encoder,
-        bank_file,
+    options = dict(
         batch_size=args.batch_size,
         device=args.device,
         amp=amp,
@@ -180,7 +216,18 @@ def build(args: argparse.Namespace) -> None:
         num_workers=args.workers,
         overwrite=args.overwrite,
     )
-    print(summarize(bank, bank.num_images, time.perf_counter() - start))
+    if args.merge is not None:
+        seconds = 60 * args.wait
+        bank = merge_shards(dataset, encoder, bank_file, args.merge, seconds, **options)
+    elif shard is not None:
+        bank = build_shard(dataset, encoder, bank_file, shard, **options)
+    else:
+        bank = build_bank(dataset, encoder, bank_file, **options)
+    if bank is None:
+        print(f'{shard} is done; the last one to end writes {bank_file}')
+        return
+    num_new = 0 if shard or args.merge else bank.num_images
+    print(summarize(bank, num_new, time.perf_counter() - start))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -34,3 +34,7 @@ class BankWriteError(OSError, ValueError):
 
 class DamagedBankError(ValueError):
     """A bank file is truncated or altered."""
+
+
+class BankInUseError(ValueError):
+    """Another process is building this bank, or this shard of it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .bank_file import BankWriteError
+from .bank_errors import BankInUseError, BankWriteError
 
 try:
     import fcntl
@@ -42,7 +42,7 @@ class PartialBank:
 
     Raises:
         BankWriteError: No permission or no space.
-        ValueError: Another process is building this bank.
+        BankInUseError: Another process is building this bank.
     """
 
     def __init__(
@@ -56,8 +56,7 @@ class PartialBank:
         self.dtype = np.dtype(dtype)
         self.row_shape = tuple(row_shape)
         self._row_bytes = int(np.prod(row_shape)) * self.dtype.itemsize
-        header = json.dumps({**identity, 'row_shape': self.row_shape, 'dtype': self.dtype.str})
-        self._header = _MAGIC + struct.pack('<I', len(header)) + header.encode()
+        self._header = _make_header(identity, self.row_shape, self.dtype)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Not O_TRUNC: what is in the file may be another process's until it is locked.
@@ -110,6 +109,9 @@ class PartialBank:
 
     def close(self) -> None:
         """Close the file and let another process have it."""
+        if fcntl is not None and not self._file.closed:
+            # Forked processes have the file open too, and would keep the lock until they end.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
 
     def remove(self) -> None:
@@ -124,7 +126,7 @@ class PartialBank:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise ValueError(
+            raise BankInUseError(
                 f'another process is building this bank ({self.path} is in use); wait for it, or '
                 'choose another file with --bank-file'
             ) from error
@@ -180,3 +182,40 @@ def partial_path(bank_file: str | Path) -> Path:
         Path: The same with ``.part`` added.
     """
     return Path(f'{bank_file}.part')
+
+
+def count_stored(
+    bank_file: str | Path,
+    identity: dict[str, str],
+    row_shape: tuple[int, int],
+    dtype: Any,
+    batch_images: int,
+) -> int:
+    """Tell from its size how many images a partial file holds, without reading or locking it.
+
+    Args:
+        bank_file (str | Path): The bank to be.
+        identity (dict[str, str]): What the rows must belong to.
+        row_shape (tuple[int, int]): (V,D).
+        dtype (Any): float16 or float32.
+        batch_images (int): Images in a record.
+
+    Returns:
+        int: Number of images, whose checksums nobody compared; 0 for a file of other work.
+    """
+    header = _make_header(identity, tuple(row_shape), np.dtype(dtype))
+    try:
+        with open(partial_path(bank_file), 'rb') as file:
+            if file.read(len(header)) != header:
+                return 0
+            length = os.fstat(file.fileno()).st_size - len(header)
+    except OSError:
+        return 0
+    row_bytes = int(np.prod(row_shape)) * np.dtype(dtype).itemsize
+    records, rest = divmod(length, _RECORD.size + batch_images * row_bytes)
+    return records * batch_images + max(0, rest - _RECORD.size) // row_bytes
+
+
+def _make_header(identity: dict[str, str], row_shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    header = json.dumps({**identity, 'row_shape': row_shape, 'dtype': dtype.str})
+    return _MAGIC + struct.pack('<I', len(header)) + header.encode()

@@ -77,6 +77,21 @@ class TrainingView(Dataset):
             views.append(self._to_rgb(_run(self._view_steps, view)))
         return np.stack(views)
 
+    def share(self, start: int, stop: int) -> TrainingView:
+        """Take a run of images, for a process that encodes no others.
+
+        Args:
+            start (int): First row in the order of ``keys``.
+            stop (int): Row behind the last.
+
+        Returns:
+            TrainingView: Those images, in the same views.
+        """
+        part = copy.copy(self)
+        part._index, part.keys = self._index[start:stop], self.keys[start:stop]
+        part.paths = self.paths[start:stop]
+        return part
+
     def file_sizes(self) -> np.ndarray:
         """Ask the file system for the size of each image's file.
 

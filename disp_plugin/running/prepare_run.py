@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from disp_plugin.running.read_launcher import read_rank
+
 __all__ = [
     'check_is_a_run',
     'check_training_set',
@@ -210,19 +212,13 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
     command = f'tools/build_prior_bank.py {cfg.filename or "CONFIG"} (with the same --cfg-options)'
     if not build:
         raise FileNotFoundError(f'the bank {bank_file} does not exist; build it with {command}')
-    if _rank() == 0:
+    if read_rank() == 0:
         print(f'the bank {bank_file} does not exist yet: building it, as {command} would')
         _build(cfg, bank_file)
     else:
         while not Path(bank_file).is_file():
             time.sleep(1)
     return bank_file
-
-
-def _rank() -> int:
-    """The rank that the launcher gave this process; there is no process group yet."""
-    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
-    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 def _build(cfg: Config, bank_file: str) -> None:

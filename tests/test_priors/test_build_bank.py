@@ -16,7 +16,7 @@ import disp_plugin.encoders  # noqa: F401
 from disp_plugin.datasets import SeededDraws
 from disp_plugin.priors import PriorBank, build_bank
 from disp_plugin.priors.bank_file import BankWriteError
-from disp_plugin.priors.build_bank import choose_amp
+from disp_plugin.priors.build_plan import choose_amp
 
 
 class Stop(Exception):

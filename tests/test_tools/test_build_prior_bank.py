@@ -94,6 +94,36 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert not (tmp_path / 'bank.safetensors').exists()
 
 
+def test_processes_of_a_launcher_share_the_work(
+    build_prior_bank, config, tmp_path, capsys, monkeypatch
+):
+    build_prior_bank.main(
+        [str(config), '--bank-file', str(tmp_path / 'whole'), '--batch-size', '4']
+    )
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    for rank in ('1', '0'):
+        monkeypatch.setenv('RANK', rank)
+        capsys.readouterr()
+        build_prior_bank.main([str(config), '--batch-size', '4'])
+        if rank == '1':
+            assert 'shard 2 of 2 is done; the last one to end writes' in capsys.readouterr().out
+            assert not (tmp_path / 'bank.safetensors').exists()
+    assert 'images:      8, 2 view(s) each' in capsys.readouterr().out
+    assert (tmp_path / 'bank.safetensors').read_bytes() == (tmp_path / 'whole').read_bytes()
+
+
+def test_shards_can_be_named_and_merged(build_prior_bank, config, tmp_path, capsys):
+    build_prior_bank.main([str(config), '--shard', '1/2', '--dry-run'])
+    assert 'share:    shard 1 of 2' in capsys.readouterr().out
+    build_prior_bank.main([str(config), '--shard', '1/2', '--batch-size', '4'])
+    with pytest.raises(SystemExit):
+        build_prior_bank.main([str(config), '--merge', '2', '--batch-size', '4'])
+    assert 'shard 2 of 2 has 0 of 4 images' in capsys.readouterr().err
+    build_prior_bank.main([str(config), '--shard', '2/2', '--batch-size', '4'])
+    build_prior_bank.main([str(config), '--merge', '2', '--batch-size', '4'])
+    assert PriorBank.open(tmp_path / 'bank.safetensors').num_images == 8
+
+
 def test_parallel_priors_are_told_with_the_cure(build_prior_bank, tmp_path):
     priors = 1 + 0.1 * torch.rand(20, 16)
     PriorBank([str(i) for i in range(20)], priors).save(tmp_path / 'bank')
@@ -107,6 +137,7 @@ def test_parallel_priors_are_told_with_the_cure(build_prior_bank, tmp_path):
     [
         (['no_such_config.py'], 'config file no_such_config.py does not exist'),
         (['--data-root', 'none', '--out', 'x'], "data_root 'none' does not exist"),
+        (['--data-root', '.', '--out', 'x', '--shard', '0/2'], 'there is no shard 0 of 2'),
         (['--data-root', '.', '--out', 'x', '--encoder', '{type'], '--encoder must be JSON such'),
         (['--data-root', '.', '--out', 'x', '--encoder', '[1]'], 'must be an object with a "type"'),
         (['--data-root', '{}', '--out', '{}', '--encoder', '{"type": "TimEncoder"}'],
@@ -142,6 +173,7 @@ def test_another_file_in_the_place_of_the_bank_is_kept(build_prior_bank, config,
         ([], 'give either a config or --data-root'),
         (['config.py', '--data-root', 'x'], 'give either a config or --data-root'),
         (['--data-root', 'x'], '--data-root needs --out'),
+        (['config.py', '--shard', '1/2', '--merge', '2'], 'give either --shard or --merge'),
     ],
 )
 def test_arguments_that_contradict_are_refused(build_prior_bank, capsys, arguments, message):

@@ -1,0 +1,61 @@
+"""What torchrun, Slurm or MPI says of this process, before there is a process group."""
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ['Launch', 'read_launch', 'read_rank']
+
+_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
+# Of torchrun, Slurm, Open MPI, others: rank, number of processes, rank within the node. A step's
+# tasks come first: an interactive one of a job of many tasks is a single process.
+_LAUNCHERS = (
+    ('RANK', ('WORLD_SIZE',), 'LOCAL_RANK'),
+    ('SLURM_PROCID', ('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS'), 'SLURM_LOCALID'),
+    ('OMPI_COMM_WORLD_RANK', ('OMPI_COMM_WORLD_SIZE',), 'OMPI_COMM_WORLD_LOCAL_RANK'),
+    ('PMI_RANK', ('PMI_SIZE',), 'MPI_LOCALRANKID'),
+)
+
+
+class Launch(NamedTuple):
+    """One of the processes that a launcher started.
+
+    Attributes:
+        rank (int): Its number, from 0.
+        num_processes (int): How many there are.
+        local_rank (int): Its number within its node.
+    """
+
+    rank: int = 0
+    num_processes: int = 1
+    local_rank: int = 0
+
+
+def read_rank() -> int:
+    """Tell the rank that the launcher gave this process.
+
+    Returns:
+        int: The rank; 0 without a launcher.
+    """
+    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+
+
+def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
+    """Tell which of how many processes this one is.
+
+    Args:
+        environment (Mapping[str, str], optional): Variables. Defaults to None: the process's own.
+
+    Returns:
+        Launch: The only one of 1 without a launcher, and in a batch script of Slurm itself, which
+        has its job's variables but runs once.
+    """
+    env = os.environ if environment is None else environment
+    for rank, sizes, local_rank in _LAUNCHERS:
+        size = next((env[name] for name in sizes if env.get(name)), None)
+        if rank not in env or size is None:
+            continue
+        if rank == 'SLURM_PROCID' and 'SLURM_JOB_ID' in env and 'SLURM_STEP_ID' not in env:
+            continue
+        return Launch(int(env[rank]), int(size), int(env.get(local_rank, 0)))
+    return Launch()

@@ -1,0 +1,39 @@
+import pytest
+
+from disp_plugin.running.read_launcher import Launch, read_launch, read_rank
+
+SLURM = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '1', 'SLURM_JOB_ID': '7'}
+
+
+@pytest.mark.parametrize(
+    ('environment', 'launch'),
+    [
+        ({}, Launch(0, 1, 0)),
+        ({'RANK': '2', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}, Launch(2, 4, 1)),
+        ({**SLURM, 'SLURM_STEP_ID': '0', 'SLURM_STEP_NUM_TASKS': '8'}, Launch(3, 8, 1)),
+        ({'SLURM_PROCID': '1', 'SLURM_NTASKS': '2'}, Launch(1, 2, 0)),
+        # torchrun within a step of one task on each node
+        ({**SLURM, 'SLURM_STEP_ID': '0', 'RANK': '5', 'WORLD_SIZE': '16'}, Launch(5, 16, 0)),
+        # a shell, or a batch script, of a job with many tasks runs once
+        ({**SLURM, 'SLURM_PROCID': '0'}, Launch(0, 1, 0)),
+        (
+            {**SLURM, 'SLURM_PROCID': '0', 'SLURM_STEP_ID': '1', 'SLURM_STEP_NUM_TASKS': '1'},
+            Launch(0, 1, 1),
+        ),
+        ({'OMPI_COMM_WORLD_RANK': '1', 'OMPI_COMM_WORLD_SIZE': '2'}, Launch(1, 2, 0)),
+        ({'PMI_RANK': '1', 'PMI_SIZE': '2'}, Launch(1, 2, 0)),
+        ({'RANK': '1'}, Launch(0, 1, 0)),
+    ],
+)
+def test_launchers_are_understood(environment, launch):
+    assert read_launch(environment) == launch
+
+
+def test_rank_is_that_of_the_first_launcher_that_gives_one(monkeypatch):
+    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    assert read_rank() == 0
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    assert read_rank() == 3
+    monkeypatch.setenv('RANK', '2')
+    assert read_rank() == 2
