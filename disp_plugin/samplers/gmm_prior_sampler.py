@@ -120,7 +120,8 @@ class GMMPriorSampler(SpaceSampler):
     def _run_em(self, points: np.ndarray, seed: int) -> GaussianMixture:
         """Run EM from one start."""
         labels = self.start_clusters(points, seed)
-        reg_covar = self.regularisation * float(points.var(0, dtype=np.float64).mean())
+        # coordinates are centred, so that their mean square is their variance
+        reg_covar = self.regularisation * float(np.vdot(points, points)) / points.size
         start = start_mixture(points, labels, self.num_components, self.covariance_type, reg_covar)
         api: Any = nullcontext()
         data: Any = points

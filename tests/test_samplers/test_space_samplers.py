@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,6 +248,25 @@ def test_draws_in_parts_have_the_size_asked_for():
     sampler.fit(BANK)
     assert sampler.sample(5000, seed()).shape == (5000, 8)
     assert sampler.sample(1, seed()).shape == (1, 8)
+
+
+@pytest.mark.parametrize(
+    'sampler',
+    [
+        GMMPriorSampler(20, pca_variance=None, max_iters=2),
+        GMMPriorSampler(20, max_iters=2),
+        KMeansPriorSampler(20),
+    ],
+    ids=['raw', 'axes', 'kmeans'],
+)
+def test_a_fit_takes_at_most_three_times_the_memory_of_its_priors(sampler):
+    priors = np.random.default_rng(0).normal(size=(8000, 1, 1024)).astype(np.float32)
+    bank = SimpleNamespace(priors=priors, num_images=8000, prior_dim=1024, keys=None)
+    tracemalloc.start()
+    sampler.fit(bank)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * priors.nbytes
 
 
 def test_rows_are_chosen_without_repetition_in_order():
