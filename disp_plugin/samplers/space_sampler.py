@@ -141,9 +141,10 @@ class SpaceSampler(PriorSampler):
         coarse = points
         if points.shape[1] > NUM_COARSE_AXES:
             if self.pca_variance is None:
-                some = points[choose_rows(len(points), 10_000, seed)]
+                some = points[choose_rows(len(points), 4000, seed)]
                 num_axes = min(NUM_COARSE_AXES, len(some))
-                axes = PCA(num_axes, svd_solver='randomized', random_state=seed).fit(some)
+                axes = PCA(num_axes, copy=False, svd_solver='randomized', random_state=seed)
+                axes.fit(some)
                 coarse = points @ axes.components_.T
             else:
                 coarse = points[:, :NUM_COARSE_AXES]
