@@ -1,6 +1,5 @@
 """Priors of training images, drawn at random."""
 
-import numpy as np
 import torch
 from mmagic.registry import MODELS
 from torch import Tensor
@@ -41,7 +40,7 @@ class EmpiricalPriorSampler(PriorSampler):
             bank (PriorBank): The bank; the unflipped view of its images is used.
         """
         rows = choose_rows(bank.num_images, self.max_priors, self.seed)
-        self.set_buffer('priors', torch.from_numpy(np.array(bank.priors[rows, 0])))
+        self.set_buffer('priors', torch.from_numpy(bank.take(rows)))
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw rows uniformly, with repetition.

@@ -125,7 +125,7 @@ def read_blocks(bank: PriorBank, rows: np.ndarray, size: int = 2048) -> Iterator
     """
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
-        block = np.asarray(bank.priors[chosen, 0], np.float32)
+        block = bank.take(chosen).astype(np.float32)
         bad = ~np.isfinite(block).all(1)
         if bad.any():
             key = bank.keys[int(chosen[bad.argmax()])]

@@ -14,6 +14,9 @@ class Bank:
         self.priors = np.asarray(priors, dtype=np.float32)[:, None]
         self.num_images = len(self.priors)
 
+    def take(self, rows):
+        return self.priors[rows, 0]
+
 
 BANK = Bank(np.random.default_rng(0).normal(size=(30, 5)))
 

@@ -55,9 +55,12 @@ class Bank:
     """The part of a PriorBank that samplers read, over a mapped array."""
 
     def __init__(self, file):
-        self.priors = np.load(file, mmap_mode='r')[:, None]
-        self.num_images, _, self.prior_dim = self.priors.shape
+        self.priors = np.load(file, mmap_mode='r')
+        self.num_images, self.prior_dim = self.priors.shape
         self.keys = range(self.num_images)
+
+    def take(self, rows):
+        return self.priors[rows]
 
 
 def peak_mib():
