@@ -60,6 +60,7 @@ class Bank:
         self.keys = range(self.num_images)
 
     def take(self, rows):
+        """Copy the priors of some rows."""
         return self.priors[rows]
 
 
