@@ -10,6 +10,7 @@ from mmengine.registry import MODEL_WRAPPERS
 
 import disp_plugin.samplers  # noqa: F401 (registers them)
 from disp_plugin.models import load_pretrained
+from disp_plugin.priors import PriorBank
 
 D = 6
 GENERATOR = dict(base_channels=4, output_scale=32, noise_size=16)
@@ -39,18 +40,17 @@ SNGAN = dict(
 BOTH = pytest.mark.parametrize('config', [BIGGAN, SNGAN], ids=lambda config: config['type'])
 
 
-class Bank:
-    def __init__(self, num=10):
-        priors = torch.rand(num, 1, D, generator=torch.Generator().manual_seed(0))
-        self.priors, self.num_images = priors.numpy(), num
+def make_bank(num=10):
+    priors = torch.rand(num, 1, D, generator=torch.Generator().manual_seed(0))
+    return PriorBank([f'{row:02d}.png' for row in range(num)], priors)
 
 
 def build(config, fit=True, **changes):
     torch.manual_seed(0)
     gan = MODELS.build({**config, **changes})
     if fit and gan.sampler is not None:
-        gan.sampler.fit(Bank())
-        gan.prior_normalizer.fit(torch.from_numpy(Bank().priors))
+        gan.sampler.fit(make_bank())
+        gan.prior_normalizer.fit(torch.from_numpy(make_bank().priors))
     return gan
 
 
