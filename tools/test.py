@@ -53,6 +53,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
+    from disp_plugin.running.leave_group import leave_group
     from disp_plugin.whole_file import write_file
 
     collected: dict = {}
@@ -68,6 +69,7 @@ def evaluate(args: argparse.Namespace) -> None:
     runner.test()
     if args.out and is_main_process():
         write_file(args.out, json.dumps(collected, indent=2, default=float) + '\n')
+    leave_group()
 
 
 def main(argv: list[str] | None = None) -> None:

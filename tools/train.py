@@ -63,10 +63,12 @@ def train(args: argparse.Namespace) -> None:
     from mmengine.runner import Runner
 
     from disp_plugin.running.check_space import check_space
+    from disp_plugin.running.leave_group import leave_group
 
     runner = Runner.from_cfg(cfg)
     check_space(runner)
     runner.train()
+    leave_group()
     print(f'logs and checkpoints are in {cfg.work_dir}')
 
 

@@ -35,7 +35,8 @@ def test_the_weights_are_those_of_the_uninterrupted_run(found):
 
 @pytest.mark.slow
 def test_the_checkpoint_names_weights_as_that_of_one_process_does(found, gan_cfg):
-    expected = MODELS.build(gan_cfg['sngan']()).state_dict().keys()
+    sampler = {'type': 'GMMPriorSampler', 'num_components': 2}
+    expected = MODELS.build(gan_cfg['sngan'](sampler=sampler)).state_dict().keys()
     assert set(found['names']) == set(expected)
 
 
@@ -49,3 +50,11 @@ def test_each_process_goes_on_with_its_own_generators(found):
 @pytest.mark.slow
 def test_the_draws_of_both_are_counted(found):
     assert found['num_draws'] == 5 * 2 * 2
+
+
+@pytest.mark.slow
+def test_the_first_process_fits_the_sampler_once_and_the_other_receives_it(found):
+    assert found['fits'] == [[0], []]
+    first, *others = found['samplers']
+    assert first.shape[0] == 2
+    assert len(others) == 3 and all(torch.equal(first, other) for other in others)

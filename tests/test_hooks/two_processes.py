@@ -10,8 +10,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import conftest  # noqa: E402
 from mmengine.config import Config  # noqa: E402
-from mmengine.dist import barrier, get_rank  # noqa: E402
+from mmengine.dist import all_gather_object, barrier, get_rank  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+
+from disp_plugin.running.leave_group import leave_group  # noqa: E402
+from disp_plugin.samplers import GMMPriorSampler  # noqa: E402
+
+SAMPLER = {'type': 'GMMPriorSampler', 'num_components': 2}
+samplers = []
+fits = []
+fit = GMMPriorSampler.fit
+GMMPriorSampler.fit = lambda self, bank: fits.append(get_rank()) or fit(self, bank)
 
 
 def train(folder, bank_file, work_dir, resume_from=None):
@@ -19,7 +28,7 @@ def train(folder, bank_file, work_dir, resume_from=None):
     config = conftest.run_cfg(
         folder,
         bank_file,
-        conftest.sngan(discriminator_steps=1),
+        conftest.sngan(discriminator_steps=1, sampler=SAMPLER),
         work_dir,
         5,
         checkpoint={'interval': 1},
@@ -33,14 +42,16 @@ def train(folder, bank_file, work_dir, resume_from=None):
             'find_unused_parameters': False,
         },
         custom_hooks=[
-            {'type': 'PriorSamplerHook', 'bank_file': bank_file},
+            {'type': 'GMMSamplerHook', 'bank_file': bank_file},
             {'type': 'RandomStateHook'},
             {'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4},
         ],
         resume=resume_from is not None,
         load_from=resume_from,
     )
-    Runner.from_cfg(Config(config)).train()
+    runner = Runner.from_cfg(Config(config))
+    runner.train()
+    samplers.append(runner.model.module.sampler.means)
     barrier()  # rank 0 saves
     return torch.load(f'{work_dir}/iter_5.pth', weights_only=False)
 
@@ -50,6 +61,7 @@ def main(folder, bank_file, work_dir):
     whole = train(folder, bank_file, f'{work_dir}/whole')
     torch.manual_seed(99)
     resumed = train(folder, bank_file, f'{work_dir}/resumed', f'{work_dir}/whole/iter_3.pth')
+    all_fits, all_samplers = all_gather_object(fits), all_gather_object(samplers)
     if get_rank() > 0:
         return
     ranks = [
@@ -66,6 +78,8 @@ def main(folder, bank_file, work_dir):
             ],
             'names': list(whole['state_dict']),
             'ranks': ranks,
+            'fits': all_fits,
+            'samplers': [value for values in all_samplers for value in values],
             'num_draws': resumed['message_hub']['runtime_info']['num_train_draws'],
         },
         f'{work_dir}/found.pth',
@@ -74,3 +88,4 @@ def main(folder, bank_file, work_dir):
 
 if __name__ == '__main__':
     main(*sys.argv[1:])
+    leave_group()
