@@ -274,16 +274,22 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     size = path.stat().st_size
     with open(path, 'rb') as file:
         length = int.from_bytes(file.read(8), 'little')
+        text = file.read(min(length, 4096))
         if size < 8 or length > 100_000_000:
             raise ValueError(
                 f'{path} is not a prior bank: it does not begin like a safetensors file'
             )
         if 8 + length > size:
-            raise ValueError(
-                f'{path} has {size} bytes, fewer than its header alone: it is truncated or no '
-                f'prior bank; copy it again or rebuild it: {REBUILD_COMMAND.format(path)}'
+            if MAGIC.encode() not in text:
+                raise ValueError(
+                    f'{path} is not a prior bank, or only the first {size} bytes of one: delete '
+                    'it, or name another file'
+                )
+            raise DamagedBankError(
+                f'prior bank {path} has {size} bytes, fewer than its header alone: it is truncated;'
+                f' copy it again or rebuild it: {REBUILD_COMMAND.format(path)}'
             )
-        text = file.read(length)
+        text += file.read(length - len(text))
     try:
         header = json.loads(text)
         entries = {k: v for k, v in header.items() if k != '__metadata__'}

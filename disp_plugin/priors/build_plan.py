@@ -212,7 +212,8 @@ def open_if_current(plan: BuildPlan, overwrite: bool) -> PriorBank | None:
 
     Args:
         plan (BuildPlan): The bank to build.
-        overwrite (bool): Whether another bank or a damaged one may be replaced.
+        overwrite (bool): Whether another bank or a damaged one may be replaced; if so, one that is
+            there is read to its end, for damage that opening does not see.
 
     Returns:
         PriorBank | None: The bank; None where there is none, or one to replace.
@@ -225,9 +226,12 @@ def open_if_current(plan: BuildPlan, overwrite: bool) -> PriorBank | None:
         return None
     try:
         bank = PriorBank.open(bank_file)
+        if overwrite:
+            bank.verify()
     except DamagedBankError:
         if not overwrite:
             raise
+        print_log(f'prior bank {bank_file} is damaged: replacing it')
         return None
     wanted = {
         'data': (bank.origin.dataset_fingerprint, origin.dataset_fingerprint),

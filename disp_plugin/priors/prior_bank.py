@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bank_errors import REBUILD_COMMAND
+from .bank_errors import REBUILD_COMMAND, DamagedBankError
 from .bank_file import hash_bank, read_bank_file, write_bank_file
 from .bank_origin import BankOrigin
 from .block_checks import NoChecks
@@ -351,12 +351,19 @@ class PriorBank:
         """Read the whole bank and compare it with what was written: every block, key and hash.
 
         Raises:
-            ValueError: The file was altered, or its keys are not in order.
+            DamagedBankError: The file was altered, or its keys are not in order.
         """
         self._checks.check_all()
-        self._keys.check_sorted()
-        if self._fingerprint not in ('', self._hash()):
-            raise ValueError(f'{self._name()} was altered: its content is not what was written')
+        try:
+            self._keys.check_sorted()
+            change = '' if self._fingerprint in ('', self._hash()) else 'priors or sizes differ'
+        except ValueError as error:
+            change = str(error)
+        if change:
+            raise DamagedBankError(
+                f'{self._name()} was altered: its content is not what was written ({change}); '
+                f'copy it again or rebuild it: {REBUILD_COMMAND.format(self._path or "BANK")}'
+            )
 
     def _row(self, key: str) -> int:
         row = self._keys.find(key)

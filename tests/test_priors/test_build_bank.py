@@ -1,4 +1,5 @@
 import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -118,6 +119,28 @@ def test_a_damaged_bank_is_replaced_only_if_it_may_be(build, tmp_path):
     whole = build().fingerprint
     (tmp_path / 'bank').write_bytes((tmp_path / 'bank').read_bytes()[:-1])
     with pytest.raises(ValueError, match='is truncated.*--overwrite'):
+        build()
+    assert build(overwrite=True).fingerprint == whole
+
+
+@pytest.mark.parametrize('name', ['priors', 'key_bytes', 'file_sizes', 'key_table', 'checksums'])
+def test_a_bank_with_an_altered_block_is_replaced_if_it_may_be(build, tmp_path, name):
+    whole = build().fingerprint
+    content = bytearray((tmp_path / 'bank').read_bytes())
+    start = 8 + int.from_bytes(content[:8], 'little')
+    end = json.loads(content[8:start])[name]['data_offsets'][1]
+    content[start + end - 5] ^= 1
+    (tmp_path / 'bank').write_bytes(content)
+    bank = build(overwrite=True)
+    bank.verify()
+    assert bank.fingerprint == whole
+    assert PriorBank.open(tmp_path / 'bank').fingerprint == whole
+
+
+def test_a_bank_cut_within_its_header_is_replaced_if_it_may_be(build, tmp_path):
+    whole = build().fingerprint
+    (tmp_path / 'bank').write_bytes((tmp_path / 'bank').read_bytes()[:300])
+    with pytest.raises(ValueError, match='300 bytes, fewer than its header.*--overwrite'):
         build()
     assert build(overwrite=True).fingerprint == whole
 
