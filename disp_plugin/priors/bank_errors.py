@@ -35,6 +35,20 @@ class BankWriteError(OSError, ValueError):
 class DamagedBankError(ValueError):
     """A bank file is truncated or altered."""
 
+    @classmethod
+    def explain(cls, path: str | Path, problem: str) -> DamagedBankError:
+        """Name the file, what is wrong with it, and the way out.
+
+        Args:
+            path (str | Path): Bank file.
+            problem (str): A clause such as 'it is truncated'.
+
+        Returns:
+            DamagedBankError: To raise.
+        """
+        way_out = f'copy it again or rebuild it: {REBUILD_COMMAND.format(path)}'
+        return cls(f'prior bank {path} is damaged: {problem}; {way_out}')
+
 
 class BankInUseError(ValueError):
     """Another process is building this bank, or this shard of it."""

@@ -13,7 +13,8 @@ tensors), so any safetensors reader opens a bank, and nothing in it is pickled:
     priors       (M,V,D) F16 or F32   one block of V rows per image, in the order of the keys
     key_bytes    (B,)    U8           the image keys in UTF-8, sorted, one after another
 
-Opening reads the header alone, in the same time for any bank; a block is compared with its checksum
+Opening reads the header alone and compares it with its checksum, which is the first of them in any
+version, in the same time for any bank; a block is compared with its checksum
 when it is first used. Earlier banks have neither checksums nor key_table: theirs are not checked
 before ``verify``, and keys are found by bisection.
 
@@ -24,7 +25,6 @@ misread raises ``VERSION``.
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,13 +35,11 @@ import numpy as np
 
 from disp_plugin.whole_file import replace_file
 
-from .bank_errors import BUILD_COMMAND, REBUILD_COMMAND, BankWriteError, DamagedBankError
+from .bank_errors import BUILD_COMMAND, BankWriteError, DamagedBankError
+from .bank_header import BankHeader, make_header, read_header
 from .bank_origin import BankOrigin
 from .block_checks import BLOCK_BYTES, BlockChecks, BlockSums, NoChecks
 from .key_index import KEY_HASH, KeyIndex
-
-MAGIC = 'disp_plugin.prior_bank'
-VERSION = 1
 
 _DTYPES = {
     'F16': np.float16,
@@ -102,11 +100,11 @@ def write_bank_file(
     try:
         with replace_file(path) as file:
             # Both are written again once the priors went by and their sums are known.
-            file.write(_header_bytes(specs, metadata) + bytes(8 * num_sums))
+            file.write(make_header(specs, metadata) + bytes(8 * num_sums))
             parts = [keys.offsets, file_sizes, table, blocks(), keys.key_bytes]
             sums = _write_summed(file, parts, digest, specs[4][3])
             metadata['fingerprint'] = digest.hexdigest()
-            header = _header_bytes(specs, metadata)
+            header = make_header(specs, metadata)
             file.seek(0)
             file.write(header + np.array([zlib.crc32(header), *sums], dtype=np.int64).tobytes())
     except OSError as error:
@@ -146,14 +144,16 @@ class BankContent:
         priors (np.ndarray): (M,V,D).
         file_sizes (np.ndarray): (M,) int64.
         keys (KeyIndex): M image keys.
-        metadata (dict[str, str]): Origin, fingerprint, ...
+        origin (BankOrigin): What the bank was made from.
+        fingerprint (str): Hash of its content.
         checks (NoChecks): To ask before priors or sizes are read.
     """
 
     priors: np.ndarray
     file_sizes: np.ndarray
     keys: KeyIndex
-    metadata: dict[str, str]
+    origin: BankOrigin
+    fingerprint: str
     checks: NoChecks
 
 
@@ -166,11 +166,12 @@ def read_bank_file(path: str | Path, mmap: bool = True) -> BankContent:
             than read it. Defaults to True.
 
     Returns:
-        BankContent: Its tensors, mostly mapped, and metadata.
+        BankContent: Its tensors, mostly mapped, and what it was made from.
 
     Raises:
         FileNotFoundError: There is no such file; the message has the command that builds it.
-        ValueError: It is no bank, a bank of a newer version, or truncated.
+        ValueError: It is no bank, or a bank of a newer version.
+        DamagedBankError: It is truncated or altered.
     """
     path = Path(path)
     if not path.is_file():
@@ -178,25 +179,39 @@ def read_bank_file(path: str | Path, mmap: bool = True) -> BankContent:
             f'there is no prior bank {path}; build it first: {BUILD_COMMAND.format(path)} (and the '
             '--cfg-options of your run)'
         )
-    header, start = _read_header(path)
-    metadata = header.pop('__metadata__', None) or {}
-    _check_kind(path, header, metadata)
+    header = read_header(path)
+    try:
+        return _read_content(path, header, mmap)
+    except DamagedBankError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Only an earlier bank, whose header nobody compared with a checksum, comes here.
+        problem = f'its header cannot be followed ({error!r})'
+        raise DamagedBankError.explain(path, problem) from error
+
+
+def _read_content(path: Path, header: BankHeader, mmap: bool) -> BankContent:
     size = path.stat().st_size
-    promised = start + max(entry['data_offsets'][1] for entry in header.values())
+    promised = header.length + max(entry['data_offsets'][1] for entry in header.tensors.values())
     if size != promised:
-        raise DamagedBankError(
-            f'prior bank {path} has {size} bytes where its header announces {promised}: it is '
-            f'{"truncated" if size < promised else "altered"}; copy it again or rebuild it: '
-            f'{REBUILD_COMMAND.format(path)}'
+        problem = 'truncated' if size < promised else 'altered'
+        raise DamagedBankError.explain(
+            path, f'it has {size} bytes where its header announces {promised}: it is {problem}'
         )
     raw = np.asarray(np.memmap(path, np.uint8, 'r') if mmap else np.fromfile(path, np.uint8))
-    arrays = {name: _take(raw, start, header[name]) for name in _RANKS if name in header}
-    checks = _make_checks(path, raw, start, header, metadata)
-    _check_shapes(path, arrays, is_checked='checksums' in header)
+    arrays = {name: _take(raw, header, name) for name in _RANKS if name in header.tensors}
+    missing = [name for name in _RANKS if name not in arrays and name not in _OPTIONAL]
+    if missing:
+        raise DamagedBankError.explain(path, f'it lacks the tensor {missing[0]}')
+    checks = _make_checks(path, raw, header)
+    _check_shapes(path, arrays, header.is_checked)
+    metadata = header.metadata
     table = arrays.get('key_table') if metadata.get('key_hash') == KEY_HASH else None
     num_slots = int(metadata.get('key_slots', 0))
     keys = KeyIndex(arrays['key_bytes'], arrays['key_offsets'], table, num_slots, checks)
-    return BankContent(arrays['priors'], arrays['file_sizes'], keys, metadata, checks)
+    origin = BankOrigin.from_json(metadata['origin'])
+    fingerprint = metadata['fingerprint']
+    return BankContent(arrays['priors'], arrays['file_sizes'], keys, origin, fingerprint, checks)
 
 
 def _begin_hash(keys: KeyIndex, file_sizes: np.ndarray, origin: BankOrigin, dtype: Any) -> Any:
@@ -229,100 +244,28 @@ def _write_summed(file: Any, parts: list[Any], digest: Any, num_bytes: int) -> n
     return sums.finish()
 
 
-def _make_checks(
-    path: Path, raw: np.ndarray, start: int, header: dict[str, Any], metadata: dict[str, str]
-) -> NoChecks:
-    """Compare the header with its checksum and prepare the checks of all that follows."""
-    if 'checksums' not in header:
+def _make_checks(path: Path, raw: np.ndarray, header: BankHeader) -> NoChecks:
+    """Prepare the checks of all that follows the checksums."""
+    if not header.is_checked:
         return NoChecks()
-    sums = _take(raw, start, header['checksums'])
-    if not len(sums) or zlib.crc32(raw[:start].data) != sums[0]:
-        raise DamagedBankError(
-            f'prior bank {path} was altered: its header is not what was written; copy it again or '
-            f'rebuild it: {REBUILD_COMMAND.format(path)}'
-        )
-    begin = header['checksums']['data_offsets'][1]
+    sums = _take(raw, header, 'checksums')
+    begin = header.tensors['checksums']['data_offsets'][1]
     places = {}
-    for name, entry in header.items():
+    for name, entry in header.tensors.items():
         low, high = (n - begin for n in entry['data_offsets'])
         if low >= 0:
             row_bytes = (high - low) // max([1, *entry['shape'][:1]])
             places[name] = (low, high, row_bytes)
-    content = raw[start + begin :]
-    block_bytes = int(metadata['block_bytes'])
-    return BlockChecks(path, content, start + begin, sums[1:], block_bytes, places)
+    content = raw[header.length + begin :]
+    block_bytes = int(header.metadata['block_bytes'])
+    return BlockChecks(path, content, header.length + begin, sums[1:], block_bytes, places)
 
 
-def _header_bytes(specs: list[tuple[str, str, Any, int]], metadata: dict[str, str]) -> bytes:
-    header: dict[str, Any] = {
-        '__metadata__': {'format': MAGIC, 'version': str(VERSION), **metadata}
-    }
-    offset = 0
-    for name, code, shape, num_bytes in specs:
-        header[name] = {
-            'dtype': code,
-            'shape': [int(n) for n in shape],
-            'data_offsets': [offset, offset + num_bytes],
-        }
-        offset += num_bytes
-    text = json.dumps(header).encode('utf-8')
-    text += b' ' * (-len(text) % 8)
-    return len(text).to_bytes(8, 'little') + text
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    size = path.stat().st_size
-    with open(path, 'rb') as file:
-        length = int.from_bytes(file.read(8), 'little')
-        text = file.read(min(length, 4096))
-        if size < 8 or length > 100_000_000:
-            raise ValueError(
-                f'{path} is not a prior bank: it does not begin like a safetensors file'
-            )
-        if 8 + length > size:
-            if MAGIC.encode() not in text:
-                raise ValueError(
-                    f'{path} is not a prior bank, or only the first {size} bytes of one: delete '
-                    'it, or name another file'
-                )
-            raise DamagedBankError(
-                f'prior bank {path} has {size} bytes, fewer than its header alone: it is truncated;'
-                f' copy it again or rebuild it: {REBUILD_COMMAND.format(path)}'
-            )
-        text += file.read(length - len(text))
-    try:
-        header = json.loads(text)
-        entries = {k: v for k, v in header.items() if k != '__metadata__'}
-        for entry in entries.values():
-            entry['dtype'], entry['shape'], entry['data_offsets'][1]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ValueError(
-            f'{path} is not a prior bank: its safetensors header cannot be read'
-        ) from error
-    return header, 8 + length
-
-
-def _check_kind(path: Path, entries: dict[str, Any], metadata: dict[str, str]) -> None:
-    if metadata.get('format') != MAGIC:
-        held = ', '.join(sorted(entries)[:3]) or 'no tensor'
-        raise ValueError(
-            f'{path} is not a prior bank but another safetensors file (it holds {held}, ...); '
-            f'name the bank that {BUILD_COMMAND.split(" CONFIG")[0]} wrote'
-        )
-    if int(metadata['version']) > VERSION:
-        raise ValueError(
-            f'prior bank {path} has version {metadata["version"]} of the format, this disp_plugin '
-            f'reads up to {VERSION}; update disp_plugin, or rebuild the bank'
-        )
-    missing = [name for name in _RANKS if name not in entries and name not in _OPTIONAL]
-    if missing:
-        raise ValueError(f'prior bank {path} lacks the tensor {missing[0]}; rebuild it')
-
-
-def _take(raw: np.ndarray, start: int, entry: dict[str, Any]) -> np.ndarray:
-    begin, end = entry['data_offsets']
+def _take(raw: np.ndarray, header: BankHeader, name: str) -> np.ndarray:
+    entry = header.tensors[name]
+    begin, end = (header.length + n for n in entry['data_offsets'])
     dtype = _DTYPES[entry['dtype']]
-    return raw[start + begin : start + end].view(dtype).reshape(entry['shape'])
+    return raw[begin:end].view(dtype).reshape(entry['shape'])
 
 
 def _check_shapes(path: Path, arrays: dict[str, np.ndarray], is_checked: bool) -> None:
@@ -338,7 +281,4 @@ def _check_shapes(path: Path, arrays: dict[str, np.ndarray], is_checked: bool) -
         and (is_checked or bool(np.all(np.diff(offsets) > 0)))
     )
     if not fits:
-        raise DamagedBankError(
-            f'the tensors of prior bank {path} do not fit together: it is altered; copy it again '
-            f'or rebuild it: {REBUILD_COMMAND.format(path)}'
-        )
+        raise DamagedBankError.explain(path, 'its tensors do not fit together: it is altered')

@@ -87,8 +87,8 @@ class PriorBank:
         bank._keys = content.keys
         bank._priors = content.priors
         bank._file_sizes = content.file_sizes
-        bank._origin = BankOrigin.from_json(content.metadata['origin'])
-        bank._fingerprint = content.metadata['fingerprint']
+        bank._origin = content.origin
+        bank._fingerprint = content.fingerprint
         bank._checks = content.checks
         bank._path = Path(path).absolute()
         bank._mmap = mmap
@@ -360,10 +360,8 @@ class PriorBank:
         except ValueError as error:
             change = str(error)
         if change:
-            raise DamagedBankError(
-                f'{self._name()} was altered: its content is not what was written ({change}); '
-                f'copy it again or rebuild it: {REBUILD_COMMAND.format(self._path or "BANK")}'
-            )
+            problem = f'its content is not what was written ({change})'
+            raise DamagedBankError.explain(self._path or 'in memory', f'it was altered: {problem}')
 
     def _row(self, key: str) -> int:
         row = self._keys.find(key)
