@@ -26,6 +26,7 @@ INSTALL_REQUIRES = [
     'safetensors>=0.4.3',
     'scikit-learn>=1.5',
     'scipy>=1.11',
+    'threadpoolctl>=3.1',
     'timm>=1.0.9',
     'torch>=2.6',  # what a checkpoint may hold is a list since then, which upstream/ extends
     'torchvision>=0.21',

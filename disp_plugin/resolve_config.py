@@ -13,7 +13,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from disp_plugin.running.check_options import check_options, nearest
+from disp_plugin.running.check_options import (
+    accepted_fields,
+    check_options,
+    find_class,
+    nearest,
+)
 from disp_plugin.upstream import mend_config
 
 __all__ = ['SHORTCUTS', 'load_config', 'resolve_config']
@@ -30,6 +35,10 @@ SHORTCUTS: dict[str, tuple[str, ...]] = {
     'vis_backends': ('vis_backends',),
 }
 """Top-level field -> names of the nested fields that follow it."""
+
+
+REPLACED = ('encoder', 'model.sampler')
+"""Parts of which nothing is kept when their type changes: another type has other arguments."""
 
 
 def load_config(file: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -79,7 +88,7 @@ def resolve_config(cfg: Config, options: Mapping[str, Any] | None = None) -> Con
     own keeps it. Places that an option names itself keep what that option says. Sizes count
     as equal whether written ``64`` or ``(64, 64)``. An ``encoder.type`` that differs from the
     config's replaces the encoder as a whole, because the arguments of another type would not fit;
-    so does ``encoder=dict(...)``.
+    so does ``encoder=dict(...)``; and likewise for ``model.sampler``.
 
     A config with ``sized_by_data = True`` gets the image size, batch size and number of
     iterations that suit the images found in its ``data_root``, for those not given as options;
@@ -119,10 +128,38 @@ def _carry_from_bases(cfg: Config, path: Path) -> set[str]:
     """
     given: set[str] = set()
     for base in _read_bases(path):
+        _drop_inherited(cfg, base)
         changed = _carry(cfg, {name: base[name] for name in SHORTCUTS if name in base}, set())
         if base.get('sized_by_data', False):
             given |= changed
     return given
+
+
+def _drop_inherited(cfg: Config, base: Config) -> None:
+    """Take out arguments that a part got from a base whose part is of another type.
+
+    mmengine merges ``sampler=dict(type='GMMPriorSampler')`` into the base's sampler, arguments and
+    all, where a file does not say ``_delete_=True``.
+    """
+    for name in REPLACED:
+        part, former = _find(cfg, name), _find(base, name)
+        if not part or not former or part.get('type') == former.get('type'):
+            continue
+        cls = find_class(part.get('type', ''))
+        accepted = accepted_fields(cls) if cls is not None else None
+        if accepted is None:
+            continue
+        for field in set(former) - {'type'} - accepted:
+            if part.get(field) == former[field]:
+                part.pop(field, None)
+
+
+def _find(cfg: Config, path: str) -> Any:
+    """Follow a dotted path; None where it ends early."""
+    node: Any = cfg
+    for name in path.split('.'):
+        node = node.get(name) if isinstance(node, Mapping) or node is cfg else None
+    return node
 
 
 def _read_bases(path: Path) -> Iterator[Config]:
@@ -136,11 +173,13 @@ def _read_bases(path: Path) -> Iterator[Config]:
 
 def _merge(cfg: Config, options: dict[str, Any], kept: set[str] | None = None) -> None:
     """Merge options, then carry every changed shortcut to the places that follow it."""
-    new_type = options.get('encoder.type')
-    if new_type is not None and new_type != (cfg.get('encoder') or {}).get('type'):
-        options['encoder._delete_'] = True
-    if isinstance(options.get('encoder'), Mapping) and cfg.get('encoder') is not None:
-        options['encoder'] = {**options['encoder'], '_delete_': True}
+    for part in REPLACED:
+        old = _find(cfg, part)
+        new_type = options.get(f'{part}.type')
+        if new_type is not None and new_type != (old or {}).get('type'):
+            options[f'{part}._delete_'] = True
+        if isinstance(options.get(part), Mapping) and old is not None:
+            options[part] = {**options[part], '_delete_': True}
     before = {name: copy.deepcopy(cfg[name]) for name in SHORTCUTS if name in cfg}
     cfg.merge_from_dict(options)
     _carry(cfg, before, set(options) | (kept or set()))

@@ -219,3 +219,37 @@ def test_images_with_endings_in_capitals_count(config_file, make_image_folder):
     for file in folder.glob('*.png'):
         file.rename(file.with_suffix('.PNG'))
     assert load_config(FOLDER_CONFIG, {'data_root': str(folder)}).batch_size == 4
+
+
+SAMPLERS = [
+    {'model.sampler': dict(type='GMMPriorSampler', num_components=20)},
+    {'model.sampler.type': 'GMMPriorSampler', 'model.sampler.num_components': 20},
+]
+
+
+@pytest.mark.parametrize('options', SAMPLERS, ids=['whole', 'by_fields'])
+def test_another_sampler_drops_the_arguments_of_the_former(options, repo_root):
+    cfg = load_config(repo_root / 'configs/disp_biggan_digits.py', options)
+    expected = dict(type='GMMPriorSampler', num_components=20)
+    assert cfg.model.sampler.to_dict() == expected
+
+
+def test_a_sampler_of_an_inheriting_file_needs_no_more_than_its_type(repo_root, tmp_path):
+    file = tmp_path / 'mine.py'
+    file.write_text(
+        f"_base_ = ['{repo_root}/configs/disp_biggan_digits.py']\n"
+        "model = dict(sampler=dict(type='KMeansPriorSampler', seed=3))\n"
+    )
+    cfg = load_config(file)
+    assert cfg.model.sampler.to_dict() == dict(type='KMeansPriorSampler', seed=3)
+
+
+def test_arguments_that_both_samplers_take_are_those_of_the_file(repo_root, tmp_path):
+    file = tmp_path / 'mine.py'
+    file.write_text(
+        f"_base_ = ['{repo_root}/configs/disp_biggan_cifar10_vgg16_gmm.py']\n"
+        "model = dict(sampler=dict(type='KMeansPriorSampler', num_components=50))\n"
+    )
+    sampler = load_config(file).model.sampler
+    assert 'covariance_type' not in sampler
+    assert (sampler.num_components, sampler.fit_subset) == (50, 200000)

@@ -7,7 +7,7 @@ import torch
 from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 
-from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK
+from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK, describe_sampler
 from disp_plugin.priors import PriorBank
 from disp_plugin.whole_file import replace_file
 
@@ -42,7 +42,7 @@ def refit_sampler(
     Raises:
         FileNotFoundError: There is no such checkpoint, bank or training set.
         ValueError: The GAN takes no priors, the bank is not that of its training or has priors of
-            another length, or the sampler cannot be fitted to it.
+            another length or encoder, or the sampler cannot be fitted to it.
     """
     content = read_checkpoint(checkpoint)
     gan, cfg = load_gan(checkpoint)
@@ -56,6 +56,8 @@ def refit_sampler(
         del state[name]
     state.update({f'sampler.{name}': value.cpu() for name, value in fitted.state_dict().items()})
     cfg['model']['sampler'] = ConfigDict(sampler)
+    if PRIOR_BANK in content:
+        content[PRIOR_BANK]['sampler'] = describe_sampler(sampler)
     content['meta']['cfg'] = Config(dict(cfg)).pretty_text
     with replace_file(out_file) as file:
         torch.save(content, file)
@@ -74,6 +76,8 @@ def _open_bank(
             f'the GAN takes {gan.prior_dim}-d priors but {bank} holds {bank.prior_dim}-d ones; '
             'name the bank of its training by --bank-file'
         )
+    if cfg.get('encoder'):
+        bank.check_encoder(cfg['encoder'])
     if not whole_bank:
         bank = bank.restrict_to(DATASETS.build(cfg['train_dataloader']['dataset']))
     trained_on = content.get(PRIOR_BANK, {}).get('fingerprint')

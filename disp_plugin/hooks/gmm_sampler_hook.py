@@ -5,7 +5,6 @@ from typing import Any
 from mmagic.engine.hooks import VisualizationHook
 from mmagic.registry import HOOKS
 from mmengine.hooks import CheckpointHook
-from torch import nn
 
 from .prior_sampler_hook import PriorSamplerHook
 from .unwrap_model import unwrap_model
@@ -26,8 +25,24 @@ class GMMSamplerHook(PriorSamplerHook):
             Defaults to None, which compares nothing.
     """
 
-    def _choose_parts(self, gan: nn.Module) -> list[str]:
+    def _choose_parts(self, gan: Any) -> list[str]:
         return [name for name in super()._choose_parts(gan) if name != 'sampler']
+
+    _is_training = False
+
+    def before_train(self, runner: Any) -> None:
+        """Check the bank and the sampler's options, and fit the normalisation of priors.
+
+        Args:
+            runner (Runner): The runner.
+
+        Raises:
+            FileNotFoundError: There is no such bank.
+            ValueError: The bank does not match the model, the data set or the encoder, or the
+                sampler cannot be fitted to it.
+        """
+        super().before_train(runner)
+        self._is_training = True
 
     def after_train_iter(
         self,
@@ -64,3 +79,11 @@ class GMMSamplerHook(PriorSamplerHook):
         gan = unwrap_model(runner.model)
         if gan.prior_dim > 0 and gan.sampler is not None and not gan.sampler.is_fitted:
             self._fit_on_main(runner, gan, ['sampler'])
+
+    def _forget_another_bank(self, gan: Any, fingerprint: str) -> bool:
+        if self._is_training and fingerprint != self._fitted_to:
+            raise ValueError(
+                f'the bank {self.bank_file} was rebuilt while this run used it, so that the '
+                'sampler cannot be fitted; resume from the last checkpoint, which fits anew'
+            )
+        return super()._forget_another_bank(gan, fingerprint)

@@ -1,13 +1,17 @@
 """Before training: is the bank the right one, and is all that is computed from it computed?"""
 
+import json
+import os
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmagic.registry import HOOKS
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from torch import nn
+from threadpoolctl import threadpool_limits
 
 from disp_plugin.priors import PriorBank
 
@@ -37,6 +41,7 @@ class PriorSamplerHook(Hook):
         self.bank_file = bank_file
         self.encoder = encoder
         self._fitted_to: str | None = None
+        self._sampler: str | None = None
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Note which bank the checkpoint's model was fitted to.
@@ -45,7 +50,8 @@ class PriorSamplerHook(Hook):
             runner (Runner): The runner.
             checkpoint (dict): The checkpoint.
         """
-        self._fitted_to = checkpoint.get(PRIOR_BANK, {}).get('fingerprint')
+        known = checkpoint.get(PRIOR_BANK, {})
+        self._fitted_to, self._sampler = known.get('fingerprint'), known.get('sampler')
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Record which bank the model is fitted to.
@@ -55,7 +61,11 @@ class PriorSamplerHook(Hook):
             checkpoint (dict): The checkpoint.
         """
         if self._fitted_to is not None:
-            checkpoint[PRIOR_BANK] = {'fingerprint': self._fitted_to, 'file': str(self.bank_file)}
+            checkpoint[PRIOR_BANK] = {
+                'fingerprint': self._fitted_to,
+                'file': str(self.bank_file),
+                'sampler': self._sampler,
+            }
 
     def before_train(self, runner: Any) -> None:
         """Check the bank and fit.
@@ -71,14 +81,22 @@ class PriorSamplerHook(Hook):
         if gan.prior_dim == 0:
             runner.logger.info('prior_dim is 0: this model uses no priors, and no bank is opened')
             return
+        sampler = describe_sampler(runner.cfg.model.get('sampler'))
+        if gan.sampler is not None and self._sampler not in (None, sampler):
+            runner.logger.warning(
+                'the sampler of the config is another one than that of the checkpoint: it is '
+                'fitted anew'
+            )
+            gan.sampler.forget()
+        self._sampler = sampler
         self._fitted_to = self._fit_on_main(runner, gan, self._choose_parts(gan))
 
-    def _choose_parts(self, gan: nn.Module) -> list[str]:
+    def _choose_parts(self, gan: Any) -> list[str]:
         """Name the parts of a model that are fitted before training."""
         names = ('prior_normalizer', 'sampler')
         return [name for name in names if getattr(gan, name) is not None]
 
-    def _fit_on_main(self, runner: Any, gan: nn.Module, names: list[str]) -> str:
+    def _fit_on_main(self, runner: Any, gan: Any, names: list[str]) -> str:
         """Fit parts of the model in rank 0, give them to the others; return the bank's fingerprint.
 
         A fault stops all processes: one that waits for a broadcast would wait for ever.
@@ -87,7 +105,7 @@ class PriorSamplerHook(Hook):
         if is_main_process():
             try:
                 bank = self._open_bank(runner, gan)
-                result = [bank.fingerprint, self._fit_parts(runner, gan, names, bank), None]
+                result[:2] = [bank.fingerprint, self._fit_parts(runner, gan, names, bank)]
             except Exception as error:
                 result[2] = error
         broadcast_object_list(result)
@@ -95,11 +113,12 @@ class PriorSamplerHook(Hook):
         if error is not None:
             raise error
         if not is_main_process():
+            self._forget_another_bank(gan, fingerprint)
             for name, state in states.items():
                 getattr(gan, name).load_state_dict(state)
         return fingerprint
 
-    def _open_bank(self, runner: Any, gan: nn.Module) -> PriorBank:
+    def _open_bank(self, runner: Any, gan: Any) -> PriorBank:
         """Open the bank, see that it is the right one, and leave out what is not trained on."""
         bank = PriorBank.open(self.bank_file)
         if bank.prior_dim != gan.prior_dim:
@@ -115,28 +134,55 @@ class PriorSamplerHook(Hook):
         return bank.restrict_to(runner.train_dataloader.dataset)
 
     def _fit_parts(
-        self, runner: Any, gan: nn.Module, names: list[str], bank: PriorBank
+        self, runner: Any, gan: Any, names: list[str], bank: PriorBank
     ) -> dict[str, dict]:
         """Fit what is not fitted to this bank; return the states of all parts named."""
-        is_changed = self._fitted_to not in (None, bank.fingerprint)
-        if is_changed:
+        if self._forget_another_bank(gan, bank.fingerprint):
             runner.logger.warning(
                 f'the bank {self.bank_file} is another one than that of the checkpoint: the '
                 'normalisation of priors and their sampler are fitted anew'
             )
-            self._forget(gan)
+        if gan.sampler is not None and not gan.sampler.is_fitted:
+            gan.sampler.check(bank)  # at once, though it may be fitted later
         for name in names:
             if not getattr(gan, name).is_fitted:
-                _fit(getattr(gan, name), bank)
+                with _all_threads():
+                    _fit(getattr(gan, name), bank)
                 runner.logger.info(f'{name} is fitted to the {bank.num_images} images of {bank}')
         return {name: _to_cpu(getattr(gan, name).state_dict()) for name in names}
 
-    @staticmethod
-    def _forget(gan: nn.Module) -> None:
-        """Take back what was fitted to another bank."""
+    def _forget_another_bank(self, gan: Any, fingerprint: str) -> bool:
+        """Take back what was fitted to a bank of another fingerprint, in every process alike."""
+        if self._fitted_to in (None, fingerprint):
+            return False
         for name in ('prior_normalizer', 'sampler'):
             if getattr(gan, name) is not None:
                 getattr(gan, name).forget()
+        return True
+
+
+def describe_sampler(config: Mapping[str, Any] | None) -> str:
+    """Write a sampler's config so that two can be compared.
+
+    Args:
+        config (Mapping[str, Any] | None): The config.
+
+    Returns:
+        str: JSON.
+    """
+    return json.dumps(None if config is None else dict(config), sort_keys=True, default=str)
+
+
+@contextmanager
+def _all_threads() -> Iterator[None]:
+    """Let one process of several use all cores: the others wait, and torchrun left it one."""
+    if get_world_size() == 1:
+        yield
+        return
+    can_ask = hasattr(os, 'sched_getaffinity')
+    num_cores = len(os.sched_getaffinity(0)) if can_ask else os.cpu_count() or 1
+    with threadpool_limits(num_cores):
+        yield
 
 
 def _fit(module: Any, bank: PriorBank) -> None:
@@ -145,6 +191,9 @@ def _fit(module: Any, bank: PriorBank) -> None:
     if not isinstance(module, PriorNormalizer):
         module.fit(bank)
         return
+    if module.mode in ('centred_l2', 'whitened'):
+        for _ in bank.iter_chunks():  # compared with their checksums
+            pass
     with warnings.catch_warnings():
         # The priors are mapped into memory for reading, and are only read.
         warnings.filterwarnings('ignore', message='.*not writable')

@@ -29,6 +29,16 @@ class PriorSampler(FittedModule):
         """
         raise NotImplementedError
 
+    def check(self, bank: 'PriorBank') -> None:
+        """See that :meth:`fit` could be asked for, without doing its work.
+
+        Args:
+            bank (PriorBank): The bank.
+
+        Raises:
+            ValueError: The bank cannot be fitted.
+        """
+
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw priors; :meth:`sample` has seen to it that the sampler is fitted.
 

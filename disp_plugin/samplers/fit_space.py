@@ -84,8 +84,11 @@ class FitSpace:
         solver = 'covariance_eigh' if len(priors) >= bank.prior_dim else 'full'
         keep = pca_variance if pca_variance < 1 else None
         pca = PCA(keep, svd_solver=solver, copy=False).fit(priors)
-        noise = max(float(pca.noise_variance_), 0.0)
-        return cls(mean, np.asarray(pca.components_, np.float32), float(np.sqrt(noise)))
+        basis = np.asarray(pca.components_, np.float32)
+        # all the variance that is left out, over all directions that are
+        kept = float(pca.explained_variance_.sum())
+        left_out = max(kept / float(pca.explained_variance_ratio_.sum()) - kept, 0.0)
+        return cls(mean, basis, float(np.sqrt(left_out / max(bank.prior_dim - len(basis), 1))))
 
     def project(self, bank: PriorBank, rows: np.ndarray) -> np.ndarray:
         """Give the coordinates of priors, reading a block of them at a time.

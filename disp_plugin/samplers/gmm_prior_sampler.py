@@ -91,6 +91,32 @@ class GMMPriorSampler(SpaceSampler):
         for name in ('weights', 'means', 'scales'):
             self.register_buffer(name, torch.empty(0))
 
+    def check(self, bank: PriorBank) -> None:
+        """See that there are enough priors, and that ``device`` can be used.
+
+        Args:
+            bank (PriorBank): The bank.
+
+        Raises:
+            ValueError: Fewer priors than components.
+            RuntimeError: ``device`` is set, but scikit-learn cannot fit on tensors here.
+        """
+        super().check(bank)
+        if self.device is None:
+            return
+        if os.environ.get('SCIPY_ARRAY_API') != '1':
+            raise RuntimeError(
+                f'GMMPriorSampler with device={self.device!r} needs SCIPY_ARRAY_API=1 in the '
+                'environment from the start of the program; set it, or leave device out'
+            )
+        tags: Any = GaussianMixture(init_params='random').__sklearn_tags__()
+        if not getattr(tags, 'array_api_support', False):
+            raise RuntimeError(
+                f'GMMPriorSampler with device={self.device!r} needs a scikit-learn whose mixtures '
+                f'take torch tensors (1.8 or newer), but here is {sklearn.__version__}; update it, '
+                'or leave device out'
+            )
+
     def fit(self, bank: PriorBank) -> None:
         """Fit to a part of the bank.
 
@@ -102,7 +128,9 @@ class GMMPriorSampler(SpaceSampler):
                 the fit broke down.
             RuntimeError: ``device`` is set, but the array API is not turned on.
         """
+        print_log(f'{type(self).__name__}: reading priors of {bank}', logger='current')
         points = self.load_points(bank)
+        print_log(f'clustering {points.shape[0]} x {points.shape[1]} to start', logger='current')
         mixtures = [self._run_em(points, self.seed + start) for start in range(self.num_starts)]
         best = max(mixtures, key=lambda mixture: float(mixture.lower_bound_))
         weights, means = (_to_tensor(value) for value in (best.weights_, best.means_))
@@ -126,11 +154,6 @@ class GMMPriorSampler(SpaceSampler):
         api: Any = nullcontext()
         data: Any = points
         if self.device is not None:
-            if os.environ.get('SCIPY_ARRAY_API') != '1':
-                raise RuntimeError(
-                    f'GMMPriorSampler with device={self.device!r} needs SCIPY_ARRAY_API=1 in the '
-                    'environment from the start of the program; set it, or leave device out'
-                )
             api = sklearn.config_context(array_api_dispatch=True)
             data = torch.from_numpy(points).to(self.device)
             tensors: Any = [torch.from_numpy(value).to(self.device) for value in start]
@@ -186,9 +209,11 @@ class _ReportedMixture(GaussianMixture):
     """scikit-learn's mixture that says how EM goes on."""
 
     def _print_verbose_msg_iter_end(self, n_iter: int, diff_ll: float) -> None:
+        gain = float(diff_ll)
         print_log(
-            f'Gaussian mixture, EM iteration {n_iter} of at most {self.max_iter}: log-likelihood '
-            f'of a prior changed by {float(diff_ll):.3g}, stops below {self.tol:.3g}',
+            f'Gaussian mixture, EM iteration {n_iter} of at most {self.max_iter}'
+            + (f': gained {gain:.3g} nats a prior' if np.isfinite(gain) else '')
+            + f', stops below {self.tol:.3g}',
             logger='current',
         )
 

@@ -63,6 +63,23 @@ class SpaceSampler(PriorSampler):
             self.register_buffer('basis', torch.empty(0))
             self.register_buffer('residual_std', torch.empty(0))
 
+    def check(self, bank: PriorBank) -> None:
+        """See that there are enough priors, without reading them.
+
+        Args:
+            bank (PriorBank): The bank.
+
+        Raises:
+            ValueError: Fewer priors than components.
+        """
+        num = bank.num_images
+        if num < self.num_components:
+            raise ValueError(
+                f'{type(self).__name__} is to fit {self.num_components} components to the {num} '
+                f'priors of {bank}; set num_components to {num // 10 or 1} or so (at most the '
+                'number of priors), or take VicinalMixSampler for so few'
+            )
+
     def load_points(self, bank: PriorBank) -> np.ndarray:
         """Read the priors to fit to, and keep the space they are fitted in.
 
@@ -75,13 +92,8 @@ class SpaceSampler(PriorSampler):
         Raises:
             ValueError: Fewer priors than components, priors that are not finite or all equal.
         """
+        self.check(bank)
         rows = choose_rows(bank.num_images, self.fit_subset, self.seed)
-        if len(rows) < self.num_components:
-            raise ValueError(
-                f'{type(self).__name__} is to fit {self.num_components} components to the '
-                f'{len(rows)} priors of {bank}; set num_components to {len(rows) // 10 or 1} or so '
-                '(at most the number of priors), or take VicinalMixSampler for so few'
-            )
         space = FitSpace.fit(bank, rows, self.pca_variance, self.seed)
         self.set_buffer('mean', torch.from_numpy(space.mean))
         if space.basis is not None:

@@ -58,3 +58,11 @@ def test_the_first_process_fits_the_sampler_once_and_the_other_receives_it(found
     first, *others = found['samplers']
     assert first.shape[0] == 2
     assert len(others) == 3 and all(torch.equal(first, other) for other in others)
+
+
+@pytest.mark.slow
+def test_another_bank_is_forgotten_by_both_and_fitted_by_the_first(found):
+    (first_fits, first), (other_fits, other) = found['changed']
+    assert (first_fits, other_fits) == (1, 0)
+    assert torch.equal(first, other)
+    assert not any(torch.equal(first, before) for before in found['samplers'])

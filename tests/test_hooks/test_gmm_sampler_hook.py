@@ -9,8 +9,12 @@ from disp_plugin.samplers import GMMPriorSampler
 
 @pytest.fixture
 def make(make_runner, gan_cfg, data):
-    def build(max_iters, interval, bank_file=None, hooks=(), **options):
-        sampler = {'type': 'GMMPriorSampler', 'num_components': 2, 'pca_variance': None}
+    def build(max_iters, interval, bank_file=None, hooks=(), sampler=None, **options):
+        sampler = sampler or {
+            'type': 'GMMPriorSampler',
+            'num_components': 2,
+            'pca_variance': None,
+        }
         model = gan_cfg['sngan'](sampler=sampler, discriminator_steps=1)
         hook = {'type': 'GMMSamplerHook', 'bank_file': str(bank_file or data[1])}
         return make_runner(
@@ -91,6 +95,39 @@ def test_another_bank_is_fitted_anew_when_it_is_needed(make, fits, tmp_path):
     resumed = make(5, 2, tmp_path / 'other', resume=True, load_from=checkpoint)
     assert train(resumed, fits) == [2, 4]
     assert resumed.model.sampler.sample(5).min() > 40
+
+
+def test_another_sampler_in_the_config_is_fitted_anew(make, fits):
+    first = make(2, interval=2)
+    train(first, fits)
+    checkpoint = f'{first.work_dir}/iter_2.pth'
+    other = {'type': 'GMMPriorSampler', 'num_components': 3, 'pca_variance': None}
+    resumed = make(4, interval=2, sampler=other, resume=True, load_from=checkpoint)
+    assert train(resumed, fits) == [2, 4]
+    assert resumed.model.sampler.means.shape == (3, 6)
+
+
+def test_what_cannot_be_fitted_is_told_before_training(make, fits):
+    runner = make(2, interval=2, sampler={'type': 'GMMPriorSampler', 'num_components': 11})
+    with pytest.raises(ValueError, match='11 components to the 10 priors'):
+        train(runner, fits)
+    assert runner.iter == 0
+
+
+def test_a_bank_that_is_rebuilt_during_the_run_is_told(make, data, tmp_path):
+    bank = tmp_path / 'bank'
+    bank.write_bytes(data[1].read_bytes())
+    runner = make(2, interval=2, bank_file=bank)
+    step = runner.model.train_step
+
+    def rebuild(*args, **kwargs):
+        keys = [f'image_{index:04d}.png' for index in range(10)]
+        PriorBank(keys, torch.rand(10, 2, 6)).save(bank)
+        return step(*args, **kwargs)
+
+    runner.model.train_step = rebuild
+    with pytest.raises(ValueError, match='was rebuilt while this run used it'):
+        runner.train()
 
 
 def test_sampling_does_not_change_training(make, fits):

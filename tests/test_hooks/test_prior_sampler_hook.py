@@ -64,7 +64,11 @@ def test_the_checkpoint_has_what_was_fitted_and_to_which_bank(make, data):
     runner.train()
     checkpoint = torch.load(f'{runner.work_dir}/iter_1.pth', weights_only=False)
     bank = PriorBank.open(data[1])
-    assert checkpoint['prior_bank'] == {'fingerprint': bank.fingerprint, 'file': str(data[1])}
+    assert checkpoint['prior_bank'] == {
+        'fingerprint': bank.fingerprint,
+        'file': str(data[1]),
+        'sampler': '{"type": "VicinalMixSampler"}',
+    }
     assert any(key.startswith('sampler.') for key in checkpoint['state_dict'])
 
 

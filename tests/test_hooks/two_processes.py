@@ -13,6 +13,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import all_gather_object, barrier, get_rank  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from disp_plugin.priors import PriorBank  # noqa: E402
 from disp_plugin.running.leave_group import leave_group  # noqa: E402
 from disp_plugin.samplers import GMMPriorSampler  # noqa: E402
 
@@ -62,6 +63,14 @@ def main(folder, bank_file, work_dir):
     torch.manual_seed(99)
     resumed = train(folder, bank_file, f'{work_dir}/resumed', f'{work_dir}/whole/iter_3.pth')
     all_fits, all_samplers = all_gather_object(fits), all_gather_object(samplers)
+    # another bank: every process must forget what was fitted, or they wait for each other
+    num_fits = len(fits)
+    if get_rank() == 0:
+        keys = [f'image_{index:04d}.png' for index in range(10)]
+        PriorBank(keys, torch.rand(10, 2, 6) + 50).save(f'{work_dir}/other')
+    barrier()
+    train(folder, f'{work_dir}/other', f'{work_dir}/changed', f'{work_dir}/whole/iter_3.pth')
+    changed = all_gather_object((len(fits) - num_fits, samplers[-1]))
     if get_rank() > 0:
         return
     ranks = [
@@ -79,6 +88,7 @@ def main(folder, bank_file, work_dir):
             'names': list(whole['state_dict']),
             'ranks': ranks,
             'fits': all_fits,
+            'changed': [[num, means] for num, means in changed],
             'samplers': [value for values in all_samplers for value in values],
             'num_draws': resumed['message_hub']['runtime_info']['num_train_draws'],
         },
