@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 __all__ = ['Launch', 'read_launch', 'read_rank']
 
-_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
-# Of torchrun, Slurm, Open MPI, others: rank, number of processes, rank within the node. A step's
-# tasks come first: an interactive one of a job of many tasks is a single process.
+_RANKS = ('RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID')
+# Of torchrun, Open MPI, others, Slurm: rank, number of processes, rank within the node. Slurm comes
+# last: within a job, mpirun starts a daemon a node as Slurm's tasks, whose variables all ranks of
+# the node inherit. Of Slurm's sizes, the step's is first: an interactive one of a job of many tasks
+# is a single process.
 _LAUNCHERS = (
-    ('RANK', ('WORLD_SIZE',), 'LOCAL_RANK'),
-    ('SLURM_PROCID', ('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS'), 'SLURM_LOCALID'),
-    ('OMPI_COMM_WORLD_RANK', ('OMPI_COMM_WORLD_SIZE',), 'OMPI_COMM_WORLD_LOCAL_RANK'),
-    ('PMI_RANK', ('PMI_SIZE',), 'MPI_LOCALRANKID'),
+    ('RANK', ('WORLD_SIZE',), ('LOCAL_RANK',)),
+    ('OMPI_COMM_WORLD_RANK', ('OMPI_COMM_WORLD_SIZE',), ('OMPI_COMM_WORLD_LOCAL_RANK',)),
+    ('PMI_RANK', ('PMI_SIZE',), ('MPI_LOCALRANKID', 'PMI_LOCAL_RANK')),
+    ('SLURM_PROCID', ('SLURM_STEP_NUM_TASKS', 'SLURM_NTASKS'), ('SLURM_LOCALID',)),
 )
 
 
@@ -51,11 +53,15 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
         has its job's variables but runs once.
     """
     env = os.environ if environment is None else environment
-    for rank, sizes, local_rank in _LAUNCHERS:
+    for rank, sizes, local_ranks in _LAUNCHERS:
         size = next((env[name] for name in sizes if env.get(name)), None)
         if rank not in env or size is None:
             continue
         if rank == 'SLURM_PROCID' and 'SLURM_JOB_ID' in env and 'SLURM_STEP_ID' not in env:
             continue
-        return Launch(int(env[rank]), int(size), int(env.get(local_rank, 0)))
+        if rank == 'PMI_RANK' and env.get('SLURM_PROCID') == env[rank]:
+            # Slurm itself gives ranks by PMI, but not those within a node.
+            local_ranks = (*local_ranks, 'SLURM_LOCALID')
+        local_rank = next((env[name] for name in local_ranks if env.get(name)), 0)
+        return Launch(int(env[rank]), int(size), int(local_rank))
     return Launch()

@@ -3,6 +3,13 @@ import pytest
 from disp_plugin.running.read_launcher import Launch, read_launch, read_rank
 
 SLURM = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '1', 'SLURM_JOB_ID': '7'}
+# What a rank inherits from the daemon on its node, the second of two, that mpirun starts by Slurm.
+DAEMON = {
+    'SLURM_PROCID': '1', 'SLURM_NTASKS': '8', 'SLURM_STEP_NUM_TASKS': '2', 'SLURM_LOCALID': '0',
+    'SLURM_JOB_ID': '7', 'SLURM_STEP_ID': '0',
+}  # fmt: skip
+MPI = ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
+HYDRA = ('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID')
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,25 @@ SLURM = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '1', 'SLURM_
         ({'OMPI_COMM_WORLD_RANK': '1', 'OMPI_COMM_WORLD_SIZE': '2'}, Launch(1, 2, 0)),
         ({'PMI_RANK': '1', 'PMI_SIZE': '2'}, Launch(1, 2, 0)),
         ({'RANK': '1'}, Launch(0, 1, 0)),
+        # mpirun within a job of Slurm
+        ({**DAEMON, **dict(zip(MPI, '682', strict=True))}, Launch(6, 8, 2)),
+        ({**DAEMON, **dict(zip(HYDRA, '682', strict=True))}, Launch(6, 8, 2)),
+        # torchrun within mpirun
+        (
+            {
+                **dict(zip(MPI, '120', strict=True)),
+                'RANK': '5',
+                'WORLD_SIZE': '8',
+                'LOCAL_RANK': '1',
+            },
+            Launch(5, 8, 1),
+        ),
+        # srun --mpi=pmi2
+        (
+            {**SLURM, 'SLURM_STEP_ID': '0', 'SLURM_STEP_NUM_TASKS': '8'}
+            | {'PMI_RANK': '3', 'PMI_SIZE': '8'},
+            Launch(3, 8, 1),
+        ),
     ],
 )
 def test_launchers_are_understood(environment, launch):
@@ -35,5 +61,9 @@ def test_rank_is_that_of_the_first_launcher_that_gives_one(monkeypatch):
     assert read_rank() == 0
     monkeypatch.setenv('SLURM_PROCID', '3')
     assert read_rank() == 3
+    monkeypatch.setenv('PMI_RANK', '5')
+    assert read_rank() == 5
+    monkeypatch.setenv('OMPI_COMM_WORLD_RANK', '4')
+    assert read_rank() == 4
     monkeypatch.setenv('RANK', '2')
     assert read_rank() == 2
