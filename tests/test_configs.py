@@ -200,6 +200,12 @@ def test_every_config_trains_two_steps(name, images, tmp_path):
     gc.collect()  # the workers of its loader
 
 
+@pytest.mark.parametrize('name', [name for name in NAMES if name.endswith('_gmm')])
+def test_processes_of_a_large_run_wait_for_the_fit(name):
+    dist_cfg = load(name).env_cfg.dist_cfg
+    assert dist_cfg.backend == 'nccl' and dist_cfg.timeout >= 3600
+
+
 def test_vgg16_fc7_gives_the_priors_of_a_config_from_a_local_file(images, tmp_path):
     import torchvision
 

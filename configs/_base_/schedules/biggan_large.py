@@ -14,3 +14,6 @@ optim_wrapper = dict(
     discriminator=dict(optimizer=dict(type='Adam', lr=0.0002, betas=(0.0, 0.999))))
 
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=5))
+
+# seconds: the other processes wait while one fits the mixture, for longer than NCCL would
+env_cfg = dict(dist_cfg=dict(timeout=6 * 3600))
