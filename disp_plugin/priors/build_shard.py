@@ -16,7 +16,8 @@ from mmengine.logging import print_log
 from .bank_errors import BankInUseError, BankWriteError
 from .build_bank import encode_part, write_bank
 from .build_plan import BuildPlan, check_space, open_if_current, plan_build
-from .partial_bank import PartialBank, count_stored, fcntl, partial_path
+from .lock_file import lock_file
+from .partial_bank import PartialBank, count_stored, partial_path
 from .prior_bank import PriorBank
 
 POLL_SECONDS = 1.0
@@ -235,7 +236,7 @@ def _merge_if_complete(plan: BuildPlan, count: int, overwrite: bool) -> PriorBan
     shards at rest.
     """
     with ExitStack() as stack:
-        stack.enter_context(_lock(Path(f'{plan.bank_file}.merge')))
+        stack.enter_context(_lock(Path(f'{plan.bank_file}.merge'), count))
         bank = open_if_current(plan, overwrite)
         if bank is not None or _describe_missing(plan, count):
             return bank
@@ -248,6 +249,12 @@ def _merge_if_complete(plan: BuildPlan, count: int, overwrite: bool) -> PriorBan
                 return None
             stack.callback(partial.close)
             if partial.num_done != num_images:
+                if not partial.num_done:
+                    partial.remove()
+                    # Where files cannot be locked, another process may have merged meanwhile.
+                    bank = open_if_current(plan, overwrite)
+                    if bank is not None:
+                        return bank
                 print_log(f'{partial.path} was damaged: {shard} must be built again from its end')
                 return None
             partials.append(partial)
@@ -258,18 +265,23 @@ def _merge_if_complete(plan: BuildPlan, count: int, overwrite: bool) -> PriorBan
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path, count: int) -> Iterator[None]:
     """Let one process at a time pass, and leave no file behind."""
-    if fcntl is None:
-        yield
-        return
+    # Without locks two may merge: each writes a file of its own, and renames it when it is whole.
+    advice = (
+        'should the processes that end last at the same moment fail or leave no bank, write it '
+        f'with --merge {count}'
+    )
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise BankWriteError.explain(error, path) from error
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not lock_file(handle, path, advice, wait=True):
+            os.close(handle)
+            handle = -1
+            break
         # Whoever had the lock before deleted the file, which others may have made anew.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):
@@ -279,4 +291,5 @@ def _lock(path: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-        os.close(handle)
+        if handle >= 0:
+            os.close(handle)

@@ -13,11 +13,7 @@ from typing import Any
 import numpy as np
 
 from .bank_errors import BankInUseError, BankWriteError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two builds at once are then not noticed
-    fcntl = None  # type: ignore[assignment]
+from .lock_file import lock_file, unlock_file
 
 _MAGIC = b'DISPPART'
 # Of one batch: how many images, and the checksum of their rows.
@@ -109,9 +105,9 @@ class PartialBank:
 
     def close(self) -> None:
         """Close the file and let another process have it."""
-        if fcntl is not None and not self._file.closed:
+        if self._is_locked and not self._file.closed:
             # Forked processes have the file open too, and would keep the lock until they end.
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            unlock_file(self._file)
         self._file.close()
 
     def remove(self) -> None:
@@ -120,11 +116,10 @@ class PartialBank:
         self.close()
 
     def _lock(self) -> None:
-        if fcntl is None:
-            return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            advice = 'do not start a second build of this bank, or of this shard of it, at once'
+            self._is_locked = lock_file(self._file, self.path, advice)
+        except BlockingIOError as error:
             self._file.close()
             raise BankInUseError(
                 f'another process is building this bank ({self.path} is in use); wait for it, or '

@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import importlib
 import multiprocessing
 import os
 import signal
@@ -11,7 +13,9 @@ import pytest
 from PIL import Image
 
 import disp_plugin.encoders  # noqa: F401
-from disp_plugin.priors import PriorBank, Shard, build_bank, build_shard, merge_shards
+from disp_plugin.priors import PriorBank, Shard, build_bank, build_shard, lock_file, merge_shards
+
+build_shard_module = importlib.import_module('disp_plugin.priors.build_shard')
 
 MODULE = sys.modules['disp_plugin.priors.build_shard']
 OPTIONS = {'progress': False, 'num_workers': 0, 'batch_size': 4}
@@ -306,3 +310,44 @@ def test_merging_waits_as_long_as_shards_grow(build, merge, monkeypatch):
     bank = merge(2, wait_seconds=20)
     later.join()
     assert bank.num_images == 11
+
+
+def forbid_locks(monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock_file.fcntl, 'flock', flock)
+
+
+def test_shards_are_merged_on_a_file_system_without_locks(
+    build, whole, tmp_path, monkeypatch, capsys
+):
+    forbid_locks(monkeypatch)
+    assert build('1/2') is None
+    assert build('2/2').num_images == 11
+    assert (tmp_path / 'bank').read_bytes() == whole
+    assert sorted(os.listdir(tmp_path)) == ['bank', 'images']
+    said = capsys.readouterr().out
+    assert said.count('cannot be locked (No locks available): do not start a second build') == 1
+    assert said.count('leave no bank, write it with --merge 2') == 1
+
+
+def test_a_merge_by_another_process_at_the_same_moment_without_locks_is_taken(
+    build, merge, whole, tmp_path, monkeypatch
+):
+    forbid_locks(monkeypatch)
+    build('1/2')
+    describe, calls = build_shard_module._describe_missing, []
+
+    def merge_meanwhile(plan, count):
+        missing = describe(plan, count)
+        calls.append(missing)
+        if len(calls) == 1:
+            merge(2)
+        return missing
+
+    monkeypatch.setattr(build_shard_module, '_describe_missing', merge_meanwhile)
+    assert build('2/2').num_images == 11
+    assert calls[:2] == [[], []]  # of each before the other had merged
+    assert (tmp_path / 'bank').read_bytes() == whole
+    assert sorted(os.listdir(tmp_path)) == ['bank', 'images']

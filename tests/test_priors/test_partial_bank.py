@@ -1,6 +1,10 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 
+from disp_plugin.priors import lock_file
 from disp_plugin.priors.partial_bank import PartialBank
 
 IDENTITY = {'encoder': 'e1', 'data set': 'd1'}
@@ -87,3 +91,14 @@ def test_second_build_at_once_is_refused(tmp_path, written):
         open_partial(tmp_path)
     first.close()
     assert open_partial(tmp_path).num_done == 10
+
+
+def test_a_file_system_without_locks_is_no_other_process(tmp_path, written, monkeypatch, capsys):
+    def flock(file, operation):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(lock_file.fcntl, 'flock', flock)
+    partial = open_partial(tmp_path)
+    assert partial.num_done == 10
+    partial.close()
+    assert f'WARNING: files in {tmp_path} cannot be locked' in capsys.readouterr().out
