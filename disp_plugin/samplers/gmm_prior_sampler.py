@@ -19,6 +19,7 @@ from disp_plugin.priors import PriorBank
 from .space_sampler import SpaceSampler
 from .start_mixture import Start, start_mixture
 
+E_STEP_ROWS = 512
 COVARIANCE_TYPES = ('diag', 'spherical', 'tied', 'full')
 
 
@@ -206,7 +207,22 @@ class GMMPriorSampler(SpaceSampler):
 
 
 class _ReportedMixture(GaussianMixture):
-    """scikit-learn's mixture that says how EM goes on."""
+    """scikit-learn's mixture that says how EM goes on, with an E-step in blocks of rows.
+
+    In one piece the E-step holds several arrays of priors x components at a time.
+    """
+
+    def _estimate_log_prob_resp(self, X: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        if not isinstance(X, np.ndarray) or len(X) <= E_STEP_ROWS:
+            return super()._estimate_log_prob_resp(X, *args, **kwargs)
+        log_prob = np.empty(len(X), X.dtype)
+        log_resp = np.empty((len(X), self.n_components), X.dtype)
+        for start in range(0, len(X), E_STEP_ROWS):
+            part = slice(start, start + E_STEP_ROWS)
+            log_prob[part], log_resp[part] = super()._estimate_log_prob_resp(
+                X[part], *args, **kwargs
+            )
+        return log_prob, log_resp
 
     def _print_verbose_msg_iter_end(self, n_iter: int, diff_ll: float) -> None:
         gain = float(diff_ll)
