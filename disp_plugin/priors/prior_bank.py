@@ -115,7 +115,7 @@ class PriorBank:
             self._file_sizes,
             self._origin,
             self._blocks,
-            self.priors.shape,
+            (self.num_images, self.num_views, self.prior_dim),
             self._priors.dtype,
         )
 
@@ -252,20 +252,24 @@ class PriorBank:
             yield to_float32(block.copy())
 
     def select(self, keys: Sequence[str]) -> PriorBank:
-        """Copy the rows of some images into a bank in memory, for a run on a part of the data.
+        """Take some images, for a run on a part of the data.
 
         Args:
             keys (Sequence[str]): Distinct image keys.
 
         Returns:
-            PriorBank: Those images only, with this bank's origin.
+            PriorBank: Those images only, with this bank's origin; of an opened bank, the priors
+            stay in its file.
 
         Raises:
             ValueError: A key that the bank lacks, or repeated keys.
         """
         rows = np.array([self._row(key) for key in keys], dtype=np.int64)
-        self._checks.touch_rows('priors', rows)
-        return PriorBank(keys, self._priors[rows], self.file_sizes[rows], self._origin)
+        if self._path is None:
+            return PriorBank(keys, self.priors[rows], self.file_sizes[rows], self._origin)
+        from .bank_part import BankPart  # which is a bank itself
+
+        return BankPart(self, np.sort(rows))
 
     def restrict_to(self, dataset: Any) -> PriorBank:
         """Leave out the images that a data set does not have.
@@ -277,7 +281,7 @@ class PriorBank:
             dataset (Dataset): Built data set with an ``image_key`` per image, wrapped or not.
 
         Returns:
-            PriorBank: This bank where the data set has all of its images, else a part in memory.
+            PriorBank: This bank where the data set has all of its images, else a part of it.
 
         Raises:
             ValueError: The data set has an image that the bank lacks.

@@ -89,7 +89,9 @@ def test_an_altered_prior_is_named_when_its_block_is_first_used(file):
     [
         lambda bank: bank.sample(2000),
         lambda bank: list(bank.iter_chunks(100)),
-        lambda bank: bank.select(KEYS[290:310]),
+        lambda bank: bank.select(KEYS[290:310]).priors,
+        lambda bank: bank.select(KEYS[290:310]).take(np.arange(20)),
+        lambda bank: list(bank.select(KEYS[290:310]).iter_chunks(7)),
         lambda bank: bank.mean_cosine(),
         lambda bank: bank.take(np.array([300]), 1),
         lambda bank: bank.verify(),
