@@ -84,6 +84,6 @@ def test_priors_of_a_part_stay_in_the_file(tmp_path):
     before = anonymous_kilobytes()
     part = whole.select(keys[1:])
     assert sum(float(part.lookup([key])[0, 0]) for key in keys[1:]) == num - 1
+    assert anonymous_kilobytes() - before < 4000  # of 48,000
     assert part.priors.shape == (num - 1, 1, dim)  # of more than one block
     assert (part.priors == 1).all()
-    assert anonymous_kilobytes() - before < 4000  # of 48,000
