@@ -110,7 +110,8 @@ class GMMPriorSampler(SpaceSampler):
                 f'GMMPriorSampler with device={self.device!r} needs SCIPY_ARRAY_API=1 in the '
                 'environment from the start of the program; set it, or leave device out'
             )
-        tags: Any = GaussianMixture(init_params='random').__sklearn_tags__()
+        # 1.5 has no tags of this kind yet
+        tags = getattr(GaussianMixture(init_params='random'), '__sklearn_tags__', lambda: None)()
         if not getattr(tags, 'array_api_support', False):
             raise RuntimeError(
                 f'GMMPriorSampler with device={self.device!r} needs a scikit-learn whose mixtures '
