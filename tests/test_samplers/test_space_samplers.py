@@ -345,6 +345,8 @@ def test_a_fit_on_torch_tensors_is_that_on_arrays(tmp_path, repo_root):
         capture_output=True,
         text=True,
     )
+    if 'needs a scikit-learn whose mixtures take torch tensors' in done.stderr:
+        pytest.skip('this scikit-learn is older than that')
     assert done.returncode == 0, done.stderr[-2000:]
 
 
