@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 __all__ = ['Launch', 'read_launch', 'read_rank']
 
-_RANKS = ('RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID')
 # Of torchrun, Open MPI, others, Slurm: rank, number of processes, rank within the node. Slurm comes
 # last: within a job, mpirun starts a daemon a node as Slurm's tasks, whose variables all ranks of
 # the node inherit. Of Slurm's sizes, the step's is first: an interactive one of a job of many tasks
@@ -39,7 +38,8 @@ def read_rank() -> int:
     Returns:
         int: The rank; 0 without a launcher.
     """
-    return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+    ranks = (rank for rank, *_ in _LAUNCHERS)
+    return next((int(os.environ[name]) for name in ranks if name in os.environ), 0)
 
 
 def read_launch(environment: Mapping[str, str] | None = None) -> Launch:

@@ -154,7 +154,12 @@ def test_a_missing_bank_is_told_with_the_command_that_builds_it(make, tmp_path):
 
 
 def test_a_model_without_priors_opens_no_bank(make, gan_cfg):
-    make(model=gan_cfg['sngan'](prior_dim=0, sampler=None), bank_file='absent.safetensors').train()
+    model = gan_cfg['sngan'](prior_dim=0, sampler=None)
+    runner = make(model=model, bank_file='absent.safetensors')
+    runner.train()
+    assert runner.iter == 1
+    checkpoint = torch.load(f'{runner.work_dir}/iter_1.pth', weights_only=False)
+    assert 'prior_bank' not in checkpoint
 
 
 def test_a_model_without_a_sampler_has_its_normaliser_fitted(make, gan_cfg):

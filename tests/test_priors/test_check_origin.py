@@ -5,6 +5,7 @@ from mmagic.registry import DATASETS, MODELS
 
 from disp_plugin.datasets import SeededDraws
 from disp_plugin.priors import BankOrigin, PriorBank, build_bank
+from disp_plugin.priors.check_origin import describe_dataset_change, describe_encoder_change
 
 
 @pytest.fixture
@@ -22,8 +23,11 @@ def change_of(check, *args):
 
 def test_same_encoder_passes_built_and_described(built, make_encoder):
     _, bank = built
-    bank.check_encoder(make_encoder())
-    bank.check_encoder(make_encoder().describe())
+    encoder = make_encoder()
+    assert describe_encoder_change(encoder, bank.origin) == ''
+    assert describe_encoder_change(encoder.describe(), bank.origin) == ''
+    bank.check_encoder(encoder)
+    bank.check_encoder(encoder.describe())
 
 
 def test_another_layer_is_named(built, make_encoder):
@@ -61,14 +65,18 @@ def test_encoder_of_a_config_is_taken_at_its_word_or_built(make_encoder):
 def test_same_data_set_passes_wrapped_and_not(built):
     cfg, bank = built
     dataset = DATASETS.build(cfg)
-    bank.check_dataset(dataset)
-    bank.check_dataset(SeededDraws(dataset))
+    for same in (dataset, SeededDraws(dataset)):
+        assert describe_dataset_change(same, bank) == ''
+        bank.check_dataset(same)
 
 
 def test_part_of_the_data_set_passes(built, image_folder):
     cfg, bank = built
     (image_folder / 'part.txt').write_text('a/image_0000.png\nb/image_0003.png\n')
-    bank.check_dataset(DATASETS.build(dict(cfg, ann_file='part.txt')))
+    part = DATASETS.build(dict(cfg, ann_file='part.txt'))
+    assert len(part) == 2 < bank.num_images
+    assert describe_dataset_change(part, bank) == ''
+    bank.check_dataset(part)
 
 
 def test_what_is_fitted_sees_only_the_images_of_the_run(built, image_folder):

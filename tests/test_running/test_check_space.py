@@ -60,6 +60,9 @@ def test_room_for_fewer_than_are_kept_is_a_warning(runner, monkeypatch):
 
 
 def test_a_run_that_saves_nothing_needs_no_room(runner, monkeypatch):
-    runner.hooks = []
     set_free(monkeypatch, 0)
-    check_space(runner)
+    with pytest.raises(ValueError):
+        check_space(runner)
+    for hooks in ([], [CheckpointHook(interval=-1, by_epoch=False)]):
+        runner.hooks = hooks
+        assert check_space(runner) is None
