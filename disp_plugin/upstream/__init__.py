@@ -26,6 +26,8 @@ _REPAIR_FILES = (
     'whole_files',
     'compiled_operators',
     'mmcv_ext',
+    'plain_convolutions',
+    'pure_operators',
     'numpy_bool8',
     'diffusers_names',
     'integer_labels',

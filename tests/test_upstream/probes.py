@@ -73,6 +73,35 @@ def betas():
     return [repr(beta) for beta in OPTIMIZERS.build(config).param_groups[0]['betas']]
 
 
+def blur_in_half():
+    """Type of a half-precision image after the blur of mmagic's StyleGANs."""
+    import torch
+    from mmagic.models.editors.stylegan1.stylegan1_modules import Blur
+
+    return str(Blur([1, 3, 3, 1], (1, 2))(torch.zeros(1, 2, 4, 4, dtype=torch.float16)).dtype)
+
+
+def activate_in_half():
+    """Type of half-precision features after mmcv's layer, whose bias is in single precision."""
+    import mmcv.ops
+    import torch
+
+    return str(mmcv.ops.FusedBiasLeakyReLU(2)(torch.zeros(1, 2, dtype=torch.float16)).dtype)
+
+
+def convolution_warnings():
+    """How many warnings a convolution of mmcv gives."""
+    import warnings
+
+    import mmcv.ops
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        mmcv.ops.conv2d(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 1, 1))
+    return len(caught)
+
+
 def mean_of_loaded_history():
     """Statistics of a message hub's history, written and read as mmengine's checkpoints are."""
     import tempfile
@@ -171,7 +200,11 @@ def ask_slim_import():
     from mmagic.models.editors import RRDBNet
 
     answers['asked for'] = RRDBNet.__name__, MODELS.get('RRDBNet') is RRDBNet
-    answers['unknown'] = hasattr(editors, 'NoSuchEditor')
+    import mmagic.models
+    from mmagic.models import LSGAN, SRCNNNet
+
+    answers['from mmagic.models'] = LSGAN is editors.LSGAN, SRCNNNet.__name__
+    answers['unknown'] = hasattr(editors, 'NoSuchEditor') or hasattr(mmagic.models, 'NoSuchEditor')
     answers['fine import'] = editors.BigGAN.__name__
     from mmagic.datasets.transforms import albu_function
     from mmagic.models.archs import attention_injection
@@ -187,6 +220,9 @@ def ask_slim_import():
 IMPORTS = {'mmcv-ext': import_operators, 'numpy-bool8': import_utils}
 
 PROBES = {
+    'plain-convolutions': convolution_warnings,
+    'pure-operators (upfirdn2d)': blur_in_half,
+    'pure-operators (fused_bias_leakyrelu)': activate_in_half,
     'integer-labels': label_shape,
     'loss-scaler': loss_scaler_after_step,
     'integer-betas': betas,

@@ -13,6 +13,9 @@ CPU_ONLY = ('cpu-processes', 'cpu-ddp', 'cpu-sync-batchnorm')
 
 # what a user meets without the repair (a part of it), and what with it
 EXPECTED = {
+    'plain-convolutions': (1, 0),
+    'pure-operators (upfirdn2d)': ('AssertionError', 'torch.float16'),
+    'pure-operators (fused_bias_leakyrelu)': ('torch.float32', 'torch.float16'),
     'mmcv-ext': ("No module named 'mmcv._ext'", 'mmcv.ops'),
     'numpy-bool8': ("no attribute 'bool8'", 'mmagic.utils.trans_utils'),
     'integer-labels': ([4, 1], [4]),
