@@ -288,7 +288,8 @@ def fill_editors(package: types.ModuleType) -> None:
     Args:
         package (ModuleType): The package, found and created, but not executed.
     """
-    package.__all__ = []  # type: ignore[attr-defined]
+    # with it mmagic.models, which imports * from here, looks its absent names up here, too
+    package.__all__ = ['__getattr__']  # type: ignore[attr-defined]
     package.__getattr__ = _EditorLookup(package)  # type: ignore[method-assign]
     for editor in EDITORS:
         importlib.import_module(f'{package.__name__}.{editor}')

@@ -28,6 +28,7 @@ def test_later_code_gets_the_real_packages(answers):
 
 def test_an_editor_that_was_left_out_is_imported_when_asked_for(answers):
     assert answers['asked for'] == ['RRDBNet', True]
+    assert answers['from mmagic.models'] == [True, 'SRCNNNet']
     assert answers['unknown'] is False
     assert answers['fine import'] == 'BigGAN'
 
