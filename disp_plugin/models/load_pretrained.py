@@ -1,110 +1,132 @@
-"""Start from a checkpoint of mmagic, and say what of it was used."""
+"""Start from a checkpoint of mmagic's GAN or of official StyleGAN2, and say what of it was used."""
 
-from dataclasses import dataclass, field
+import argparse
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
+from .load_report import LoadReport
+from .stylegan2_layouts import MMAGIC, count_pixels, flip_colours, rename_checkpoint
 
-@dataclass
-class LoadReport:
-    """What became of the entries of a checkpoint and of the model.
+__all__ = ['LoadReport', 'load_pretrained']
 
-    Args:
-        checkpoint (str): The file.
-        loaded (list[str]): Entries of the model that took the checkpoint's value.
-        new (list[str]): Entries of the model that the checkpoint lacks and that keep their
-            initial value: the projections of the prior, for example.
-        ignored (list[str]): Entries of the checkpoint for which the model has no place: its class
-            embeddings, for example.
-        mismatched (list[str]): Entries of both whose shapes differ; the model's keep their initial
-            value.
-    """
+NETWORKS = ('generator.', 'generator_ema.module.', 'discriminator.')
+# Of a StyleGAN2: what a prior brings, what can be computed, and what each run measures anew.
+OWN_ENTRIES = ('.prior_projection.', '.w_avg', '.ada_aug.')
 
-    checkpoint: str
-    loaded: list[str] = field(default_factory=list)
-    new: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
+PICKLE_TEXT = """{file} is a pickle, which can run any code and is not read. If it is a network \
+pickle of NVlabs, save its weights as tensors: run this with Python in a checkout of \
+github.com/NVlabs/stylegan2-ada-pytorch, and set pretrained.checkpoint to the file that it writes
 
-    def __str__(self) -> str:
-        table = Table(title=f'start from {self.checkpoint}')
-        for column in ('part', 'loaded', 'new', 'ignored', 'other shape'):
-            table.add_column(column)
-        groups = (self.loaded, self.new, self.ignored, self.mismatched)
-        for part in sorted({key.split('.')[0] for group in groups for key in group}):
-            counts = (sum(key.split('.')[0] == part for key in group) for group in groups)
-            table.add_row(part, *map(str, counts))
-        console = Console(width=100)
-        with console.capture() as capture:
-            console.print(table)
-            for name, keys in (
-                ('new', self.new),
-                ('ignored', self.ignored),
-                ('other shape', self.mismatched),
-            ):
-                if keys:
-                    console.print(f'{name}: {", ".join(keys)}', highlight=False)
-        return capture.get()
+import legacy, torch
+with open({file!r}, 'rb') as file:
+    networks = legacy.load_network_pkl(file)
+torch.save({{name: networks[name].state_dict() for name in ('G', 'D', 'G_ema')}}, {target!r})
+"""
 
 
 @torch.no_grad()
-def load_pretrained(gan: nn.Module, checkpoint: str, use_ema: bool = True) -> LoadReport:
-    """Load into a DISP GAN what a checkpoint of mmagic's GAN and it have in common.
+def load_pretrained(
+    gan: nn.Module, checkpoint: str, use_ema: bool = True, channel_order: str | None = None
+) -> LoadReport:
+    """Load into a DISP GAN what it has in common with a checkpoint of the GAN that it extends.
 
-    Networks keep mmagic's parameter names, so all but the class embeddings has a place. Where the
+    Networks keep mmagic's parameter names, so all but the class embeddings has a place. State dicts
+    of official StyleGAN2 networks (NVlabs) and of rosinality's are known by their names. Where the
     checkpoint has no moving average of the generator, ours begins as its generator; where it has
-    nothing but the moving average, the generator begins as that.
+    nothing but the moving average, the generator begins as that. A network of which the file has
+    nothing keeps its initial weights.
+
+    A StyleGAN2 must fit as a whole: besides the projections of priors and the state of adaptive
+    augmentation, which begins anew, no entry may be left over on either side. Its generator may
+    have two methods: ``adapt_pretrained(state)`` changes weights under mmagic's names to fit and
+    returns which, ``estimate_w_avg()`` computes the mean style that the checkpoint lacks.
 
     Args:
         gan (nn.Module): A DISP GAN; changed in place.
         checkpoint (str): A local file or whatever mmengine's loader takes (``https://...``).
         use_ema (bool): Whether the generator, too, starts from the checkpoint's moving average
             if there is one. Defaults to True: it is the better generator.
+        channel_order (str, optional): 'RGB' or 'BGR', the colours that a checkpoint's StyleGAN2
+            makes and takes. Where the model's are others, the weights next to the image are
+            flipped. Defaults to None: RGB in the layouts of NVlabs and rosinality and in mmagic's
+            files with 'official' in their name, BGR in its others.
 
     Returns:
         LoadReport: What was loaded and what was not; also printed.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file holds no weights that fit: most likely one of another architecture.
+        ValueError: The file is a pickle or damaged, or its networks are of another architecture,
+            resolution or width; or ``channel_order`` is none or is given for another GAN.
     """
-    if '://' not in checkpoint and not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
-        )
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    source = _rename(loaded.get('state_dict', loaded), use_ema)
+    layout, state = rename_checkpoint(_read(checkpoint))
+    source = _rename(state, use_ema)
     target = gan.state_dict()
-    report = LoadReport(checkpoint=str(checkpoint))
+    report = LoadReport(checkpoint=str(checkpoint), layout=layout)
+    is_stylegan2 = 'generator.constant_input.input' in target
+    order = _find_order(report, channel_order, is_stylegan2)
+    if is_stylegan2:
+        report.colours = _match_colours(gan, source, order)
+        _adapt(gan, source, report)
     for key, value in target.items():
-        if key not in source:
+        if key not in source or (is_stylegan2 and '.ada_aug.' in key):
             report.new.append(key)
         elif source[key].shape != value.shape:
             report.mismatched.append(key)
         else:
             report.loaded.append(key)
-    report.ignored = [key for key in source if key not in target]
-    networks = ('generator.', 'discriminator.')
-    num_weights = sum(key.startswith(networks) for key in report.loaded)
-    if num_weights <= len(report.mismatched):
+    taken = {*report.loaded, *report.mismatched}
+    report.ignored = [key for key in source if key not in taken]
+    for network in NETWORKS:
+        _check_fit(network, source, target, report, is_stylegan2)
+    if not any(key.startswith(NETWORKS) for key in report.loaded):
         raise ValueError(
-            f'{checkpoint} does not fit this model: {num_weights} of its entries fit, '
-            f'{len(report.mismatched)} have other shapes, first {report.mismatched[:3]}; '
-            f'is it of the same architecture, resolution and width?'
+            f'{checkpoint} does not fit this model: none of its {len(source)} entries has a place, '
+            f'first {list(source)[:3]}; is it a checkpoint of the same architecture?'
         )
     # In place: in a distributed run the networks are wrapped already, and go by other names.
     for key in report.loaded:
         target[key].copy_(source[key])
+    _estimate_w_avg(gan, report)
     if is_main_process():
         print_log(f'\n{report}', logger='current')
     return report
+
+
+def _read(checkpoint: str) -> Mapping[str, Any]:
+    is_local = '://' not in checkpoint
+    if is_local and not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
+        )
+    help_text = PICKLE_TEXT.format(
+        file=Path(checkpoint).name, target=Path(checkpoint).with_suffix('.pth').name
+    )
+    if checkpoint.endswith('.pkl'):
+        raise ValueError(help_text)
+    try:
+        # rosinality's training saves its options, which are plain values in a Namespace
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().split('\n')[0]
+        raise ValueError(f'{checkpoint} holds more than tensors: {reason}\n{help_text}') from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f'{checkpoint} is no checkpoint, or is damaged: {error}') from error
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f'{checkpoint} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
+        )
+    return content
 
 
 def _rename(state: dict, use_ema: bool) -> dict[str, Tensor]:
@@ -127,3 +149,119 @@ def _rename(state: dict, use_ema: bool) -> dict[str, Tensor]:
         names.setdefault('generator_ema.module.' + key.removeprefix('generator.'), names[key])
     names.pop('generator_ema.steps', None)
     return names
+
+
+def _find_network(gan: nn.Module, network: str) -> Any:
+    """Look up a network by its prefix, without the wrapper of a distributed run."""
+    found: Any = gan
+    for name in network.removesuffix('.').split('.'):
+        found = getattr(found, name, None)
+        if is_model_wrapper(found):
+            found = found.module
+    return found
+
+
+def _find_order(report: LoadReport, channel_order: str | None, is_stylegan2: bool) -> str:
+    if channel_order not in (None, 'RGB', 'BGR'):
+        raise ValueError(f"channel_order must be 'RGB', 'BGR' or None, got {channel_order!r}")
+    if channel_order is not None and not is_stylegan2:
+        raise ValueError(
+            f'pretrained.channel_order is {channel_order!r}, but it is for StyleGAN2 only; '
+            'leave it out'
+        )
+    is_official = report.layout != MMAGIC or 'official' in Path(report.checkpoint).name
+    return channel_order or ('RGB' if is_official else 'BGR')
+
+
+def _match_colours(gan: nn.Module, source: dict[str, Tensor], order: str) -> str:
+    """Flip the colours of each network that has others than the checkpoint; say which."""
+    flipped = []
+    for network in NETWORKS:
+        built = _find_network(gan, network)
+        if network == 'discriminator.':
+            is_rgb = getattr(getattr(built, 'discriminator', None), 'input_bgr2rgb', False)
+        else:
+            is_rgb = getattr(built, 'bgr2rgb', False)
+        entries = {key: value for key, value in source.items() if key.startswith(network)}
+        if entries and is_rgb != (order == 'RGB'):
+            flip_colours(entries)
+            source.update(entries)
+            flipped.append(f'{network.split(".")[0]} to {"RGB" if is_rgb else "BGR"}')
+    return f'{order} in the checkpoint; flipped: {", ".join(flipped) or "none"}'
+
+
+def _adapt(gan: nn.Module, source: dict[str, Tensor], report: LoadReport) -> None:
+    for network in ('generator.', 'generator_ema.module.'):
+        adapt = getattr(_find_network(gan, network), 'adapt_pretrained', None)
+        if adapt is not None:
+            keys = [key for key in source if key.startswith(network)]
+            entries = {key.removeprefix(network): source[key] for key in keys}
+            report.adapted += [network + key for key in adapt(entries)]
+            source.update({network + key: value for key, value in entries.items()})
+
+
+def _check_fit(
+    network: str,
+    source: dict[str, Tensor],
+    target: dict[str, Tensor],
+    report: LoadReport,
+    is_stylegan2: bool,
+) -> None:
+    """Refuse a network of the checkpoint that is another than the model's."""
+    theirs = {key for key in source if key.startswith(network)}
+    ours = {key for key in target if key.startswith(network)}
+    if not theirs or not ours:
+        return
+    problems = [
+        f'{key} is {tuple(source[key].shape)} in the checkpoint and {tuple(target[key].shape)} '
+        'in the model'
+        for key in report.mismatched
+        if key in ours
+    ]
+    if is_stylegan2:
+        problems += _find_strangers(theirs, ours)
+        problems += [
+            f'{key} is another: the model blurs otherwise than the checkpoint'
+            for key in report.loaded
+            if key in ours and key.endswith('.kernel')
+            if not torch.allclose(source[key].to(target[key]), target[key])
+        ]
+    if not problems:
+        return
+    hint = 'is it of the same architecture, resolution and width?'
+    sizes = count_pixels(theirs), count_pixels(ours)
+    if is_stylegan2 and None not in sizes:
+        hint = (
+            'both are of that resolution; architecture and width are set by channel_multiplier, '
+            'channel_max, style_channels and num_mlps'
+        )
+        if sizes[0] != sizes[1]:
+            hint = 'image_size of the config sets the resolution of the model'
+        hint = f'the checkpoint is of {sizes[0]} px, the model of {sizes[1]} px; {hint}'
+    raise ValueError(
+        f'{report.checkpoint} does not fit this model: {"; ".join(problems[:3])} '
+        f'({len(problems)} such differences); {hint}'
+    )
+
+
+def _find_strangers(theirs: set[str], ours: set[str]) -> list[str]:
+    one_sided = [
+        *((key, 'the model lacks it') for key in sorted(theirs - ours)),
+        *((key, 'the checkpoint lacks it') for key in sorted(ours - theirs)),
+    ]
+    return [
+        f'{key}: {side}'
+        for key, side in one_sided
+        if not any(own in f'.{key}' for own in OWN_ENTRIES)
+    ]
+
+
+def _estimate_w_avg(gan: nn.Module, report: LoadReport) -> None:
+    for network in ('generator.', 'generator_ema.module.'):
+        key = f'{network}w_avg'
+        built = _find_network(gan, network)
+        is_loaded = any(name.startswith(network) for name in report.loaded)
+        if is_loaded and key in report.new and hasattr(built, 'estimate_w_avg'):
+            built.estimate_w_avg()
+            report.new.remove(key)
+            report.estimated.append(key)

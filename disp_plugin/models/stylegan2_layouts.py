@@ -1,0 +1,207 @@
+"""StyleGAN2's weights as other implementations save them, under the names that mmagic has for them.
+
+Values are the same everywhere: weights of unit variance that are scaled at each use, kernels of
+up-convolutions as ``conv_transpose2d`` takes them. Names and unit axes differ. The official ones
+are those of training/networks.py in github.com/NVlabs/stylegan2-ada-pytorch, rosinality's those of
+model.py in github.com/rosinality/stylegan2-pytorch.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+MMAGIC, NVLABS, ROSINALITY = 'mmagic', 'NVlabs', 'rosinality'
+PARTS = {
+    'generator': ('G', 'g'),
+    'generator_ema': ('G_ema', 'g_ema'),
+    'discriminator': ('D', 'd'),
+}
+
+_LINEAR = {'weight': 'linear.weight_orig', 'bias': 'bias'}
+_AFFINE = {
+    'affine.weight': 'conv.style_modulation.linear.weight_orig',
+    'affine.bias': 'conv.style_modulation.bias',
+}
+_NVLABS_TO_RGB = {**_AFFINE, 'weight': 'conv.weight_orig', 'bias': 'bias'}
+_NVLABS_CONV = {
+    **_AFFINE,
+    'weight': 'conv.weight_orig',
+    'bias': 'activate.bias',
+    'noise_strength': 'noise_injector.weight',
+    'resample_filter': 'conv.blur.kernel',
+}
+_ROSINALITY_LAYER = {
+    'conv.weight': 'conv.weight_orig',
+    'conv.modulation.weight': 'conv.style_modulation.linear.weight_orig',
+    'conv.modulation.bias': 'conv.style_modulation.bias',
+    'noise.weight': 'noise_injector.weight',
+}
+
+
+def rename_checkpoint(content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Find out the layout of a checkpoint and give its entries mmagic's names and shapes.
+
+    Args:
+        content (Mapping[str, Any]): What the file holds: a state dict of mmagic, or one as
+            ``state_dict``; state dicts of the official networks as ``G``, ``D`` and ``G_ema``, or
+            of rosinality's as ``g``, ``d`` and ``g_ema``; or one of these alone.
+
+    Returns:
+        tuple[str, dict[str, Any]]: 'NVlabs', 'rosinality' or 'mmagic', and the entries under names
+        such as ``generator.conv1.activate.bias``. An entry that StyleGAN2 does not have keeps its
+        name behind that of its network.
+    """
+    networks: dict[str, Mapping[str, Any]] = {
+        part: content[name]
+        for part, names in PARTS.items()
+        for name in names
+        if isinstance(content.get(name), Mapping)
+    }
+    if not networks:
+        scores = {'b4.out.weight', 'final_linear.1.weight'} & set(content)
+        networks = {'discriminator' if scores else 'generator': content}
+    names = {name for network in networks.values() for name in network}
+    if {'mapping.fc0.weight', 'b4.out.weight'} & names:
+        layout = NVLABS
+    elif {'style.1.weight', 'final_linear.1.weight'} & names:
+        layout = ROSINALITY
+    else:
+        return MMAGIC, dict(content.get('state_dict', content))
+    state: dict[str, Tensor] = {}
+    for part, network in networks.items():
+        tensors = {name: value for name, value in network.items() if isinstance(value, Tensor)}
+        if layout == ROSINALITY:
+            renamed = {_name_of_rosinality(name): value for name, value in tensors.items()}
+        elif part == 'discriminator':
+            renamed = _rename_nvlabs_discriminator(tensors)
+        else:
+            renamed = _rename_nvlabs_generator(tensors)
+        if part != 'discriminator' and isinstance(content.get('latent_avg'), Tensor):
+            renamed['w_avg'] = content['latent_avg'].view(-1)
+        state.update({f'{part}.{name}': value for name, value in renamed.items()})
+    return layout, state
+
+
+def count_pixels(names: set[str]) -> int | None:
+    """Tell the size of the images of a StyleGAN2 network.
+
+    Args:
+        names (set[str]): mmagic's names of the entries of one network, behind any prefix.
+
+    Returns:
+        int | None: Height and width in pixels; None if these are no such names.
+    """
+    doubling = r'(?:.+\.)?(to_rgbs\.\d+\.bias|convs\.\d+\.skip\.1\.conv\.weight_orig)'
+    found = {match[1] for name in names if (match := re.fullmatch(doubling, name))}
+    return 4 * 2 ** len(found) if found else None
+
+
+def flip_colours(state: dict[str, Tensor]) -> None:
+    """Turn networks for RGB images into networks for BGR images, or back.
+
+    Args:
+        state (dict[str, Tensor]): Weights under mmagic's names, behind any prefix; changed in
+            place.
+    """
+    to_rgb = r'(?:.+\.)?(?:to_rgb1|to_rgbs\.\d+)\.(?:bias|conv\.weight_orig)'
+    from_rgb = r'(?:.+\.)?convs\.0\.0\.conv\.weight_orig'
+    for name, value in state.items():
+        if re.fullmatch(f'{to_rgb}|{from_rgb}', name):
+            state[name] = value.flip(1)
+
+
+def _count_doublings(size: str | int) -> int:
+    """Tell how often 4 px are doubled on the way to a size."""
+    return int(size).bit_length() - 3
+
+
+def _rename_nvlabs_generator(network: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {}
+    for name, value in network.items():
+        if name.endswith('resample_filter'):
+            if re.search(r'\.b4\.|\.conv1\.', name):
+                continue  # nothing is resampled there
+            value = 4 * value  # mmagic keeps the gain of up-sampling in the kernel
+        elif name.endswith(('const', 'conv0.weight', 'conv1.weight', 'torgb.weight')):
+            value = value[None]
+            value = value[None] if name.endswith('noise_const') else value
+        elif name.endswith('noise_strength'):
+            value = value.view(1)
+        elif name.endswith('torgb.bias'):
+            value = value.view(1, -1, 1, 1)
+        state[_name_of_nvlabs_generator(name)] = value
+    return state
+
+
+def _name_of_nvlabs_generator(name: str) -> str:
+    if match := re.fullmatch(r'mapping\.fc(\d+)\.(weight|bias)', name):
+        return f'style_mapping.{int(match[1]) + 1}.{_LINEAR[match[2]]}'
+    if match := re.fullmatch(r'synthesis\.b(\d+)\.torgb\.(.+)', name):
+        doublings = _count_doublings(match[1])
+        layer = f'to_rgbs.{doublings - 1}' if doublings else 'to_rgb1'
+        return f'{layer}.{_NVLABS_TO_RGB.get(match[2], match[2])}'
+    if match := re.fullmatch(r'synthesis\.b(\d+)\.conv([01])\.(.+)', name):
+        # among all convolutions; the first is alone in its block, and called conv1
+        index = 2 * _count_doublings(match[1]) + int(match[2]) - 1
+        if match[3] == 'noise_const':
+            return f'injected_noise_{index}'
+        layer = f'convs.{index - 1}' if index else 'conv1'
+        return f'{layer}.{_NVLABS_CONV.get(match[3], match[3])}'
+    if match := re.fullmatch(r'synthesis\.b(\d+)\.resample_filter', name):
+        return f'to_rgbs.{_count_doublings(match[1]) - 1}.upsample.kernel'
+    return {'mapping.w_avg': 'w_avg', 'synthesis.b4.const': 'constant_input.input'}.get(name, name)
+
+
+def _rename_nvlabs_discriminator(network: dict[str, Tensor]) -> dict[str, Tensor]:
+    sizes = [int(match[1]) for name in network if (match := re.match(r'b(\d+)\.', name))]
+    state = {}
+    for name, value in network.items():
+        is_filter = name.endswith('resample_filter')
+        if not is_filter or re.fullmatch(r'b\d+\.(conv1|skip)\.resample_filter', name):
+            state[_name_of_nvlabs_discriminator(name, max(sizes))] = value
+    return state
+
+
+def _name_of_nvlabs_discriminator(name: str, largest: int) -> str:
+    if match := re.fullmatch(r'b4\.(fc|out)\.(weight|bias)', name):
+        return f'final_linear.{("fc", "out").index(match[1])}.{_LINEAR[match[2]]}'
+    match = re.fullmatch(
+        rf'b(?:4\.(conv)|{largest}\.(fromrgb)|(\d+)\.(conv0|conv1|skip))'
+        r'\.(weight|bias|resample_filter)',
+        name,
+    )
+    if match is None:
+        return name
+    block = f'convs.{_count_doublings(largest) - _count_doublings(match[3] or largest) + 1}'
+    layers = {
+        'conv': 'final_conv',
+        'fromrgb': 'convs.0',
+        'conv0': f'{block}.conv1',
+        'conv1': f'{block}.conv2',
+        'skip': f'{block}.skip',
+    }
+    layer = match[1] or match[2] or match[4]
+    # where the image is halved, a blur comes first
+    first = int(layer in ('conv1', 'skip'))
+    leaves = {
+        'weight': f'{first}.conv.weight_orig',
+        'bias': f'{first + 1}.bias',
+        'resample_filter': '0.kernel',
+    }
+    return f'{layers[layer]}.{leaves[match[5]]}'
+
+
+def _name_of_rosinality(name: str) -> str:
+    if match := re.fullmatch(r'style\.(\d+)\.(weight|bias)', name):
+        return f'style_mapping.{match[1]}.{_LINEAR[match[2]]}'
+    if match := re.fullmatch(r'noises\.noise_(\d+)', name):
+        return f'injected_noise_{match[1]}'
+    if match := re.fullmatch(r'(final_linear\.[01])\.weight', name):
+        return f'{match[1]}.linear.weight_orig'
+    if match := re.fullmatch(r'((?:convs\.\d+(?:\.\w+)?|final_conv)\.[01])\.weight', name):
+        return f'{match[1]}.conv.weight_orig'
+    if match := re.fullmatch(r'((?:convs|to_rgbs)\.\d+|conv1|to_rgb1)\.(.+)', name):
+        return f'{match[1]}.{_ROSINALITY_LAYER.get(match[2], match[2])}'
+    return 'constant_input.input' if name == 'input.input' else name
