@@ -15,8 +15,6 @@ project's oldest torch exists, so that a full mmcv is mended, too: there the det
 
 from typing import Any
 
-import torch.nn.functional as F
-
 from disp_plugin.upstream.repair import Repair, host_module, rebind
 
 MODULE = 'mmcv.ops.conv2d_gradfix'
@@ -25,12 +23,16 @@ NAMES = ('conv2d', 'conv_transpose2d')
 
 def is_needed() -> bool:
     """Tell whether mmcv's convolutions are not torch's."""
+    import torch.nn.functional as F
+
     module: Any = host_module(MODULE)
     return any(getattr(module, name) is not getattr(F, name) for name in NAMES)
 
 
 def apply() -> None:
     """Put torch's functions in the place of mmcv's, whose arguments are the same."""
+    import torch.nn.functional as F
+
     module: Any = host_module(MODULE)
     for name in NAMES:
         rebind(getattr(module, name), getattr(F, name))

@@ -1,4 +1,4 @@
-"""The StyleGAN operators against their definitions in float64, mmcv's plain and compiled code."""
+"""The other operators of the StyleGANs against their definitions, and who gets which."""
 
 import sys
 import warnings
@@ -6,14 +6,13 @@ import warnings
 import mmcv.ops
 import numpy as np
 import pytest
-import scipy.signal
 import torch
 from mmagic.models.editors import stylegan1, stylegan2, stylegan3
 from mmcv.ops import fused_bias_leakyrelu as mended_leakyrelu
 from torch.autograd import gradcheck, gradgradcheck
 
-from disp_plugin.upstream import mmcv_ext, pure_operators
-from disp_plugin.upstream.pure_operators import (
+from disp_plugin.upstream import mmcv_ext, operators, pure_operators
+from disp_plugin.upstream.operators import (
     bias_act,
     filtered_lrelu,
     fused_bias_leakyrelu,
@@ -24,142 +23,6 @@ without_compiled_mmcv = pytest.mark.skipif(
     mmcv_ext.is_compiled(), reason='a compiled mmcv keeps its own operators'
 )
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-# taps (fh, fw) or (f,), up, down, padding, flip_filter, gain; up and down are (x, y)
-RESAMPLINGS = {
-    'blur': ((4, 4), 1, 1, (1, 2), False, 1),
-    'stylegan2 up': ((4, 4), 2, 1, (2, 1, 2, 1), False, 4.0),
-    'stylegan2 down': ((4, 4), 1, 2, (1, 1), False, 1),
-    'flipped': ((3, 4), 1, 1, 2, True, 0.5),
-    'flipped up': ((3, 4), (2, 3), 1, (3, 1, 0, 2), True, 0.5),
-    'up and down': ((3, 5), (3, 2), (2, 3), (4, 3, 2, 5), False, 1.5),
-    'cropped': ((2, 3), 1, 1, (-1, 2, 1, -2), False, 1),
-    'up, cropped': ((3, 3), 2, 1, (-3, 0, 1, -1), False, 1),
-    'up, padded far': ((2, 2), (2, 1), 1, (5, 6, 3, 0), False, 1),
-    'separable': ((5,), 1, 1, (2, 1, 0, 3), False, 2.0),
-    'separable up': ((6,), (2, 3), 1, (4, 3), False, 6.0),
-    'separable down': ((4,), 1, (3, 2), (-1, 2, 2, 1), True, 1),
-    'negative gain': ((3,), 1, 1, 1, False, -2.0),
-    'no filter': (None, (2, 1), (1, 2), (1, 0, 0, 2), False, 3.0),
-}
-
-
-def define_upfirdn(images, taps, up, down, padding, flip_filter, gain):
-    """The definition, in float64: insert zeros, pad or crop, convolve, throw away."""
-    images = images.double().numpy()
-    taps = np.ones((1, 1)) if taps is None else taps.double().numpy()
-    taps = np.outer(taps, taps) if taps.ndim == 1 else taps
-    taps = taps[::-1, ::-1] if flip_filter else taps
-    up_x, up_y = np.broadcast_to(up, 2)
-    down_x, down_y = np.broadcast_to(down, 2)
-    padding = np.broadcast_to(padding, 4) if np.ndim(padding) == 0 else padding
-    x0, x1, y0, y1 = padding if len(padding) == 4 else np.repeat(padding, 2)
-    filled = np.zeros((*images.shape[:2], images.shape[2] * up_y, images.shape[3] * up_x))
-    filled[:, :, ::up_y, ::up_x] = images
-    before_and_after = [(0, 0), (0, 0), (max(y0, 0), max(y1, 0)), (max(x0, 0), max(x1, 0))]
-    filled = np.pad(filled, before_and_after)
-    height, width = filled.shape[2:]
-    filled = filled[:, :, max(-y0, 0) : height + min(y1, 0), max(-x0, 0) : width + min(x1, 0)]
-    planes = [
-        [scipy.signal.convolve2d(plane, taps * gain, mode='valid') for plane in image]
-        for image in filled
-    ]
-    return torch.from_numpy(np.array(planes)[:, :, ::down_y, ::down_x].copy())
-
-
-@pytest.fixture(params=RESAMPLINGS)
-def resampling(request):
-    """Images, and the other arguments of upfirdn2d by name."""
-    shape, up, down, padding, flip_filter, gain = RESAMPLINGS[request.param]
-    taps = None if shape is None else torch.randn(shape)
-    arguments = dict(up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain)
-    return torch.randn(2, 3, 7, 6), dict(arguments, filter=taps)
-
-
-def define(images, arguments):
-    others = {name: value for name, value in arguments.items() if name != 'filter'}
-    return define_upfirdn(images, arguments['filter'], **others)
-
-
-class TestUpfirdn2d:
-    @pytest.mark.parametrize('dtype', FLOATS, ids=str)
-    @pytest.mark.parametrize('is_filter_alike', [True, False])
-    def test_every_type_gives_the_definition_in_its_own_type(
-        self, resampling, dtype, is_filter_alike
-    ):
-        images, arguments = resampling
-        images = images.to(dtype)
-        if is_filter_alike and arguments['filter'] is not None:
-            arguments['filter'] = arguments['filter'].to(dtype)
-        output = upfirdn2d(images, **arguments)
-        assert output.dtype == dtype
-        expected = define(images, arguments)
-        largest = max(float(expected.abs().max()), 1.0)
-        eps = torch.finfo(dtype).eps
-        torch.testing.assert_close(output.double(), expected, rtol=eps, atol=4 * eps * largest)
-
-    @pytest.mark.parametrize('channels', [1, 20])
-    def test_many_channels_take_the_same_way_as_few(self, channels):
-        images, taps = torch.randn(2, channels, 6, 5), torch.randn(4, 3)
-        for options in (dict(up=2, padding=(2, 1)), dict(down=2, padding=1)):
-            output = upfirdn2d(images, taps, **options)
-            arguments = {'up': 1, 'down': 1, 'flip_filter': False, 'gain': 1, **options}
-            torch.testing.assert_close(
-                output.double(), define_upfirdn(images, taps, **arguments), rtol=1e-4, atol=1e-5
-            )
-
-    def test_it_equals_the_plain_version_of_mmcv(self, resampling):
-        images, arguments = resampling
-        if arguments['gain'] < 0:
-            pytest.skip("mmcv's plain version takes the root of the gain")
-        reference = sys.modules['mmcv.ops.upfirdn2d']._upfirdn2d_ref
-        output = upfirdn2d(images, **arguments)
-        torch.testing.assert_close(output, reference(images, **arguments), rtol=1e-4, atol=1e-5)
-
-    def test_first_and_second_derivatives_are_right(self, resampling):
-        images, arguments = resampling
-        images = images[:1, :2].double().requires_grad_()
-        assert gradcheck(lambda x: upfirdn2d(x, **arguments), images)
-        assert gradgradcheck(lambda x: upfirdn2d(x, **arguments).square(), images[..., :5, :5])
-
-    def test_a_filter_gets_no_gradient(self):
-        taps = torch.ones(2, requires_grad=True)
-        assert not upfirdn2d(torch.zeros(1, 1, 4, 4), taps).requires_grad
-
-    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
-    def test_autocast_changes_neither_output_nor_derivatives(self, resampling, dtype):
-        images, arguments = resampling
-        images = images.requires_grad_()
-
-        def differentiate():
-            output = upfirdn2d(images, **arguments)
-            (grad,) = torch.autograd.grad(output.square().sum(), images, create_graph=True)
-            (second,) = torch.autograd.grad(grad.square().sum(), images)
-            return output, grad, second
-
-        expected = differentiate()
-        with torch.autocast('cpu', dtype=dtype):
-            found = differentiate()
-        for one, other in zip(found, expected, strict=True):
-            assert one.dtype == torch.float32
-            torch.testing.assert_close(one, other)
-
-    @pytest.mark.parametrize(
-        ('change', 'message'),
-        [
-            (dict(input=torch.zeros(3, 4, 4)), r'input must be images \(N, C, H, W\).*\(3, 4, 4\)'),
-            (dict(up=0), 'up must be a number or a pair.*got 0'),
-            (dict(down=(1, 2, 3)), r'down must be.*got \(1, 2, 3\)'),
-            (dict(padding=(1, 2, 3)), r'padding must be 1, 2 or 4 numbers, got \(1, 2, 3\)'),
-            (dict(filter=torch.zeros(1, 1, 1)), r'filter must have 1 or 2 dimensions.*\(1, 1, 1\)'),
-            (dict(padding=-1), r'filter of \(4, 4\) taps is larger.*which is \(2, 2\)'),
-        ],
-    )
-    def test_what_does_not_fit_is_refused(self, change, message):
-        arguments = dict(input=torch.zeros(1, 1, 4, 4), filter=torch.zeros(4, 4))
-        with pytest.raises(ValueError, match=message):
-            upfirdn2d(**{**arguments, **change})
-
 
 # act -> the function in float64 and mmcv's default gain
 ACTIVATIONS = {
@@ -243,6 +106,16 @@ class TestBiasAct:
         reference = sys.modules['mmcv.ops.fused_bias_leakyrelu'].bias_leakyrelu_ref
         torch.testing.assert_close(fused_bias_leakyrelu(features, bias), reference(features, bias))
 
+    @pytest.mark.parametrize('bias', [None, torch.zeros(3)])
+    @pytest.mark.parametrize('alpha', [0.2, -0.3])
+    def test_the_input_is_left_as_it_is(self, bias, alpha):
+        features = torch.randn(2, 3).requires_grad_()
+        kept = features.detach().clone()
+        output = bias_act(features, bias, act='lrelu', alpha=alpha, gain=1)
+        assert torch.equal(features, kept)
+        output.sum().backward()
+        torch.testing.assert_close(features.grad, torch.where(kept > 0, 1.0, alpha))
+
     @pytest.mark.parametrize(
         ('change', 'message'),
         [
@@ -274,7 +147,9 @@ class TestFilteredLrelu:
 
     @pytest.mark.parametrize('dtype', FLOATS, ids=str)
     @pytest.mark.parametrize('flip_filter', [False, True])
-    def test_every_type_gives_the_definition_in_its_own_type(self, arguments, dtype, flip_filter):
+    def test_every_type_gives_the_definition_in_its_own_type(
+        self, arguments, dtype, flip_filter, define_upfirdn
+    ):
         images, bias = torch.randn(2, 3, 6, 5).to(dtype), torch.randn(3).to(dtype)
         output = filtered_lrelu(images, bias=bias, flip_filter=flip_filter, **arguments)
         assert output.dtype == dtype
@@ -342,7 +217,7 @@ class TestNames:
     @without_compiled_mmcv
     def test_whoever_imports_an_operator_by_name_gets_the_pure_one(self):
         for name in ('bias_act', 'filtered_lrelu', 'fused_bias_leakyrelu', 'upfirdn2d'):
-            pure = getattr(pure_operators, name)
+            pure = getattr(operators, name)
             assert getattr(mmcv.ops, name) is pure
             assert getattr(sys.modules[f'mmcv.ops.{name}'], name) is pure
         assert mended_leakyrelu is fused_bias_leakyrelu
@@ -379,56 +254,3 @@ class TestNames:
             assert convolutions.conv_transpose2d is torch.nn.functional.conv_transpose2d
         assert stylegan2.ada.augment.conv2d is torch.nn.functional.conv2d
         assert sys.modules['mmcv.ops.upfirdn2d'].conv2d is torch.nn.functional.conv2d
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-class TestCuda:
-    @pytest.fixture(autouse=True)
-    def exact_convolutions(self):
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            yield
-
-    @pytest.mark.parametrize('dtype', FLOATS, ids=str)
-    def test_resampling_on_the_device_is_the_definition(self, resampling, dtype):
-        images, arguments = resampling
-        images = images.to(dtype)
-        expected = define(images, arguments)
-        if arguments['filter'] is not None:
-            arguments['filter'] = arguments['filter'].cuda()
-        output = upfirdn2d(images.cuda(), **arguments)
-        assert output.dtype == dtype
-        largest = max(float(expected.abs().max()), 1.0)
-        eps = torch.finfo(dtype).eps
-        torch.testing.assert_close(
-            output.cpu().double(), expected, rtol=eps, atol=16 * eps * largest
-        )
-
-    @pytest.mark.skipif(not mmcv_ext.is_compiled(), reason='needs a compiled mmcv')
-    @pytest.mark.parametrize('dtype', [torch.float16, torch.float32], ids=str)
-    def test_outputs_and_derivatives_are_those_of_the_compiled_operators(self, dtype):
-        images = torch.randn(4, 8, 16, 16, device='cuda').to(dtype)
-        bias = torch.randn(8, device='cuda').to(dtype)
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device='cuda') / 8
-        matrix = taps[:, None] * taps
-        calls = {
-            'fused_bias_leakyrelu': lambda f, x: f(x, bias),
-            'upfirdn2d': lambda f, x: f(x, matrix, up=2, padding=(2, 1, 2, 1), gain=4),
-            'bias_act': lambda f, x: f(x, bias, act='lrelu', clamp=256),
-            'filtered_lrelu': lambda f, x: f(
-                x, taps, taps, bias, up=2, down=2, padding=(4, 4), clamp=256
-            ),
-        }
-        for name, call in calls.items():
-            found = []
-            for function in (getattr(pure_operators, name), getattr(mmcv.ops, name)):
-                leaf = images.clone().requires_grad_()
-                output = call(function, leaf)
-                (grad,) = torch.autograd.grad(output.square().sum(), leaf, create_graph=True)
-                (second,) = torch.autograd.grad(grad.square().sum(), leaf)
-                found.append((output, grad, second))
-            tolerance = 20 * torch.finfo(dtype).eps
-            for one, other in zip(*found, strict=True):
-                assert one.dtype == other.dtype, name
-                scale = float(other.abs().max())
-                torch.testing.assert_close(one, other, rtol=0, atol=tolerance * scale, msg=name)
