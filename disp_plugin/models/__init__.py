@@ -9,12 +9,16 @@ from .disp_biggan_generator import DISPBigGANGenerator  # noqa: E402
 from .disp_gan import DISPGAN  # noqa: E402
 from .disp_sngan import DISPSNGAN  # noqa: E402
 from .disp_sngan_generator import DISPSNGANGenerator  # noqa: E402
+from .disp_stylegan2 import DISPStyleGAN2  # noqa: E402
+from .disp_stylegan2_generator import DISPStyleGAN2Generator  # noqa: E402
 from .fitted_module import FittedModule  # noqa: E402
 from .load_pretrained import LoadReport, load_pretrained  # noqa: E402
 from .prior_condition_bn import PriorConditionBN  # noqa: E402
 from .prior_normalizer import PriorNormalizer  # noqa: E402
 from .prior_projection import PriorProjection  # noqa: E402
 from .prior_projection_discriminator import PriorProjectionDiscriminator  # noqa: E402
+from .regularizers import GeneratorPathRegularizer, R1GradientPenalty  # noqa: E402
+from .sized_stylegan2_discriminator import SizedStyleGAN2Discriminator  # noqa: E402
 
 __all__ = [
     'DISPGAN',
@@ -22,11 +26,16 @@ __all__ = [
     'DISPBigGAN',
     'DISPBigGANGenerator',
     'DISPSNGANGenerator',
+    'DISPStyleGAN2',
+    'DISPStyleGAN2Generator',
     'FittedModule',
+    'GeneratorPathRegularizer',
     'LoadReport',
     'PriorConditionBN',
     'PriorNormalizer',
     'PriorProjection',
     'PriorProjectionDiscriminator',
+    'R1GradientPenalty',
+    'SizedStyleGAN2Discriminator',
     'load_pretrained',
 ]

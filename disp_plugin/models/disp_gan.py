@@ -1,11 +1,13 @@
 """One discriminator step, one generator step and sampling, with a prior in the place of a label."""
 
+import functools
 from typing import Any
 
 import torch
 from mmagic.models.base_models import BaseGAN
 from mmagic.models.utils import get_valid_num_batches
 from mmagic.registry import MODELS
+from mmengine import MessageHub
 from mmengine.dist import get_rank, get_world_size
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
@@ -90,16 +92,16 @@ class DISPGAN(BaseGAN):
                     f'prior_dim of the model is {prior_dim} but that of its '
                     f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
                 )
-        # With split noise BigGAN rounds noise_size down to a multiple of its chunks.
         super().__init__(
             generator,
             discriminator,
             data_preprocessor,
             generator_steps,
             discriminator_steps,
-            noise_size=getattr(generator, 'noise_size', None),
             ema_config=ema_config,
         )
+        # With split noise BigGAN rounds noise_size down to a multiple of its chunks.
+        self.noise_size = getattr(generator, 'noise_size', None)
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm)
         self.sampler = MODELS.build(sampler) if isinstance(sampler, dict) else sampler
@@ -228,21 +230,19 @@ class DISPGAN(BaseGAN):
         real_imgs = data_samples.gt_img
         prior = self.data_sample_to_prior(data_samples)
         num_batches = len(real_imgs)
-        noise = self.noise_fn(num_batches=num_batches)
+        noise = self.training_noise(num_batches)
         with torch.no_grad():
             fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
         disc_pred_fake = self.discriminator(fake_imgs, prior)
         disc_pred_real = self.discriminator(real_imgs, prior)
         loss, log_vars = self._get_disc_loss(
             dict(
-                gen=self.generator,
-                disc=self.discriminator,
+                **self._outputs(prior, num_batches, optimizer_wrapper),
                 disc_pred_fake=disc_pred_fake,
                 disc_pred_real=disc_pred_real,
                 fake_imgs=fake_imgs,
                 real_imgs=real_imgs,
-                batch_size=num_batches,
-                loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+                step=_iteration(),
             )
         )
         optimizer_wrapper.update_params(loss)
@@ -265,20 +265,49 @@ class DISPGAN(BaseGAN):
         """
         prior = self.data_sample_to_prior(data_samples)
         num_batches = len(data_samples.gt_img)
-        noise = self.noise_fn(num_batches=num_batches)
+        noise = self.training_noise(num_batches)
         fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
         loss, log_vars = self._get_gen_loss(
             dict(
-                gen=self.generator,
-                disc=self.discriminator,
+                **self._outputs(prior, num_batches, optimizer_wrapper),
                 fake_imgs=fake_imgs,
                 disc_pred_fake_g=self.discriminator(fake_imgs, prior),
-                batch_size=num_batches,
-                loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+                step=_iteration() // self.discriminator_steps,
             )
         )
         optimizer_wrapper.update_params(loss)
         return log_vars
+
+    def training_noise(self, num_batches: int) -> Any:
+        """Draw the noise of a training step.
+
+        Args:
+            num_batches (int): N.
+
+        Returns:
+            Tensor | list[Tensor]: What the generator takes as noise; here (N, Z).
+        """
+        return self.noise_fn(num_batches=num_batches)
+
+    def _outputs(
+        self, prior: Tensor | None, num_batches: int, optimizer_wrapper: OptimWrapper
+    ) -> dict[str, Any]:
+        """Give auxiliary losses the networks as functions that bring the priors themselves.
+
+        mmagic's penalties call a network with images or noise and nothing else.
+        """
+
+        def generate(noise: Any = None, num_batches: int = num_batches, **kwargs: Any) -> Any:
+            noise = self.training_noise(num_batches) if noise is None else noise
+            part = None if prior is None else prior[:num_batches]
+            return self.generator(noise, prior=part, **kwargs)
+
+        return dict(
+            gen=generate,
+            disc=functools.partial(self.discriminator, prior=prior),
+            batch_size=num_batches,
+            loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+        )
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str | None = None) -> list:
         """Sample images.
@@ -308,3 +337,9 @@ class DISPGAN(BaseGAN):
             if prior is not None:
                 sample.prior = prior[index]
         return samples
+
+
+def _iteration() -> int:
+    """Number of iterations done, as mmengine's loop keeps it; 0 outside of a run."""
+    hub = MessageHub.get_current_instance()
+    return hub.get_info('iter') or 0

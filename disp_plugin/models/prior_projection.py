@@ -2,6 +2,7 @@
 
 import torch
 from mmagic.models.editors.biggan.biggan_snmodule import SNLinear
+from mmagic.models.editors.pggan import EqualizedLRLinearModule
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
@@ -23,9 +24,12 @@ class PriorProjection(nn.Sequential):
         sn_style (str): Whose spectral norm: 'torch', or 'ajbrock' for the one of mmagic's BigGAN.
             Defaults to 'torch'.
         sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-6.
+        equalized_lr (bool): Whether weights are drawn from N(0, 1) and divided by the root of their
+            fan-in at each use, as all weights of StyleGAN2. Defaults to False.
 
     Raises:
-        ValueError: ``num_layers`` is below 1 or ``sn_style`` is unknown.
+        ValueError: ``num_layers`` is below 1, ``sn_style`` is unknown, or spectral norm is asked
+            for beside ``equalized_lr``.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class PriorProjection(nn.Sequential):
         with_spectral_norm: bool = False,
         sn_style: str = 'torch',
         sn_eps: float = 1e-6,
+        equalized_lr: bool = False,
     ) -> None:
         if num_layers < 1:
             raise ValueError(
@@ -44,11 +49,21 @@ class PriorProjection(nn.Sequential):
             )
         if sn_style not in ('torch', 'ajbrock'):
             raise ValueError(f"sn_style is {sn_style!r}; it must be 'torch' or 'ajbrock'")
+        if with_spectral_norm and equalized_lr:
+            raise ValueError(
+                'a PriorProjection takes with_spectral_norm=True or equalized_lr=True, not both: '
+                'the one undoes what the other is for'
+            )
         layers: list[nn.Module] = []
         for index in range(num_layers):
             in_features = in_dim if index == 0 else out_dim
             if with_spectral_norm and sn_style == 'ajbrock':
                 layer = SNLinear(in_features, out_dim, bias=bias, eps=sn_eps)
+            elif equalized_lr:
+                cfg = dict(gain=1.0, lr_mul=1.0)
+                layer = EqualizedLRLinearModule(
+                    in_features, out_dim, bias=bias, equalized_lr_cfg=cfg
+                )
             else:
                 layer = nn.Linear(in_features, out_dim, bias=bias)
                 if with_spectral_norm:

@@ -27,6 +27,8 @@ class PriorProjectionDiscriminator(BaseModule):
             projection is. Defaults to True.
         sn_style (str): 'torch' or 'ajbrock'. Defaults to 'torch'.
         sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-6.
+        equalized_lr (bool): Whether D_emb has StyleGAN2's equalised learning rate in the place of
+            spectral norm; the projection is then divided by sqrt(F), as D_l is. Defaults to False.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
         init_cfg (dict, optional): As in mmengine's ``BaseModule``. Defaults to None.
@@ -43,6 +45,7 @@ class PriorProjectionDiscriminator(BaseModule):
         with_spectral_norm: bool = True,
         sn_style: str = 'torch',
         sn_eps: float = 1e-6,
+        equalized_lr: bool = False,
         num_classes: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -52,13 +55,15 @@ class PriorProjectionDiscriminator(BaseModule):
         self._features: Tensor | None = None
         decision = _find_decision(self.discriminator)
         decision.register_forward_pre_hook(self._keep_features)
+        self.projection_scale = decision.in_features**-0.5 if equalized_lr else 1.0
         if prior_dim > 0:
             self.prior_projection = PriorProjection(
                 prior_dim,
                 decision.in_features,
-                with_spectral_norm=with_spectral_norm,
+                with_spectral_norm=with_spectral_norm and not equalized_lr,
                 sn_style=sn_style,
                 sn_eps=sn_eps,
+                equalized_lr=equalized_lr,
             )
 
     def _keep_features(self, decision: nn.Module, args: tuple) -> None:
@@ -84,7 +89,8 @@ class PriorProjectionDiscriminator(BaseModule):
         features, self._features = self._features, None
         if self.prior_dim == 0:
             return score
-        return score + (self.prior_projection(prior) * features).sum(dim=1, keepdim=True)
+        projection = (self.prior_projection(prior) * features).sum(dim=1, keepdim=True)
+        return score + self.projection_scale * projection
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         # A checkpoint of mmagic names the wrapped part without the wrapper: 'decision.weight' for
