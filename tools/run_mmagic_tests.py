@@ -1,0 +1,256 @@
+"""Run mmagic's own tests of its GAN half in this environment, with disp_plugin's repairs active.
+
+git clone --depth 1 --branch v1.2.0 https://github.com/open-mmlab/mmagic checkouts/mmagic
+python tools/run_mmagic_tests.py checkouts/mmagic
+
+The archive https://github.com/open-mmlab/mmagic/archive/refs/tags/v1.2.0.tar.gz serves as well;
+the sdist of PyPI has no tests. They are copied to a temporary folder and run against the installed
+mmagic, one process a suite. Failures that docs/upstream_tests.md lists, each with its cause, are
+known; the exit status is 1 only if a test fails that is not listed there, or a suite does not end.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+# name of a suite -> its folder or files, relative to mmagic's root
+_EDITORS = 'tests/test_models/test_editors'
+_BASE_MODELS = 'tests/test_models/test_base_models'
+SUITES = {
+    'biggan': f'{_EDITORS}/test_biggan',
+    'sagan': f'{_EDITORS}/test_sagan',
+    'dcgan': f'{_EDITORS}/test_dcgan',
+    'lsgan': f'{_EDITORS}/test_lsgan',
+    'ggan': f'{_EDITORS}/test_ggan',
+    'wgan_gp': f'{_EDITORS}/test_wgan_gp',
+    'pggan': f'{_EDITORS}/test_pggan',
+    'stylegan1': f'{_EDITORS}/test_stylegan1',
+    'stylegan2': f'{_EDITORS}/test_stylegan2',
+    'stylegan3': f'{_EDITORS}/test_stylegan3',
+    'base_gan': f'{_BASE_MODELS}/test_base_gan.py',
+    'base_conditional_gan': f'{_BASE_MODELS}/test_base_conditional_gan.py',
+    'average_model': f'{_BASE_MODELS}/test_average_model.py',
+    'losses': 'tests/test_models/test_losses',
+    'engine': 'tests/test_engine',
+    'evaluation': 'tests/test_evaluation',
+    'data_preprocessors': 'tests/test_models/test_data_preprocessors',
+    'model_utils': 'tests/test_models/test_utils',
+    'datasets': 'tests/test_datasets',
+    'structures': 'tests/test_structures',
+    'visualization': 'tests/test_visualization',
+}
+
+ROOT = Path(__file__).resolve().parents[1]
+KNOWN_FAILURES = ROOT / 'docs' / 'upstream_tests.md'
+REPORT_VARIABLE = 'DISP_PLUGIN_TEST_REPORT'
+
+_WAY_OUT = (
+    'give a checkout of https://github.com/open-mmlab/mmagic at v1.2.0 or its source archive '
+    'https://github.com/open-mmlab/mmagic/archive/refs/tags/v1.2.0.tar.gz'
+)
+
+
+@dataclass
+class SuiteResult:
+    """What came of a suite.
+
+    Args:
+        outcomes (dict[str, str]): By test, relative to mmagic's root: ``passed``, ``failed`` or
+            ``skipped``; a file that cannot be imported counts as one failed test.
+        output (str): What pytest printed.
+        is_ended (bool): Whether pytest came to its end by itself, in time.
+    """
+
+    outcomes: dict[str, str]
+    output: str
+    is_ended: bool
+
+    def select(self, outcome: str) -> list[str]:
+        """List the tests of one outcome, in the order in which they ran."""
+        return [test for test, value in self.outcomes.items() if value == outcome]
+
+
+def read_known_failures(file: Path) -> set[str]:
+    """Read the tests that are known to fail: the first cells of the table rows of a document.
+
+    Args:
+        file (Path): Markdown; a row is ``| `tests/...::test` | cause |``.
+
+    Returns:
+        set[str]: The tests, as pytest names them.
+    """
+    return set(re.findall(r'^\| `(tests/[^`]+)` \|', file.read_text(encoding='utf-8'), re.M))
+
+
+@contextmanager
+def copy_tests(source: Path) -> Iterator[Path]:
+    """Copy mmagic's tests to a temporary folder, where no other part of the checkout is.
+
+    Args:
+        source (Path): A checkout of mmagic, or an archive of one (.tar.gz).
+
+    Yields:
+        Path: The folder that holds ``tests/``; removed in the end.
+
+    Raises:
+        FileNotFoundError: There is nothing at ``source``.
+        ValueError: It is no tar, or has no tests.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f'{source} does not exist; {_WAY_OUT}')
+    with tempfile.TemporaryDirectory(prefix='mmagic_tests_') as folder:
+        if source.is_dir():
+            if (source / 'tests').is_dir():
+                shutil.copytree(source / 'tests', Path(folder, 'tests'))
+            top = Path(folder)
+        else:
+            top = _extract_tests(source, Path(folder))
+        if not (top / _EDITORS).is_dir():
+            raise ValueError(f"{source} holds no {_EDITORS} (PyPI's sdist has none); {_WAY_OUT}")
+        yield top
+
+
+def _extract_tests(source: Path, folder: Path) -> Path:
+    try:
+        with tarfile.open(source) as archive:
+            members = [m for m in archive if PurePosixPath(m.name).parts[1:2] == ('tests',)]
+            archive.extractall(folder, members, filter='data')
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f'{source} is no whole tar ({error}); {_WAY_OUT}') from error
+    return next(folder.iterdir(), folder)
+
+
+def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
+    """Run one suite in a process of its own.
+
+    Args:
+        path (str): Its folder or file, relative to ``folder``.
+        folder (Path): The folder that holds ``tests/``.
+        timeout (float): Seconds after which it is ended.
+
+    Returns:
+        SuiteResult: What came of it.
+    """
+    report = folder / 'report.txt'
+    report.write_text('')
+    # this file is also the pytest plugin that mends mmagic and reports; nothing of a user's applies
+    command = [sys.executable, '-m', 'pytest', '-p', Path(__file__).stem, '-p', 'no:cacheprovider']
+    command += ['--rootdir', '.', '-c', os.devnull, '-q', '--tb=short', path]
+    command += ['--continue-on-collection-errors']
+    paths = [str(ROOT / 'tools'), str(ROOT), os.environ.get('PYTHONPATH', '')]
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)))
+    env[REPORT_VARIABLE] = str(report)
+    with open(folder / 'output.txt', 'w+', encoding='utf-8', errors='replace') as output:
+        try:
+            status = subprocess.run(
+                command, cwd=folder, env=env, stdout=output, stderr=output, timeout=timeout
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = -1
+        output.seek(0)
+        text = output.read()
+    outcomes: dict[str, str] = {}
+    for line in report.read_text(encoding='utf-8').splitlines():
+        outcome, _, test = line.partition(' ')
+        if outcomes.get(test) != 'failed':
+            outcomes[test] = outcome
+    # pytest ends with 0 or, where tests failed, with 1
+    return SuiteResult(outcomes, text, is_ended=status in (0, 1) and bool(outcomes))
+
+
+def pytest_configure(config: object) -> None:
+    """Mend mmagic before pytest imports its tests."""
+    if REPORT_VARIABLE in os.environ:
+        from disp_plugin.upstream import mend
+
+        mend()
+
+
+def pytest_runtest_logreport(report: object) -> None:
+    _report(report, is_test=getattr(report, 'when', '') == 'call')
+
+
+def pytest_collectreport(report: object) -> None:
+    _report(report, is_test=False)
+
+
+def _report(report: object, is_test: bool) -> None:
+    """Write a line on what a test, its setting up or its collection came to.
+
+    Only a test can pass; whatever fails or is skipped counts.
+    """
+    outcome, test = getattr(report, 'outcome', ''), getattr(report, 'nodeid', '')
+    if REPORT_VARIABLE in os.environ and (is_test or outcome != 'passed'):
+        with open(os.environ[REPORT_VARIABLE], 'a', encoding='utf-8') as file:
+            file.write(f'{outcome} {test}\n')
+
+
+def summarize(name: str, result: SuiteResult, known: set[str]) -> list[str]:
+    """Print what came of a suite.
+
+    Args:
+        name (str): Name of the suite.
+        result (SuiteResult): What came of it.
+        known (set[str]): Tests that are known to fail.
+
+    Returns:
+        list[str]: What is new: its tests that are not known to fail, and whether it did not end.
+    """
+    failed = result.select('failed')
+    new = [test for test in failed if test not in known]
+    print(
+        f'{name:22}{len(result.select("passed")):5} passed{len(result.select("skipped")):5} skipped'
+        f'{len(failed) - len(new):5} known failures{len(new):5} new',
+        flush=True,
+    )
+    healed = known & set(result.select('passed'))
+    for test in sorted(healed):
+        print(f'    passes, though listed as a known failure: {test}')
+    if not result.is_ended:
+        new.append(f'{name} did not come to its end')
+    if new:
+        print(result.output)
+    return new
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', type=Path, help='checkout of mmagic 1.2.0, or its .tar.gz')
+    parser.add_argument(
+        '--suites', nargs='+', choices=SUITES, default=list(SUITES), help='default: all of them'
+    )
+    parser.add_argument(
+        '--timeout', type=float, default=1800, help='seconds for one suite (default: 1800)'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    known, new = read_known_failures(KNOWN_FAILURES), []
+    try:
+        with copy_tests(args.source) as folder:
+            for name in args.suites:
+                result = run_suite(SUITES[name], folder, args.timeout)
+                new += summarize(name, result, known)
+    except (OSError, ValueError) as error:
+        sys.exit(f'{Path(sys.argv[0]).name}: {error}')
+    if new:
+        sys.exit('\n'.join([f'new failures: {len(new)}', *new]))
+    print(f'no new failures; the known ones are explained in {KNOWN_FAILURES.relative_to(ROOT)}')
+
+
+if __name__ == '__main__':
+    main()
