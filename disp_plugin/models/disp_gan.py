@@ -99,8 +99,8 @@ class DISPGAN(BaseGAN):
             generator_steps,
             discriminator_steps,
             ema_config=ema_config,
+            **self._host_arguments(generator),
         )
-        # With split noise BigGAN rounds noise_size down to a multiple of its chunks.
         self.noise_size = getattr(generator, 'noise_size', None)
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm)
@@ -113,6 +113,11 @@ class DISPGAN(BaseGAN):
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
+
+    def _host_arguments(self, generator: Any) -> dict[str, Any]:
+        """Give the host's constructor what not every host takes."""
+        # With split noise BigGAN rounds noise_size down to a multiple of its chunks.
+        return {'noise_size': getattr(generator, 'noise_size', None)}
 
     @staticmethod
     def _get_valid_num_classes(*args: Any) -> None:

@@ -59,6 +59,9 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         mixes = built._default_style_mode == 'mix'
         self.mix_prob = built.mix_prob if mixes else 0.0
 
+    def _host_arguments(self, generator: Any) -> dict[str, Any]:
+        return {}
+
     def _init_loss(self, loss_config: dict | None = None) -> None:
         config = dict(loss_config or {})
         r1 = {ours: config.pop(name) for name, ours in R1_FIELDS.items() if name in config}
