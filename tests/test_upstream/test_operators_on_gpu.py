@@ -61,3 +61,12 @@ class TestCuda:
                 assert one.dtype == other.dtype, name
                 scale = float(other.abs().max())
                 torch.testing.assert_close(one, other, rtol=0, atol=tolerance * scale, msg=name)
+
+    def test_autocast_changes_no_type(self):
+        images = torch.randn(2, 3, 8, 8, device='cuda')
+        taps = torch.ones(4, 4, device='cuda')
+        for dtype in FLOATS:
+            with torch.autocast('cuda', dtype=torch.float16):
+                assert upfirdn2d(images.to(dtype), taps).dtype == dtype
+                # softplus is one of the functions that autocast widens
+                assert operators.bias_act(images.to(dtype), act='softplus').dtype == dtype

@@ -25,8 +25,10 @@ class TestUpfirdn2d:
         assert output.dtype == dtype
         expected = define_upfirdn(images, **arguments)
         largest = max(float(expected.abs().max()), 1.0)
-        eps = torch.finfo(dtype).eps
-        torch.testing.assert_close(output.double(), expected, rtol=eps, atol=4 * eps * largest)
+        # computed at least in float32, and rounded once
+        computed = torch.finfo(torch.promote_types(dtype, torch.float32)).eps
+        tolerance = dict(rtol=0.51 * torch.finfo(dtype).eps, atol=8 * computed * largest)
+        torch.testing.assert_close(output.double(), expected, **tolerance)
 
     @pytest.mark.parametrize('channels', [1, 20])
     def test_many_channels_take_the_same_way_as_few(self, channels, define_upfirdn):
@@ -46,9 +48,10 @@ class TestUpfirdn2d:
 
     def test_first_and_second_derivatives_are_right(self, resampling):
         images, arguments = resampling
-        images = images[:1, :2].double().requires_grad_()
+        images = images[:1, :2, :4, :4].double().requires_grad_()
         assert gradcheck(lambda x: upfirdn2d(x, **arguments), images)
-        assert gradgradcheck(lambda x: upfirdn2d(x, **arguments).square(), images[..., :5, :5])
+        # squared: the second derivative of a straight line is 0 whatever the code does
+        assert gradgradcheck(lambda x: upfirdn2d(x, **arguments).square(), images[:, :1])
 
     def test_a_filter_gets_no_gradient(self):
         taps = torch.ones(2, requires_grad=True)
