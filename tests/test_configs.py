@@ -24,18 +24,29 @@ from disp_plugin.resolve_config import resolve_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
-DISP = [name for name in NAMES if name.startswith('disp_') and name != 'disp_biggan_folder']
+DISP = [name for name in NAMES if name.startswith('disp_') and not name.endswith('_folder')]
 
 BATCH = 4
 # All that a shrunk config may differ in: batch, channels, resolution, iterations, components of a
 # mixture (there cannot be more than priors), where things lie.
 SHRUNK = {
     'batch_size', 'n_samples', 'num_batches', 'num_components',
-    'base_channels', 'in_channels', 'out_channels',
-    'image_size', 'output_scale', 'input_scale', 'scale',
+    'base_channels', 'in_channels', 'out_channels', 'channel_max', 'style_channels', 'num_mlps',
+    'image_size', 'output_scale', 'input_scale', 'out_size', 'in_size', 'scale',
     'max_iters', 'interval',
     'data_root', 'bank_file', 'checkpoint', 'work_dir', 'experiment_name',
 }  # fmt: skip
+
+
+THIN = {
+    f'model.{network}.base_channels': 4 for network in ('generator', 'discriminator.discriminator')
+}
+NARROW = {
+    'model.generator.channel_max': 8,
+    'model.generator.style_channels': 8,
+    'model.generator.num_mlps': 2,
+    'model.discriminator.discriminator.channel_max': 8,
+}
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +69,7 @@ def read(name):
 def load(name, options=None):
     """What tools/train.py would make of a config and of ``--cfg-options``."""
     cfg = copy.deepcopy(read(name))
-    if name == 'disp_biggan_folder' and options is None:
+    if name.endswith('_folder') and options is None:
         return cfg  # its images are looked for as soon as it is resolved
     return resolve_config(cfg, options)
 
@@ -67,15 +78,15 @@ def shrink(name, images, work_dir):
     """Load a config so small that two steps of its generator take a moment."""
     cfg = load(name)
     steps = cfg.model.get('discriminator_steps', 1)
-    small = 16 if 'digits' in name else 32
+    is_stylegan2 = 'stylegan2' in name
+    small = 8 if is_stylegan2 else 16 if 'digits' in name else 32
     hooks = [hook['type'] for hook in cfg.custom_hooks]
     options = {
         'data_root': str(images),
         'batch_size': BATCH,
         'max_iters': 2 * steps,
         'image_size': small,
-        'model.generator.base_channels': 4,
-        'model.discriminator.discriminator.base_channels': 4,
+        **(NARROW if is_stylegan2 else THIN),
         f'custom_hooks.{hooks.index("EMABatchNormHook")}.num_batches': 2,
         f'custom_hooks.{hooks.index("VisualizationHook")}.interval': 2 * steps,
         f'custom_hooks.{hooks.index("VisualizationHook")}.n_samples': BATCH,
@@ -130,8 +141,25 @@ def write_bank(cfg, images):
     PriorBank(keys, priors, origin=origin).save(cfg.bank_file)
 
 
+def write_pretrained(cfg, folder):
+    """What the model zoo has, as small as the config."""
+    if cfg.model.type == 'DISPStyleGAN2':
+        plain = {**cfg.model, 'prior_dim': 0, 'sampler': None, 'pretrained': None}
+        gan = MODELS.build(plain)
+        state = {
+            name.replace('discriminator.discriminator', 'discriminator'): value
+            for name, value in gan.state_dict().items()
+            if not name.endswith('w_avg')
+        }
+        file = folder / 'ffhq.pth'
+        torch.save({'state_dict': state}, file)
+        cfg.model.pretrained.checkpoint = str(file)
+        return gan
+    return write_imagenet_biggan(cfg, folder)
+
+
 def write_imagenet_biggan(cfg, folder):
-    """What the model zoo has, as small as the config: a class-conditional GAN of mmagic."""
+    """A class-conditional GAN of mmagic."""
     source = get_config('mmagic::_base_/models/biggan/base_biggan_128x128.py').model
     small = {'base_channels': cfg.model.generator.base_channels}
     source.generator.update(output_scale=cfg.image_size, **small)
@@ -193,7 +221,7 @@ def test_every_config_trains_two_steps(name, images, tmp_path):
     if cfg.bank_file:
         write_bank(cfg, images)
     if cfg.model.get('pretrained'):
-        write_imagenet_biggan(cfg, tmp_path)
+        write_pretrained(cfg, tmp_path)
     runner, weights = train(cfg)
     check_trained(runner, cfg, weights)
     del runner
@@ -264,12 +292,15 @@ def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
 @pytest.mark.parametrize('name', DISP)
 def test_each_disp_config_stands_beside_its_baselines(name):
     disp, plain = load(name), name.removeprefix('disp_')
-    if plain.endswith('_gmm'):
+    if 'stylegan2' in plain:
+        baselines = [f'{plain}_unconditional']
+    elif plain.endswith('_gmm'):
         baselines = [re.sub('_(vgg16|simclr)_gmm$', '_selfmod_gmm', plain)]
     else:
         baselines = [f'{plain}_selfmod']
     # one-hot priors of 10,000 images or more would outweigh the networks
-    if plain not in ('biggan_cifar10', 'biggan_cifar100') and not plain.endswith(('_20p', '_gmm')):
+    large = plain.startswith('stylegan2_cifar') or plain.endswith(('_20p', '_gmm'))
+    if plain not in ('biggan_cifar10', 'biggan_cifar100') and not large:
         baselines.append(f'{plain}_per_image')
     for baseline in baselines:
         cfg = load(baseline)
@@ -292,8 +323,9 @@ def test_what_a_config_says_at_its_top_holds_below(name):
     assert cfg.model.prior_dim == cfg.prior_dim
     assert train_dataset(cfg).data_root == cfg.data_root
     assert tuple(pipeline['Resize']['scale']) == (cfg.image_size, cfg.image_size)
-    assert cfg.model.generator.output_scale == cfg.image_size
-    assert cfg.model.discriminator.discriminator.input_scale == cfg.image_size
+    sizes = ('out_size', 'in_size') if 'stylegan2' in name else ('output_scale', 'input_scale')
+    assert cfg.model.generator[sizes[0]] == cfg.image_size
+    assert cfg.model.discriminator.discriminator[sizes[1]] == cfg.image_size
     assert cfg.train_dataloader.batch_size == cfg.batch_size
     assert cfg.train_cfg.max_iters == cfg.max_iters
     if cfg.prior_dim:

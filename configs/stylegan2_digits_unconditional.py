@@ -1,0 +1,17 @@
+"""The unconditional baseline of disp_stylegan2_digits.py: no prior anywhere.
+
+mmagic's StyleGAN2 at the same width.
+"""
+
+_base_ = 'disp_stylegan2_digits.py'
+
+encoder = bank_file = None
+prior_dim = 0
+
+model = dict(prior_dim=prior_dim, prior_norm='none', sampler=None)
+
+train_dataloader = dict(
+    dataset=dict(dataset=dict(pipeline=[*_base_.load_pipeline, dict(type='PackInputs')])))
+
+# all but the first, which is PriorSamplerHook
+custom_hooks = _base_.custom_hooks[1:]
