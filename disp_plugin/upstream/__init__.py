@@ -32,6 +32,8 @@ _REPAIR_FILES = (
     'diffusers_names',
     'integer_labels',
     'loss_scaler',
+    'ada_grid_sample',
+    'adaptive_augmentation',
     'fid_sqrtm',
 )
 

@@ -102,6 +102,51 @@ def convolution_warnings():
     return len(caught)
 
 
+def penalise_through_geometry():
+    """Second derivatives through a geometric augmentation of ADA."""
+    import torch
+    from mmagic.models.editors.stylegan2.ada.augment import AugmentPipe
+
+    images = torch.rand(1, 1, 4, 4, requires_grad=True)
+    loss = AugmentPipe(xint=1)(images).square().sum()
+    (grad,) = torch.autograd.grad(loss, images, create_graph=True)
+    (second,) = torch.autograd.grad(grad.square().sum(), images)
+    return list(second.shape)
+
+
+def probability_without_counts():
+    """ADA's probability after an update before anything was counted."""
+    from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
+
+    ada_aug = ADAAug(update_interval=1)
+    ada_aug.update(0, 4)
+    return str(ada_aug.aug_pipeline.p.item())
+
+
+def probability_behind_a_wrapper():
+    """ADA's probability after a step in which another module holds the discriminator."""
+    import torch
+    from mmagic.models.editors.stylegan2 import StyleGAN2
+    from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
+    from mmengine.logging import MessageHub
+
+    def train_discriminator(inputs, samples, wrapper):
+        MessageHub.get_current_instance().update_info('disc_pred_real', torch.ones(4, 1))
+        return {}
+
+    gan = StyleGAN2.__new__(StyleGAN2)
+    torch.nn.Module.__init__(gan)
+    gan._gen_steps, gan._disc_steps, gan._with_ema_gen = 1, 9, False
+    gan.discriminator = torch.nn.Sequential(ADAAug(update_interval=1, ada_kimg=0.016))
+    gan.data_preprocessor = lambda data, training: data
+    gan.train_discriminator = train_discriminator
+    MessageHub.get_current_instance().update_info('iter', 0)
+    wrapper = types.SimpleNamespace(_accumulative_counts=1)
+    data = {'inputs': {}, 'data_samples': [None] * 4}
+    gan.train_step(data, {'discriminator': wrapper})
+    return gan.discriminator[0].aug_pipeline.p.item()
+
+
 def mean_of_loaded_history():
     """Statistics of a message hub's history, written and read as mmengine's checkpoints are."""
     import tempfile
@@ -220,6 +265,9 @@ def ask_slim_import():
 IMPORTS = {'mmcv-ext': import_operators, 'numpy-bool8': import_utils}
 
 PROBES = {
+    'ada-grid-sample': penalise_through_geometry,
+    'ada-counts': probability_without_counts,
+    'ada-search': probability_behind_a_wrapper,
     'plain-convolutions': convolution_warnings,
     'pure-operators (upfirdn2d)': blur_in_half,
     'pure-operators (fused_bias_leakyrelu)': activate_in_half,

@@ -1,0 +1,226 @@
+"""Adaptive augmentation: derivatives through it, and a probability that moves as it should."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmagic.models.editors.stylegan2 import StyleGAN2, ada
+from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
+from mmagic.models.losses import r1_gradient_penalty_loss
+from mmagic.structures import DataSample
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
+from torch.autograd import gradcheck, gradgradcheck
+
+from disp_plugin.upstream.operators.grid_sampling import grid_sample
+
+GEOMETRY = ('xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac')
+COLOURS = ('brightness', 'contrast', 'lumaflip', 'hue', 'saturation')
+OTHERS = ('imgfilter', 'noise', 'cutout')
+
+
+class TestGridSample:
+    @pytest.fixture
+    def images(self):
+        return torch.randn(2, 2, 4, 3, dtype=torch.float64).requires_grad_()
+
+    @pytest.fixture
+    def grid(self):
+        return torch.rand(2, 3, 5, 2, dtype=torch.float64) * 2.6 - 1.3  # some points lie outside
+
+    def test_samples_and_first_derivatives_are_those_of_torch(self, images, grid):
+        grid.requires_grad_()
+        found = grid_sample(images, grid)
+        expected = F.grid_sample(images, grid, align_corners=False)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        weights = torch.randn_like(found)
+        for one, other in zip(
+            torch.autograd.grad(found, (images, grid), weights),
+            torch.autograd.grad(expected, (images, grid), weights),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        assert gradcheck(grid_sample, (images, grid))
+
+    def test_the_second_derivative_in_the_images_is_right(self, images, grid):
+        assert gradgradcheck(lambda x: grid_sample(x, grid).square(), images)
+
+    def test_a_second_derivative_in_the_grid_is_refused(self, images, grid):
+        grid.requires_grad_()
+        loss = grid_sample(images, grid).square().sum()
+        (grad,) = torch.autograd.grad(loss, images, create_graph=True)
+        with pytest.raises(RuntimeError, match='no second derivative with respect to its grid'):
+            grad.square().sum().backward()
+
+    def test_mmagic_samples_with_it(self):
+        assert ada.grid_sample_gradfix.grid_sample is grid_sample
+
+
+def augment_and_score(pipe, weight):
+    """A discriminator behind a pipe that draws the same augmentations in every call."""
+
+    def score(images):
+        torch.manual_seed(3)
+        return (torch.tanh(pipe(images)) * weight).flatten(1).sum(dim=1)
+
+    return score
+
+
+class TestAugmentPipe:
+    @pytest.mark.parametrize('part', [*((name,) for name in GEOMETRY), GEOMETRY], ids='+'.join)
+    def test_r1_through_geometry_has_the_derivative_of_finite_differences(self, part):
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(part, 1)).double()
+        images = torch.rand(2, 3, 6, 6, dtype=torch.float64) * 2 - 1
+        weight = torch.randn(3, 6, 6, dtype=torch.float64).requires_grad_()
+        direction = torch.randn_like(weight)
+
+        def penalty(weight):
+            return r1_gradient_penalty_loss(augment_and_score(pipe, weight), images)
+
+        loss = penalty(weight)
+        (grad,) = torch.autograd.grad(loss, weight)
+        step = 1e-5
+        with torch.no_grad():
+            ahead, behind = weight + step * direction, weight - step * direction
+        expected = (penalty(ahead).detach() - penalty(behind).detach()) / (2 * step)
+        assert loss > 0
+        torch.testing.assert_close((grad * direction).sum(), expected, rtol=1e-6, atol=1e-8)
+
+    def test_r1_itself_is_that_of_finite_differences(self):
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY, 1)).double()
+        score = augment_and_score(pipe, torch.randn(1, 5, 5, dtype=torch.float64))
+        images = torch.rand(1, 1, 5, 5, dtype=torch.float64) * 2 - 1
+        squares = 0
+        for index in range(images.numel()):
+            step = torch.zeros(images.numel(), dtype=torch.float64)
+            step[index] = 1e-5
+            step = step.reshape(images.shape)
+            squares += ((score(images + step) - score(images - step)) / 2e-5).item() ** 2
+        loss = r1_gradient_penalty_loss(score, images, norm_mode='HWC')
+        assert loss.item() == pytest.approx(squares, rel=1e-6)
+
+    @pytest.mark.parametrize('channels', [1, 3])
+    def test_all_parts_together_change_images_and_can_be_penalised(self, channels):
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY + COLOURS + OTHERS, 1))
+        images = torch.rand(4, channels, 24, 24) * 2 - 1  # imgfilter needs more than 21 px
+        weight = torch.randn(channels, 24, 24, requires_grad=True)
+        assert not torch.allclose(pipe(images), images, atol=0.1)
+        r1_gradient_penalty_loss(augment_and_score(pipe, weight), images).backward()
+        assert torch.isfinite(weight.grad).all() and weight.grad.abs().max() > 0
+
+    def test_without_probability_colours_and_corruptions_leave_images_alone(self):
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(COLOURS + OTHERS, 1))
+        pipe.p.zero_()
+        images = torch.rand(4, 3, 24, 24) * 2 - 1
+        torch.testing.assert_close(pipe(images), images, rtol=1e-4, atol=1e-4)
+
+
+class TestUpdate:
+    def test_p_stays_while_nothing_was_counted_and_then_moves_by_the_step(self):
+        ada_aug = ADAAug(update_interval=2, augment_initial_p=0.5, ada_target=0.6, ada_kimg=1)
+        ada_aug.update(iteration=1, num_batches=100)
+        assert ada_aug.aug_pipeline.p == 0.5
+        ada_aug.log_buffer += torch.tensor([10.0, 8.0])
+        ada_aug.update(iteration=2, num_batches=100)  # not due
+        assert ada_aug.aug_pipeline.p == 0.5
+        ada_aug.update(iteration=3, num_batches=100)
+        # 0.8 is above the target: up by batch * interval / (kimg * 1000)
+        torch.testing.assert_close(ada_aug.aug_pipeline.p, torch.tensor(0.7))
+        assert ada_aug.log_buffer.tolist() == [0, 0]
+
+    def test_a_checkpoint_keeps_p_and_its_counts(self):
+        ada_aug = ADAAug(augment_initial_p=0.25)
+        ada_aug.log_buffer += torch.tensor([7.0, -3.0])
+        other = ADAAug()
+        other.load_state_dict(ada_aug.state_dict())
+        assert other.aug_pipeline.p == 0.25
+        assert other.log_buffer.tolist() == [7, -3]
+
+
+class TinyGenerator(torch.nn.Module):
+    style_channels = 4
+
+    def forward(self, noise, return_noise=False):
+        return noise.reshape(-1, 1, 2, 2)
+
+
+class TinyDiscriminator(torch.nn.Module):
+    """As mmagic's discriminator with augmentation, but of one layer."""
+
+    with_ada = True
+
+    def __init__(self):
+        super().__init__()
+        self.score = torch.nn.Linear(4, 1)
+        self.ada_aug = ADAAug(dict(xflip=1), 3, 0.5, ada_target=0.1, ada_kimg=0.1)
+
+    def forward(self, images):
+        return self.score(self.ada_aug.aug_pipeline(images).flatten(1))
+
+
+class Holder(torch.nn.Module):
+    """As the module of this project that adds priors to a discriminator."""
+
+    def __init__(self, discriminator):
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, images):
+        return self.discriminator(images)
+
+
+def train(discriminator, train_step=None, num_iters=6):
+    """Train the discriminator alone; give p, the counts and what was logged, per iteration."""
+    torch.manual_seed(1)
+    gan = StyleGAN2(
+        TinyGenerator(), discriminator, dict(type='DataPreprocessor'), discriminator_steps=99
+    )
+    optimizer = torch.optim.SGD(discriminator.parameters(), 0.1)
+    wrappers = {'discriminator': OptimWrapper(optimizer)}
+    (ada_aug,) = (module for module in discriminator.modules() if isinstance(module, ADAAug))
+    found = []
+    for iteration in range(num_iters):
+        images = torch.randint(0, 256, (4, 1, 2, 2), dtype=torch.uint8)
+        samples = [DataSample(gt_img=image) for image in images]
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        data = dict(inputs=dict(img=list(images)), data_samples=samples)
+        log_vars = (train_step or StyleGAN2.train_step)(gan, data, wrappers)
+        counts = ada_aug.log_buffer.tolist()
+        found.append((ada_aug.aug_pipeline.p.item(), *counts, log_vars.get('augment')))
+    return found
+
+
+@pytest.fixture
+def hub():
+    """The message hub, without the scores that a step as of mmagic has left there."""
+    hub = MessageHub.get_current_instance()
+    yield hub
+    hub.runtime_info.pop('disc_pred_real', None)
+    hub._resumed_keys.pop('disc_pred_real', None)
+
+
+class TestTrainStep:
+    def test_a_bare_discriminator_is_updated_exactly_as_by_mmagic(self, hub):
+        discriminator = TinyDiscriminator()
+        found = train(copy.deepcopy(discriminator))
+        assert found == train(copy.deepcopy(discriminator), StyleGAN2.train_step.__wrapped__)
+        assert len({p for p, *_ in found}) == 3  # after 3 of 6 iterations, and after 6
+
+    def test_a_discriminator_within_another_module_is_updated_as_a_bare_one(self, hub):
+        discriminator = TinyDiscriminator()
+        holder = Holder(copy.deepcopy(discriminator))
+        left_alone = train(copy.deepcopy(holder), StyleGAN2.train_step.__wrapped__)
+        assert left_alone == [(0.5, 0, 0, None)] * 6
+        hub.runtime_info.pop('disc_pred_real')
+        assert train(holder) == train(discriminator)
+
+    def test_no_scores_stay_for_checkpoints(self, hub):
+        train(TinyDiscriminator(), num_iters=1)
+        assert 'disc_pred_real' not in hub.state_dict()['runtime_info']
+        hub.update_info('disc_pred_real', torch.zeros(1), resumed=False)
+
+    def test_a_step_that_leaves_no_scores_is_told_of(self, hub, monkeypatch):
+        monkeypatch.setattr(StyleGAN2, 'train_discriminator', lambda *args: {})
+        with pytest.raises(RuntimeError, match="left no 'disc_pred_real' in the message hub"):
+            train(Holder(TinyDiscriminator()), num_iters=1)

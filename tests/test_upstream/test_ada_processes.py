@@ -1,0 +1,52 @@
+"""ADA in two processes on a CPU, with mmagic's own StyleGAN2."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def found(repo_root, tmp_path_factory):
+    """What both processes saw in each of 4 iterations, with and without the repair."""
+    file = tmp_path_factory.mktemp('ada') / 'found.pth'
+    script = Path(__file__).parent / 'ada_processes.py'
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    result = subprocess.run(
+        [*command, str(script), str(file)],
+        env={**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return torch.load(file, weights_only=True)
+
+
+def test_without_the_repair_p_does_not_move(found):
+    for process in found['stock']:
+        assert [iteration['p'] for iteration in process] == [0.25] * 4
+        assert [iteration['logged'] for iteration in process] == [None] * 4
+
+
+def test_p_moves_by_the_images_of_both_processes_and_is_logged(found):
+    # 1 image in one process, 3 in the other, an update after every 2 iterations, 100 for 1.0
+    expected = [0.25, 0.25 + 0.08, 0.25 + 0.08, 0.25 + 0.16]
+    for process in found['mended']:
+        assert [iteration['p'] for iteration in process] == pytest.approx(expected)
+        assert [iteration['logged'] for iteration in process] == pytest.approx(expected)
+
+
+def test_counts_are_sums_over_both_processes(found):
+    first, second = found['mended']
+    for number in (0, 2):  # the other iterations end in an update, which empties the counts
+        signs = first[number]['own signs'] + second[number]['own signs']
+        assert first[number]['counts'] == second[number]['counts'] == [4, signs]
+        assert first[number + 1]['counts'] == second[number + 1]['counts'] == [0, 0]
+    assert [iteration['own signs'] for iteration in first] != [
+        iteration['own signs'] for iteration in second
+    ]
