@@ -22,8 +22,8 @@ NETWORKS = ('generator.', 'generator_ema.module.', 'discriminator.')
 # Of a StyleGAN2: what a prior brings, what can be computed, and what each run measures anew.
 OWN_ENTRIES = ('.prior_projection.', '.w_avg', '.ada_aug.')
 
-PICKLE_TEXT = """{file} is a pickle, which can run any code and is not read. If it is a network \
-pickle of NVlabs, save its weights as tensors: run this with Python in a checkout of \
+PICKLE_TEXT = """{file} holds pickled objects, which can run any code, and is not read. If it is a \
+network pickle of NVlabs, save its weights as tensors: run this with Python in a checkout of \
 github.com/NVlabs/stylegan2-ada-pytorch, and set pretrained.checkpoint to the file that it writes
 
 import legacy, torch
@@ -108,9 +108,8 @@ def _read(checkpoint: str) -> Mapping[str, Any]:
         raise FileNotFoundError(
             f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
         )
-    help_text = PICKLE_TEXT.format(
-        file=Path(checkpoint).name, target=Path(checkpoint).with_suffix('.pth').name
-    )
+    path = Path(checkpoint)
+    help_text = PICKLE_TEXT.format(file=path.name, target=f'{path.stem}-tensors.pth')
     if checkpoint.endswith('.pkl'):
         raise ValueError(help_text)
     try:
@@ -118,8 +117,7 @@ def _read(checkpoint: str) -> Mapping[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().split('\n')[0]
-        raise ValueError(f'{checkpoint} holds more than tensors: {reason}\n{help_text}') from error
+        raise ValueError(help_text) from error
     except (RuntimeError, EOFError) as error:
         raise ValueError(f'{checkpoint} is no checkpoint, or is damaged: {error}') from error
     if not isinstance(content, Mapping):
@@ -231,13 +229,11 @@ def _check_fit(
     hint = 'is it of the same architecture, resolution and width?'
     sizes = count_pixels(theirs), count_pixels(ours)
     if is_stylegan2 and None not in sizes:
-        hint = (
-            'both are of that resolution; architecture and width are set by channel_multiplier, '
-            'channel_max, style_channels and num_mlps'
-        )
+        hint = f'both are of {sizes[0]} px; channel_multiplier, channel_max, style_channels and '
+        hint += 'num_mlps set architecture and width'
         if sizes[0] != sizes[1]:
-            hint = 'image_size of the config sets the resolution of the model'
-        hint = f'the checkpoint is of {sizes[0]} px, the model of {sizes[1]} px; {hint}'
+            hint = f'the checkpoint is of {sizes[0]} px, the model of {sizes[1]} px; image_size of '
+            hint += "the config sets the model's resolution"
     raise ValueError(
         f'{report.checkpoint} does not fit this model: {"; ".join(problems[:3])} '
         f'({len(problems)} such differences); {hint}'

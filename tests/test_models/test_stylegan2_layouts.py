@@ -1,0 +1,266 @@
+"""Weights of other StyleGAN2s in mmagic's networks, against the paper's equations in float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+
+from disp_plugin.models.stylegan2_layouts import count_pixels, flip_colours, rename_checkpoint
+
+SIZE = 16
+
+
+def leaky(x, bias):
+    return F.leaky_relu(x + bias.view(1, -1, *[1] * (x.ndim - 2)), 0.2) * math.sqrt(2)
+
+
+def linear(x, net, name, lr=1.0):
+    weight = net[f'{name}.weight']
+    return x @ (weight * lr / math.sqrt(weight.shape[1])).T, net[f'{name}.bias'] * lr
+
+
+def smooth(x, kernel, before, after):
+    channels = x.shape[1]
+    x = F.pad(x, (before, after, before, after))
+    return F.conv2d(x, kernel.expand(channels, 1, 4, 4), groups=channels)
+
+
+def stretch(x):
+    out = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
+    out[..., ::2, ::2] = x
+    return out
+
+
+def modulated(x, net, layer, w, up):
+    """Equations 1 and 3 of the paper, image by image, noise and activation after it."""
+    affine, bias = linear(w, net, f'{layer}.affine')
+    images = []
+    for image, style in zip(x, affine + bias, strict=True):
+        weight = net[f'{layer}.weight'] * style.view(1, -1, 1, 1)
+        weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        image = image[None]
+        if up:
+            image = smooth(stretch(image), 4 * net[f'{layer}.resample_filter'], 3, 2)
+            images.append(F.conv2d(image, weight.flip(2, 3)))
+        else:
+            images.append(F.conv2d(image, weight, padding=1))
+    noise = net[f'{layer}.noise_const'] * net[f'{layer}.noise_strength']
+    return leaky(torch.cat(images) + noise, net[f'{layer}.bias'])
+
+
+def generate(net, z, size, psi=1.0):
+    net = {name: value.double() for name, value in net.items()}
+    w = z.double() / (z.double().square().mean(1, keepdim=True) + 1e-8).sqrt()
+    for index in range(8):
+        w = leaky(*linear(w, net, f'mapping.fc{index}', lr=0.01))
+    w = net['mapping.w_avg'] + psi * (w - net['mapping.w_avg'])
+    x, image, res = net['synthesis.b4.const'].expand(len(z), -1, -1, -1), None, 4
+    while res <= size:
+        block = f'synthesis.b{res}'
+        if res > 4:
+            x = modulated(x, net, f'{block}.conv0', w, up=True)
+            image = smooth(stretch(image), 4 * net[f'{block}.resample_filter'], 2, 1)
+        x = modulated(x, net, f'{block}.conv1', w, up=False)
+        affine, bias = linear(w, net, f'{block}.torgb.affine')
+        style = (affine + bias) / math.sqrt(x.shape[1])
+        colour = torch.einsum('nchw,nc,kc->nkhw', x, style, net[f'{block}.torgb.weight'][..., 0, 0])
+        colour = colour + net[f'{block}.torgb.bias'].view(1, 3, 1, 1)
+        image = colour if image is None else image + colour
+        res *= 2
+    return image
+
+
+def convolve(x, net, layer, **options):
+    weight = net[f'{layer}.weight']
+    return F.conv2d(x, weight / math.sqrt(weight[0].numel()), **options)
+
+
+def judge(net, x, size):
+    net = {name: value.double() for name, value in net.items()}
+    x = leaky(convolve(x.double(), net, f'b{size}.fromrgb'), net[f'b{size}.fromrgb.bias'])
+    while size > 4:
+        block = f'b{size}'
+        skip = smooth(x, net[f'{block}.skip.resample_filter'], 1, 1)
+        skip = convolve(skip, net, f'{block}.skip', stride=2)
+        x = leaky(convolve(x, net, f'{block}.conv0', padding=1), net[f'{block}.conv0.bias'])
+        x = smooth(x, net[f'{block}.conv1.resample_filter'], 2, 2)
+        x = leaky(convolve(x, net, f'{block}.conv1', stride=2), net[f'{block}.conv1.bias'])
+        x = (x + skip) / math.sqrt(2)
+        size //= 2
+    # one group of all images
+    spread = (x.var(0, unbiased=False) + 1e-8).sqrt().mean()
+    x = torch.cat([x, spread.expand(len(x), 1, 4, 4)], dim=1)
+    x = leaky(convolve(x, net, 'b4.conv', padding=1), net['b4.conv.bias'])
+    x = leaky(*linear(x.flatten(1), net, 'b4.fc'))
+    score, bias = linear(x, net, 'b4.out')
+    return score + bias
+
+
+def part(state, name):
+    return {k.removeprefix(f'{name}.'): v for k, v in state.items() if k.startswith(f'{name}.')}
+
+
+def build_generator(state, size=SIZE, **options):
+    net = StyleGAN2Generator(size, 512, update_mean_latent_with_ema=True, **options)
+    net.load_state_dict(part(state, 'generator'))
+    return net.eval()
+
+
+def build_discriminator(state, size=SIZE, **options):
+    net = StyleGAN2Discriminator(size, **options)
+    net.load_state_dict(part(state, 'discriminator'))
+    return net
+
+
+def assert_equal(actual, expected):
+    """To float32's precision, on the scale of the largest value."""
+    scale = expected.abs().max()
+    torch.testing.assert_close(actual.double() / scale, expected / scale, rtol=0, atol=1e-5)
+
+
+def to_rosinality(gen, disc, size):
+    """The same weights as rosinality's networks name and shape them."""
+    sizes = [2**power for power in range(2, size.bit_length())]
+    g, d = {'input.input': gen['synthesis.b4.const'][None]}, {}
+    for index in range(8):
+        for leaf in ('weight', 'bias'):
+            g[f'style.{index + 1}.{leaf}'] = gen[f'mapping.fc{index}.{leaf}']
+    convs = [f'b{res}.conv{index}' for res in sizes for index in (0, 1)][1:]
+    for index, official in enumerate(f'synthesis.{conv}' for conv in convs):
+        name = f'convs.{index - 1}' if index else 'conv1'
+        g[f'{name}.conv.weight'] = gen[f'{official}.weight'][None]
+        g[f'{name}.conv.modulation.weight'] = gen[f'{official}.affine.weight']
+        g[f'{name}.conv.modulation.bias'] = gen[f'{official}.affine.bias']
+        g[f'{name}.noise.weight'] = gen[f'{official}.noise_strength'].reshape(1)
+        g[f'{name}.activate.bias'] = gen[f'{official}.bias']
+        g[f'noises.noise_{index}'] = gen[f'{official}.noise_const'][None, None]
+        if 'conv0' in official:
+            g[f'{name}.conv.blur.kernel'] = 4 * gen[f'{official}.resample_filter']
+    for index, res in enumerate(sizes):
+        name, official = f'to_rgbs.{index - 1}' if index else 'to_rgb1', f'synthesis.b{res}.torgb'
+        g[f'{name}.conv.weight'] = gen[f'{official}.weight'][None]
+        g[f'{name}.conv.modulation.weight'] = gen[f'{official}.affine.weight']
+        g[f'{name}.conv.modulation.bias'] = gen[f'{official}.affine.bias']
+        g[f'{name}.bias'] = gen[f'{official}.bias'].reshape(1, 3, 1, 1)
+        if index:
+            g[f'{name}.upsample.kernel'] = 4 * gen[f'synthesis.b{res}.resample_filter']
+    d['convs.0.0.weight'] = disc[f'b{size}.fromrgb.weight']
+    d['convs.0.1.bias'] = disc[f'b{size}.fromrgb.bias']
+    for index, res in enumerate(sizes[:0:-1], start=1):
+        d[f'convs.{index}.conv1.0.weight'] = disc[f'b{res}.conv0.weight']
+        d[f'convs.{index}.conv1.1.bias'] = disc[f'b{res}.conv0.bias']
+        d[f'convs.{index}.conv2.0.kernel'] = disc[f'b{res}.conv1.resample_filter']
+        d[f'convs.{index}.conv2.1.weight'] = disc[f'b{res}.conv1.weight']
+        d[f'convs.{index}.conv2.2.bias'] = disc[f'b{res}.conv1.bias']
+        d[f'convs.{index}.skip.0.kernel'] = disc[f'b{res}.skip.resample_filter']
+        d[f'convs.{index}.skip.1.weight'] = disc[f'b{res}.skip.weight']
+    d['final_conv.0.weight'], d['final_conv.1.bias'] = disc['b4.conv.weight'], disc['b4.conv.bias']
+    for index, official in enumerate(('b4.fc', 'b4.out')):
+        for leaf in ('weight', 'bias'):
+            d[f'final_linear.{index}.{leaf}'] = disc[f'{official}.{leaf}']
+    return dict(g=g, d=d, g_ema=g, latent_avg=gen['mapping.w_avg'])
+
+
+@pytest.fixture(scope='module')
+def official(make_official_weights):
+    torch.manual_seed(0)
+    return make_official_weights(SIZE)
+
+
+@pytest.fixture(scope='module')
+def renamed(official):
+    layout, state = rename_checkpoint(dict(G=official[0], D=official[1]))
+    assert layout == 'NVlabs'
+    return state
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('psi', [1, 0.5])
+def test_official_generator_makes_the_images_of_its_equations(official, renamed, psi):
+    noise = torch.randn(2, 512)
+    images = build_generator(renamed)(noise, truncation=psi, randomize_noise=False)
+    assert_equal(images, generate(official[0], noise, SIZE, psi))
+
+
+@torch.no_grad()
+def test_official_discriminator_gives_the_scores_of_its_equations(official, renamed):
+    images = torch.randn(4, 3, SIZE, SIZE)
+    scores = build_discriminator(renamed)(images)
+    assert_equal(scores, judge(official[1], images, SIZE))
+
+
+def test_rosinalitys_names_and_official_ones_become_the_same(official, renamed):
+    layout, state = rename_checkpoint(to_rosinality(*official, SIZE))
+    assert layout == 'rosinality'
+    state = {name: value for name, value in state.items() if not name.startswith('generator_ema.')}
+    assert state.keys() == renamed.keys()
+    assert all(torch.equal(value, renamed[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize('size', [8, 64, 1024])
+def test_every_entry_of_mmagics_networks_is_named_and_shaped(make_official_weights, size):
+    with torch.device('meta'):
+        official = make_official_weights(size)
+        networks = dict(
+            generator=StyleGAN2Generator(size, 512, update_mean_latent_with_ema=True),
+            discriminator=StyleGAN2Discriminator(size),
+        )
+    expected = {
+        f'{name}.{key}': value.shape
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
+    }
+    for content in (
+        dict(G=official[0], D=official[1]),
+        {**to_rosinality(*official, size), 'g_ema': None},
+    ):
+        _, state = rename_checkpoint(content)
+        assert {name: value.shape for name, value in state.items()} == expected
+    for name in networks:
+        assert count_pixels({key for key in expected if key.startswith(f'{name}.')}) == size
+
+
+def test_one_network_alone_is_recognised(make_official_weights):
+    gen, disc = make_official_weights(8, channel_max=2, w_dim=2)
+    other = to_rosinality(gen, disc, 8)
+    for content, layout, name in (
+        (gen, 'NVlabs', 'generator'),
+        (disc, 'NVlabs', 'discriminator'),
+        (other['g'], 'rosinality', 'generator'),
+        (other['d'], 'rosinality', 'discriminator'),
+        (dict(G_ema=gen), 'NVlabs', 'generator_ema'),
+    ):
+        found, state = rename_checkpoint(content)
+        assert found == layout
+        assert {key.split('.')[0] for key in state} == {name}
+
+
+def test_mmagics_own_names_stay():
+    state = {'generator.conv1.activate.bias': torch.zeros(1)}
+    for content in (state, dict(state_dict=state, meta={})):
+        assert rename_checkpoint(content) == ('mmagic', state)
+
+
+def test_what_stylegan2_does_not_have_keeps_its_name(make_official_weights):
+    gen, disc = make_official_weights(8, channel_max=2, w_dim=2, c_dim=3)
+    disc['b4.fromrgb.weight'] = torch.zeros(2, 3, 1, 1)
+    _, state = rename_checkpoint(dict(G=gen, D=disc))
+    assert {name for name in state if 'mapping.' in name and 'style' not in name} == {
+        'generator.mapping.embed.weight',
+        'generator.mapping.embed.bias',
+    }
+    assert 'discriminator.b4.fromrgb.weight' in state
+
+
+@torch.no_grad()
+def test_flipped_networks_make_and_take_the_other_order_of_colours(renamed):
+    flipped = dict(renamed)
+    flip_colours(flipped)
+    noise, images = torch.randn(1, 512), torch.randn(2, 3, SIZE, SIZE)
+    options = dict(randomize_noise=False)
+    made = build_generator(renamed)(noise, **options).flip(1)
+    torch.testing.assert_close(build_generator(flipped)(noise, **options), made)
+    scores = build_discriminator(renamed)(images)
+    torch.testing.assert_close(build_discriminator(flipped)(images.flip(1)), scores)
