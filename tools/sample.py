@@ -19,7 +19,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', default='samples', help='folder to write (default: samples)')
     parser.add_argument('--num', type=int, default=64, help='number of images (default: 64)')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same images (default: 0)')
-    parser.add_argument('--truncation', type=float, help='clamp noise to this absolute value')
+    parser.add_argument(
+        '--truncation',
+        type=float,
+        help='clamp noise to this absolute value; of a StyleGAN2, psi: the share of their distance '
+        'from the mean that styles keep',
+    )
     parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
     parser.add_argument(
         '--prior-from', metavar='IMAGE', help='variations of this image: its prior, many noises'

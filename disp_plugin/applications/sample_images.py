@@ -69,8 +69,9 @@ def sample_images(
         noise (Tensor): (N, Z).
         prior (Tensor | None): (N, D) raw priors, or None for a GAN without.
         batch_size (int): Images at a time. Defaults to 32.
-        truncation (float | None): Noise is clamped to [-truncation, truncation]. Defaults to None,
-            which means not at all.
+        truncation (float | None): Noise is clamped to [-truncation, truncation]; of a StyleGAN2,
+            psi: styles keep this share of their distance from the mean. Defaults to None, which
+            means not at all.
         sample_model (str | None): 'ema' for the moving average of the generator, 'orig' for the
             generator as it was trained. Defaults to None: 'ema' where there is one.
 

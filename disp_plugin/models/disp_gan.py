@@ -1,7 +1,7 @@
 """One discriminator step, one generator step and sampling, with a prior in the place of a label."""
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmagic.models.base_models import BaseGAN
@@ -52,12 +52,22 @@ class DISPGAN(BaseGAN):
             Defaults to None.
         pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint of mmagic to start from,
             see :func:`load_pretrained`. Defaults to None.
+        channels_last (bool): Whether the networks keep their weights in that memory format, which
+            convolutions on recent GPUs take faster. Defaults to False.
+        compile_generator (bool | dict): Whether the generator that is trained is compiled by
+            torch, or the arguments of ``torch.compile``. The discriminator is not: its spectral
+            norm changes weights between the two passes of a step, which compiled code cannot
+            differentiate. Defaults to False.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
 
     Raises:
-        ValueError: The loss is unknown, or the networks have another ``prior_dim``.
+        ValueError: The loss is unknown, the networks have another ``prior_dim``, or they cannot be
+            compiled or take another memory format.
     """
+
+    # Options that a host's networks cannot take, with the reason.
+    UNSUPPORTED: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
@@ -75,8 +85,19 @@ class DISPGAN(BaseGAN):
         loss: str = 'hinge',
         loss_config: dict | None = None,
         pretrained: dict | None = None,
+        channels_last: bool = False,
+        compile_generator: bool | dict = False,
         num_classes: int | None = None,
     ) -> None:
+        for option, is_on in (
+            ('channels_last', channels_last),
+            ('compile_generator', compile_generator),
+        ):
+            if is_on and option in self.UNSUPPORTED:
+                raise ValueError(
+                    f'{type(self).__name__} takes no {option}: {self.UNSUPPORTED[option]}; '
+                    f'leave model.{option} out'
+                )
         if loss not in GAN_TYPES:
             raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
         defaults: dict[str, Any] = {'prior_dim': prior_dim}
@@ -92,6 +113,9 @@ class DISPGAN(BaseGAN):
                     f'prior_dim of the model is {prior_dim} but that of its '
                     f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
                 )
+            if network is not None and channels_last:
+                built: Any = network
+                built.to(memory_format=torch.channels_last)
         super().__init__(
             generator,
             discriminator,
@@ -102,6 +126,9 @@ class DISPGAN(BaseGAN):
             **self._host_arguments(generator),
         )
         self.noise_size = getattr(generator, 'noise_size', None)
+        if compile_generator:
+            options = compile_generator if isinstance(compile_generator, dict) else {}
+            self.generator.compile(**options)
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm)
         self.sampler = MODELS.build(sampler) if isinstance(sampler, dict) else sampler

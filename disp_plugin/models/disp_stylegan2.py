@@ -1,7 +1,7 @@
 """mmagic's StyleGAN2, trained and sampled with priors."""
 
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 from mmagic.models.editors.stylegan2 import StyleGAN2
 from mmagic.registry import MODELS
@@ -40,6 +40,14 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
             mmagic's weights and intervals for StyleGAN2.
         **kwargs: Further arguments of :class:`DISPGAN`.
     """
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        'channels_last': 'the weights of its modulated convolutions have five dimensions',
+        'compile_generator': (
+            'its path-length regularisation differentiates the generator twice, and code that '
+            'torch compiles can be differentiated once'
+        ),
+    }
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from disp_plugin.running.check_options import accepted_fields, find_class
 from disp_plugin.running.read_launcher import read_rank
 
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
     'summarize',
     'turn_on_amp',
 ]
+
+FP16_SCALES = 4
+"""num_fp16_res of the official StyleGAN2-ADA, https://github.com/NVlabs/stylegan2-ada-pytorch."""
 
 LEAST_FREE_BYTES = 512 * 2**20
 """Free space that a work folder must have: less does not hold a few checkpoints of small models."""
@@ -112,10 +116,12 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
     """Give every optimiser of a config mixed precision with dynamic loss scaling.
 
     mmagic's own ``--amp`` does nothing for a GAN: it looks for a ``type`` in the wrappers of
-    generator and discriminator, which have none, because theirs is the default.
+    generator and discriminator, which have none, because theirs is the default. Its StyleGAN2 does
+    not ask the wrapper where to use float16 but runs its largest feature maps in it, four sizes of
+    them as in the official code, unless the config says how many (``num_fp16_scales``).
 
     Args:
-        cfg (Config): Its ``optim_wrapper`` is changed.
+        cfg (Config): Its ``optim_wrapper`` is changed, and the networks of a StyleGAN2.
         has_gpu (bool | None): Whether there is a GPU. Defaults to None, which means to look.
 
     Returns:
@@ -140,7 +146,17 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
             )
         wrapper['type'] = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
+    for network in _stylegan2_networks(cfg.get('model') or {}):
+        network.setdefault('num_fp16_scales', FP16_SCALES)
     return list(named)
+
+
+def _stylegan2_networks(model: Mapping[str, Any]) -> list[Any]:
+    """Find the networks of a model that choose by ``num_fp16_scales`` where they use float16."""
+    networks = [model.get('generator'), model.get('discriminator')]
+    networks += [n.get('discriminator') for n in networks if isinstance(n, Mapping)]
+    built = [n for n in networks if isinstance(n, Mapping) and find_class(n.get('type'))]
+    return [n for n in built if 'num_fp16_scales' in (accepted_fields(find_class(n['type'])) or ())]
 
 
 def check_is_a_run(cfg: Config, file: str) -> None:

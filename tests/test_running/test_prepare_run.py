@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 import disp_plugin.register  # noqa: F401
+from disp_plugin.resolve_config import load_config
 from disp_plugin.running import prepare_run
 
 
@@ -57,6 +58,21 @@ def test_amp_keeps_a_loss_scale_that_the_config_chose():
     cfg.optim_wrapper.generator.loss_scale = 128.0
     prepare_run.turn_on_amp(cfg, has_gpu=True)
     assert cfg.optim_wrapper.generator.loss_scale == 128.0
+
+
+def test_amp_gives_stylegan2_its_scales_in_float16(repo_root):
+    cfg = load_config(repo_root / 'configs/disp_stylegan2_obama.py')
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert cfg.model.generator.num_fp16_scales == 4
+    assert cfg.model.discriminator.discriminator.num_fp16_scales == 4
+    assert 'num_fp16_scales' not in cfg.model.discriminator
+    assert cfg.optim_wrapper.generator.type == 'AmpOptimWrapper'
+    cfg.model.generator.num_fp16_scales = 2
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert cfg.model.generator.num_fp16_scales == 2
+    cfg = load_config(repo_root / 'configs/disp_biggan_cub6k.py')
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert 'num_fp16_scales' not in cfg.model.generator
 
 
 def test_amp_without_a_gpu_and_with_a_foreign_wrapper_is_refused():
