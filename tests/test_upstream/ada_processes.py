@@ -20,8 +20,6 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict  # noqa: E402
 
 from disp_plugin.running.leave_group import leave_group  # noqa: E402
 
-NUM_ITERS = 4
-
 
 def build():
     """Build mmagic's network at 8 px, R1 through the augmentation in the first iteration."""
@@ -47,7 +45,7 @@ def build():
     return MMSeparateDistributedDataParallel(model), wrappers
 
 
-def train():
+def train(num_iters):
     """Train; give p, the counts and their share of this process after each iteration."""
     model, wrappers = build()
     gan = model.module
@@ -61,7 +59,7 @@ def train():
     gan.train_discriminator = keep_scores
     torch.manual_seed(10 + get_rank())
     found = []
-    for iteration in range(NUM_ITERS):
+    for iteration in range(num_iters):
         images = torch.randint(0, 256, (1 + 2 * get_rank(), 3, 8, 8), dtype=torch.uint8)
         samples = [DataSample(gt_img=image) for image in images]
         MessageHub.get_current_instance().update_info('iter', iteration)
@@ -84,9 +82,9 @@ def train():
 def main(file):
     """Train with the repair, then with the training step as mmagic has it."""
     init_dist('pytorch', backend='gloo')
-    mended = all_gather_object(train())
+    mended = all_gather_object(train(4))
     StyleGAN2.train_step = StyleGAN2.train_step.__wrapped__
-    stock = all_gather_object(train())
+    stock = all_gather_object(train(2))
     if get_rank() == 0:
         torch.save({'mended': mended, 'stock': stock}, file)
 
