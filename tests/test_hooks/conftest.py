@@ -72,10 +72,44 @@ def sngan(**changes):
     return {**config, **changes}
 
 
+def stylegan2(**changes):
+    """DISP-StyleGAN2 at 8 px with adaptive augmentation, regularised at every other step."""
+    augmentation = {
+        'type': 'ADAAug',
+        'aug_pipeline': {'xflip': 1, 'rotate90': 1, 'scale': 1, 'brightness': 1},
+        'update_interval': 2,
+        'augment_initial_p': 0.3,
+        'ada_kimg': 1,
+    }
+    config = biggan(
+        type='DISPStyleGAN2',
+        generator={
+            'type': 'DISPStyleGAN2Generator',
+            'out_size': 8,
+            'style_channels': 8,
+            'channel_max': 8,
+            'num_mlps': 2,
+        },
+        discriminator={
+            'type': 'PriorProjectionDiscriminator',
+            'equalized_lr': True,
+            'discriminator': {
+                'type': 'SizedStyleGAN2Discriminator',
+                'in_size': 8,
+                'channel_max': 8,
+                'data_aug': augmentation,
+            },
+        },
+        discriminator_steps=1,
+        loss_config={'r1_interval': 2, 'g_reg_interval': 2},
+    )
+    return {**config, **changes}
+
+
 @pytest.fixture(scope='session')
 def gan_cfg():
-    """The configs of both GANs by name; each a function of changes."""
-    return {'biggan': biggan, 'sngan': sngan}
+    """The configs of the GANs by name; each a function of changes."""
+    return {'biggan': biggan, 'sngan': sngan, 'stylegan2': stylegan2}
 
 
 @pytest.fixture(scope='session')
@@ -91,7 +125,8 @@ def data(tmp_path_factory, make_image_folder):
 
 def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
     """The config of a run as users write it; options replace its parts."""
-    size = model['generator']['output_scale']
+    generator = model['generator']
+    size = generator.get('output_scale') or generator['out_size']
     takes_priors = model['prior_dim'] > 0
     pipeline = [
         {'type': 'LoadTrainingImage'},

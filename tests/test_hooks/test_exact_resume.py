@@ -76,7 +76,14 @@ def assert_same(first, second):
 # G is updated every 2nd (BigGAN) or 3rd (SNGAN) iteration: these lie on and between.
 @pytest.mark.parametrize(
     ('gan', 'stop', 'num_workers'),
-    [('biggan', 3, 0), ('biggan', 4, 2), ('sngan', 3, 2), ('sngan', 5, 0)],
+    [
+        ('biggan', 3, 0),
+        ('biggan', 4, 2),
+        ('sngan', 3, 2),
+        ('sngan', 5, 0),
+        ('stylegan2', 2, 0),
+        ('stylegan2', 5, 0),
+    ],
 )
 def test_weights_and_ema_are_those_of_the_uninterrupted_run(train, whole, gan, stop, num_workers):
     expected = load(whole(gan))
@@ -88,6 +95,18 @@ def test_weights_and_ema_are_those_of_the_uninterrupted_run(train, whole, gan, s
         assert_same(expected[part], resumed[part])
     assert expected['meta']['iter'] == resumed['meta']['iter'] == 7
     assert any('generator_ema' in name for name in resumed['state_dict'])
+
+
+def test_augmentation_strength_and_path_length_are_in_the_checkpoint(whole):
+    state = load(whole('stylegan2'))['state_dict']
+    augmentation = 'discriminator.discriminator.ada_aug'
+    # moved at iterations 2, 4 and 6 by 2 batches of 4 images in 1000; then one batch counted
+    p = state[f'{augmentation}.aug_pipeline.p']
+    steps = (p - 0.3) / (2 * 4 / 1000)
+    assert 0 < abs(steps.round()) <= 3 and abs(steps - steps.round()) < 1e-3
+    assert state[f'{augmentation}.log_buffer'][0] == 4
+    assert state['gen_auxiliary_losses.0.mean_path_length'] > 0
+    assert state['generator.w_avg'].any()
 
 
 def test_a_run_that_was_stopped_twice_is_exact_too(train, whole):

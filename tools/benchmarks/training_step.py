@@ -4,6 +4,10 @@ Both models see the same images in the same process; each pair takes one iterati
 order that alternates, and the median of the ratios is what counts. Labels are repaired, without
 which the host's class-conditional discriminator would compute (N, N) scores. The look-up of priors
 is timed on a bank in a file, as a data loader's worker does it.
+
+StyleGAN2 is compared with mmagic's unconditional one, whose networks are mmagic's own with at most
+``--channels`` channels (512 is mmagic's width), and each timing holds 16 iterations: one with R1,
+four with path-length regularisation.
 """
 
 import argparse
@@ -35,8 +39,40 @@ NETWORKS = {
 }
 
 
-def build_pair(args):
-    """Build the DISP GAN and mmagic's class-conditional one with the same sizes."""
+STYLEGAN2_CYCLE = 16
+
+
+def stylegan2_configs(args):
+    """DISP-StyleGAN2 and mmagic's unconditional StyleGAN2 with the same sizes."""
+    width = dict(channel_max=args.channels)
+    generator = dict(type='DISPStyleGAN2Generator', out_size=args.size, **width)
+    discriminator = dict(type='SizedStyleGAN2Discriminator', in_size=args.size, **width)
+    common = dict(
+        data_preprocessor=dict(type='DataPreprocessor'),
+        ema_config=dict(type='ExponentialMovingAverage'),
+        loss_config=dict(
+            r1_loss_weight=80.0,
+            r1_interval=STYLEGAN2_CYCLE,
+            norm_mode='HWC',
+            g_reg_weight=8.0,
+            g_reg_interval=4,
+        ),
+    )
+    disp = dict(
+        type='DISPStyleGAN2',
+        prior_dim=args.prior_dim,
+        generator=dict(generator),
+        discriminator=dict(
+            type='PriorProjectionDiscriminator', equalized_lr=True, discriminator=discriminator
+        ),
+        **common,
+    )
+    generator.update(prior_dim=0, update_mean_latent_with_ema=False)
+    return disp, dict(type='StyleGAN2', generator=generator, discriminator=discriminator, **common)
+
+
+def conditional_configs(args):
+    """A DISP GAN and mmagic's class-conditional one with the same sizes."""
     gan, generator, discriminator, options = NETWORKS[args.gan]
     gen_cfg = dict(output_scale=args.size, base_channels=args.channels, noise_size=120, **options)
     disc_cfg = dict(type=discriminator, input_scale=args.size, base_channels=args.channels)
@@ -63,6 +99,12 @@ def build_pair(args):
     )
     if args.gan == 'sngan':
         host['noise_size'] = gen_cfg['noise_size']
+    return disp, host
+
+
+def build_pair(args):
+    """Build the GAN with priors and mmagic's, and their optimizers."""
+    disp, host = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
     models = {}
     for name, config in (('disp', disp), ('host', host)):
         torch.manual_seed(args.seed)
@@ -91,13 +133,13 @@ def make_batch(args):
     return dict(inputs=dict(img=images), data_samples=samples)
 
 
-def time_step(model, wrappers, batch, iteration, device):
-    """Take ``disc_steps`` iterations, so that each timing holds one update of the generator."""
+def time_step(model, wrappers, batch, cycle, device):
+    """Take the iterations of one update of the generator, or of one cycle of regularisation."""
+    is_stylegan2 = hasattr(model, 'mean_path_length') or type(model).__name__ == 'DISPStyleGAN2'
+    iterations = STYLEGAN2_CYCLE if is_stylegan2 else model.discriminator_steps
     start = time.perf_counter()
-    for step in range(model.discriminator_steps):
-        MessageHub.get_current_instance().update_info(
-            'iter', iteration * model.discriminator_steps + step
-        )
+    for step in range(iterations):
+        MessageHub.get_current_instance().update_info('iter', cycle * iterations + step)
         model.train_step(batch, wrappers)
     if device.startswith('cuda'):
         torch.cuda.synchronize()
@@ -124,7 +166,7 @@ def time_lookup(args, num_images=10_000, num_batches=50):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--gan', choices=sorted(NETWORKS), default='biggan')
+    parser.add_argument('--gan', choices=[*NETWORKS, 'stylegan2'], default='biggan')
     parser.add_argument('--size', type=int, default=32)
     parser.add_argument('--channels', type=int, default=32)
     parser.add_argument('--batch-size', type=int, default=25)
@@ -135,7 +177,7 @@ def main(argv=None):
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args(argv)
     models, batch = build_pair(args), make_batch(args)
-    for warm_up in range(3):
+    for warm_up in range(1 if args.gan == 'stylegan2' else 3):
         for model, wrappers in models.values():
             time_step(model, wrappers, batch, warm_up, args.device)
     times = {'disp': [], 'host': []}
