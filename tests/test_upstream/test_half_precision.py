@@ -1,0 +1,77 @@
+"""mmagic's StyleGAN2 with ``num_fp16_scales`` on a CPU, which mmcv's plain operators refuse."""
+
+import pytest
+import torch
+from mmagic.models.losses import gen_path_regularizer, r1_gradient_penalty_loss
+from mmagic.registry import MODELS
+
+from disp_plugin.upstream import mmcv_ext
+
+pytestmark = pytest.mark.skipif(
+    mmcv_ext.is_compiled(), reason="a compiled mmcv keeps mmcv's plain operators on the CPU"
+)
+
+
+def build_pair(config):
+    """One network in single precision, and one with the same weights and fp16 scales."""
+    torch.manual_seed(0)
+    single = MODELS.build(config)
+    half = MODELS.build(dict(config, num_fp16_scales=2))
+    half.load_state_dict(single.state_dict())
+    types = []
+    for module in half.modules():
+        if type(module).__name__ == 'Blur':
+            module.register_forward_hook(lambda m, args, output: types.append(output.dtype))
+    return single, half, types
+
+
+def compare(one, other):
+    """Compare losses or images as a whole, and gradients by their common direction."""
+    (value, module), (expected, reference) = one, other
+    # bfloat16 has 8 bits, and rounds in every layer
+    assert (value - expected).norm() < 0.1 * expected.norm()
+    grads = [
+        torch.cat([p.grad.flatten() for p in part.parameters() if p.grad is not None])
+        for part in (module, reference)
+    ]
+    assert torch.isfinite(grads[0]).all()
+    assert torch.cosine_similarity(*grads, dim=0) > 0.99
+
+
+def run(network, function):
+    torch.manual_seed(1)
+    network.zero_grad()
+    value = function(network)
+    value.mean().backward()
+    return value.detach(), network
+
+
+def test_the_generator_and_its_path_regulariser_work():
+    config = dict(type='StyleGAN2Generator', out_size=8, style_channels=16, num_mlps=1)
+    single, half, types = build_pair(config)
+    # In half precision mmagic divides a style by its largest number, here 1, before it modulates:
+    # stylegan2_modules.py:238. Other styles give other images than in single precision.
+    styles = torch.rand(2, 16) * 2 - 1
+    styles[:, 3] = 1
+
+    def generate(network):
+        return network([styles], input_is_latent=True, randomize_noise=False)
+
+    compare(run(half, generate), run(single, generate))
+    assert set(types) <= {torch.float16, torch.bfloat16} and types
+    penalty, _ = run(
+        half, lambda network: gen_path_regularizer(network, 2, torch.tensor(0.0), 0.01, 1)[0]
+    )
+    assert penalty > 0
+    assert all(torch.isfinite(p.grad).all() for p in half.parameters() if p.grad is not None)
+
+
+def test_the_discriminator_and_its_gradient_penalty_work():
+    single, half, types = build_pair(dict(type='StyleGAN2Discriminator', in_size=8))
+    images = torch.randn(4, 3, 8, 8)
+    for function in (
+        lambda network: network(images),
+        lambda network: r1_gradient_penalty_loss(network, images, norm_mode='HWC'),
+    ):
+        compare(run(half, function), run(single, function))
+    assert set(types) <= {torch.float16, torch.bfloat16} and types
