@@ -70,7 +70,7 @@ def augment_and_score(pipe, weight):
 class TestAugmentPipe:
     @pytest.mark.parametrize('part', [*((name,) for name in GEOMETRY), GEOMETRY], ids='+'.join)
     def test_r1_through_geometry_has_the_derivative_of_finite_differences(self, part):
-        pipe = ada.augment.AugmentPipe(**dict.fromkeys(part, 1)).double()
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(part, 1))
         images = torch.rand(2, 3, 6, 6, dtype=torch.float64) * 2 - 1
         weight = torch.randn(3, 6, 6, dtype=torch.float64).requires_grad_()
         direction = torch.randn_like(weight)
@@ -88,7 +88,7 @@ class TestAugmentPipe:
         torch.testing.assert_close((grad * direction).sum(), expected, rtol=1e-6, atol=1e-8)
 
     def test_r1_itself_is_that_of_finite_differences(self):
-        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY, 1)).double()
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY, 1))
         score = augment_and_score(pipe, torch.randn(1, 5, 5, dtype=torch.float64))
         images = torch.rand(1, 1, 5, 5, dtype=torch.float64) * 2 - 1
         squares = 0
