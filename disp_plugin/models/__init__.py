@@ -12,12 +12,13 @@ from .disp_sngan_generator import DISPSNGANGenerator  # noqa: E402
 from .disp_stylegan2 import DISPStyleGAN2  # noqa: E402
 from .disp_stylegan2_generator import DISPStyleGAN2Generator  # noqa: E402
 from .fitted_module import FittedModule  # noqa: E402
+from .generator_path_regularizer import GeneratorPathRegularizer  # noqa: E402
 from .load_pretrained import LoadReport, load_pretrained  # noqa: E402
 from .prior_condition_bn import PriorConditionBN  # noqa: E402
 from .prior_normalizer import PriorNormalizer  # noqa: E402
 from .prior_projection import PriorProjection  # noqa: E402
 from .prior_projection_discriminator import PriorProjectionDiscriminator  # noqa: E402
-from .regularizers import GeneratorPathRegularizer, R1GradientPenalty  # noqa: E402
+from .r1_gradient_penalty import R1GradientPenalty  # noqa: E402
 from .sized_stylegan2_discriminator import SizedStyleGAN2Discriminator  # noqa: E402
 
 __all__ = [

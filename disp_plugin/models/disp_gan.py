@@ -50,8 +50,8 @@ class DISPGAN(BaseGAN):
         loss (str): 'hinge', 'non_saturating' or 'wasserstein'. Defaults to 'hinge'.
         loss_config (dict, optional): Auxiliary losses, as in mmagic's ``BaseGAN``.
             Defaults to None.
-        pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint to start from, of mmagic or
-            with StyleGAN2's official weights, see :func:`load_pretrained`. Defaults to None.
+        pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint to start from, of mmagic
+            or with StyleGAN2's official weights, see :func:`load_pretrained`. Defaults to None.
         channels_last (bool): Whether the networks keep their weights in that memory format, which
             convolutions on recent GPUs take faster. Defaults to False.
         compile_generator (bool | dict): Whether the generator that is trained is compiled by
@@ -89,33 +89,14 @@ class DISPGAN(BaseGAN):
         compile_generator: bool | dict = False,
         num_classes: int | None = None,
     ) -> None:
-        for option, is_on in (
-            ('channels_last', channels_last),
-            ('compile_generator', compile_generator),
-        ):
-            if is_on and option in self.UNSUPPORTED:
-                raise ValueError(
-                    f'{type(self).__name__} takes no {option}: {self.UNSUPPORTED[option]}; '
-                    f'leave model.{option} out'
-                )
         if loss not in GAN_TYPES:
             raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
+        self._check_supported(channels_last=channels_last, compile_generator=compile_generator)
         defaults: dict[str, Any] = {'prior_dim': prior_dim}
-        if isinstance(discriminator, dict):
-            discriminator = MODELS.build(discriminator, default_args=defaults)
+        discriminator = _build(discriminator, defaults, channels_last)
         if noise_size is not None:
             defaults['noise_size'] = noise_size
-        if isinstance(generator, dict):
-            generator = MODELS.build(generator, default_args=defaults)
-        for network in (generator, discriminator):
-            if network is not None and getattr(network, 'prior_dim', None) != prior_dim:
-                raise ValueError(
-                    f'prior_dim of the model is {prior_dim} but that of its '
-                    f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
-                )
-            if network is not None and channels_last:
-                built: Any = network
-                built.to(memory_format=torch.channels_last)
+        generator = _build(generator, defaults, channels_last)
         super().__init__(
             generator,
             discriminator,
@@ -140,6 +121,14 @@ class DISPGAN(BaseGAN):
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
+
+    def _check_supported(self, **options: Any) -> None:
+        for name, value in options.items():
+            if value and name in self.UNSUPPORTED:
+                raise ValueError(
+                    f'{type(self).__name__} takes no {name}: {self.UNSUPPORTED[name]}; '
+                    f'leave model.{name} out'
+                )
 
     def _host_arguments(self, generator: Any) -> dict[str, Any]:
         """Give the host's constructor what not every host takes."""
@@ -369,6 +358,21 @@ class DISPGAN(BaseGAN):
             if prior is not None:
                 sample.prior = prior[index]
         return samples
+
+
+def _build(network: Any, defaults: dict[str, Any], channels_last: bool) -> Any:
+    """Build a network, see that it takes the model's priors, and lay its weights out."""
+    if network is None:
+        return None
+    if isinstance(network, dict):
+        network = MODELS.build(network, default_args=defaults)
+    prior_dim = defaults['prior_dim']
+    if getattr(network, 'prior_dim', None) != prior_dim:
+        raise ValueError(
+            f'prior_dim of the model is {prior_dim} but that of its '
+            f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
+        )
+    return network.to(memory_format=torch.channels_last) if channels_last else network
 
 
 def _iteration() -> int:

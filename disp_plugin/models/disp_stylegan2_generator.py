@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from mmagic.models.editors.stylegan2 import StyleGAN2Generator
 from mmagic.registry import MODELS
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from torch import Tensor, nn
 
 from .check_scale import check_stylegan2_scale, stylegan2_width
@@ -144,6 +144,9 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             truncation=truncation,
             **kwargs,
         )
+        if self.training and kwargs['update_ws'] and get_world_size() > 1:
+            # the mean over all processes' styles
+            all_reduce(self.w_avg, 'mean')
         if isinstance(out, dict):
             out['prior'] = prior
         return out

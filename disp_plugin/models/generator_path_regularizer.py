@@ -1,0 +1,66 @@
+"""StyleGAN2's path-length regularisation as an auxiliary loss.
+
+mmagic's ``BaseGAN`` takes such losses by ``loss_config.gen_auxiliary_loss``, and names this one in
+its documentation, but has only the function.
+"""
+
+from typing import Any
+
+import torch
+from mmagic.models.losses import gen_path_regularizer
+from mmagic.registry import MODELS
+from mmengine.dist import all_reduce
+from torch import Tensor
+
+from .lazy_loss import LazyLoss
+
+
+@MODELS.register_module()
+class GeneratorPathRegularizer(LazyLoss):
+    """StyleGAN2's path-length regularisation; by mmagic's ``gen_path_regularizer``.
+
+    The running mean of path lengths is a buffer, so that it is in the checkpoint.
+
+    Args:
+        loss_weight (float): 2 x interval in StyleGAN2. Defaults to 8.
+        interval (int): Steps of G from one penalty to the next. Defaults to 4.
+        pl_batch_shrink (int): The batch is divided by this, to save memory. Defaults to 2.
+        decay (float): Share of the new value in the running mean. Defaults to 0.01.
+    """
+
+    name = 'loss_path_regular'
+    mean_path_length: Tensor
+
+    def __init__(
+        self,
+        loss_weight: float = 8.0,
+        interval: int = 4,
+        pl_batch_shrink: int = 2,
+        decay: float = 0.01,
+    ) -> None:
+        super().__init__(loss_weight, interval)
+        self.pl_batch_shrink = pl_batch_shrink
+        self.decay = decay
+        self.register_buffer('mean_path_length', torch.zeros(()))
+
+    def compute(self, outputs: dict[str, Any]) -> Tensor:
+        """Compute the penalty and move the running mean.
+
+        Args:
+            outputs (dict): Uses ``gen``, a function that returns images with their latents,
+                ``batch_size`` and ``loss_scaler``.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        penalty, mean, _ = gen_path_regularizer(
+            outputs['gen'],
+            outputs['batch_size'],
+            self.mean_path_length,
+            pl_batch_shrink=self.pl_batch_shrink,
+            decay=self.decay,
+            loss_scaler=outputs.get('loss_scaler'),
+        )
+        all_reduce(mean, 'mean')
+        self.mean_path_length.copy_(mean)
+        return penalty
