@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 
-
 STYLEGAN2 = [
     'model.generator.channel_max=8',
     'model.generator.style_channels=8',

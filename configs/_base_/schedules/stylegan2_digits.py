@@ -1,9 +1,9 @@
-"""Half an hour on two CPU cores, for the digits. Nothing here is the paper's."""
+"""Minutes on two CPU cores, for the digits. Nothing here is the paper's."""
 
 _base_ = './stylegan2_few_shot.py'
 
 batch_size = 32
-max_iters = 2400
+max_iters = 1600
 
 train_cfg = dict(max_iters=max_iters)
 
