@@ -29,6 +29,8 @@ def test_every_option_of_the_recipes_names_a_field(readme, repo_root):
     for text in options:
         parsed = parse(text)
         config = 'disp_biggan_digits.py' if 'untrained' in text else 'disp_biggan_cifar10_10p.py'
+        if 'data_aug' in text:
+            config = 'disp_stylegan2_digits.py'
         cfg = load_config(repo_root / 'configs' / config, parsed)
         for key, value in parsed.items():
             node = cfg
