@@ -46,9 +46,12 @@ class GeneratorPathRegularizer(LazyLoss):
     def compute(self, outputs: dict[str, Any]) -> Tensor:
         """Compute the penalty and move the running mean.
 
+        The gradient inside is not scaled in mixed precision: mmagic's function fails with a scaler
+        (gan_loss.py:550 takes item 0 of a number), and the official code needs none.
+
         Args:
-            outputs (dict): Uses ``gen``, a function that returns images with their latents,
-                ``batch_size`` and ``loss_scaler``.
+            outputs (dict): Uses ``gen``, a function that returns images with their latents, and
+                ``batch_size``.
 
         Returns:
             Tensor: A scalar.
@@ -59,7 +62,6 @@ class GeneratorPathRegularizer(LazyLoss):
             self.mean_path_length,
             pl_batch_shrink=self.pl_batch_shrink,
             decay=self.decay,
-            loss_scaler=outputs.get('loss_scaler'),
         )
         all_reduce(mean, 'mean')
         self.mean_path_length.copy_(mean)

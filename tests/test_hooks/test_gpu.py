@@ -47,6 +47,37 @@ def test_mixed_precision_really_acts_and_trains(gan, gan_cfg, make_runner, visua
     assert any(k.startswith('discriminator.') for k in moved)
 
 
+def test_stylegan2_trains_in_half_precision_with_its_regularisers(gan_cfg, make_runner):
+    optimizer = {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}}
+    model = gan_cfg['stylegan2'](prior_norm='none')
+    cfg = Config(
+        {
+            'model': model,
+            'optim_wrapper': {
+                'constructor': 'MultiOptimWrapperConstructor',
+                'generator': dict(optimizer),
+                'discriminator': dict(optimizer),
+            },
+        }
+    )
+    turn_on_amp(cfg)
+    runner = make_runner(
+        cfg.model.to_dict(), max_iters=5, optim_wrapper=cfg.optim_wrapper.to_dict()
+    )
+    runner.model.sampler.set_buffer('priors', torch.randn(10, 6))
+    dtypes = set()
+    for module in (
+        runner.model.generator.convs[0].conv,
+        runner.model.discriminator.discriminator.convs[0],
+    ):
+        module.register_forward_hook(lambda module, args, out: dtypes.add(out.dtype))
+    before = runner.model.generator.to_rgb1.bias.detach().clone()
+    runner.train()
+    assert dtypes == {torch.float16}
+    assert all(value.isfinite().all() for value in runner.model.state_dict().values())
+    assert not torch.equal(runner.model.generator.to_rgb1.bias, before)
+
+
 @pytest.mark.parametrize('options', [{}, {'num_neighbours': 2}])
 def test_sampler_draws_the_same_priors_on_every_device(options):
     bank = PriorBank([f'{i}.png' for i in range(8)], torch.randn(8, 5))

@@ -163,6 +163,30 @@ def test_r1_is_the_squared_gradient_of_the_conditional_score():
     assert not torch.isclose(expected, 80 * grad.square().sum(dim=(1, 2, 3)).mean(), rtol=0.01)
 
 
+def test_a_loss_scaler_changes_neither_regulariser():
+    generator, discriminator = networks()
+    batch = make_batch()
+
+    def generate(_, num_batches, **options):
+        torch.manual_seed(7)
+        return generator(torch.randn(num_batches, WIDTH), batch.gt_prior[:num_batches], **options)
+
+    found = []
+    for scaler in (None, torch.amp.GradScaler('cpu', init_scale=1024.0)):
+        outputs = dict(
+            disc=lambda img: discriminator(img, batch.gt_prior),
+            real_imgs=batch.gt_img,
+            gen=generate,
+            batch_size=BATCH,
+            step=0,
+            loss_scaler=scaler,
+        )
+        found.append([R1GradientPenalty()(outputs), GeneratorPathRegularizer()(outputs)])
+    for plain, scaled in zip(*found, strict=True):
+        assert plain > 0
+        torch.testing.assert_close(plain, scaled)
+
+
 def test_path_length_is_measured_on_the_priors_of_the_batch(monkeypatch):
     gan = build()
     seen = []
