@@ -277,7 +277,8 @@ def _describe_repairs() -> list[str]:
 
 
 def _describe_machine() -> list[str]:
-    operators = 'compiled' if mmcv_ext.is_compiled() else 'none (mmcv-lite)'
+    is_compiled = mmcv_ext.is_compiled()
+    operators = 'compiled' if is_compiled else "the StyleGANs' in plain PyTorch (mmcv-lite)"
     lines = [f'operators of mmcv: {operators}']
     if get_import_error('torch'):
         return [*lines, 'CUDA: unknown, for torch does not import']
