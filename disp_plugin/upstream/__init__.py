@@ -28,6 +28,7 @@ _REPAIR_FILES = (
     'mmcv_ext',
     'plain_convolutions',
     'pure_operators',
+    'half_filter',
     'numpy_bool8',
     'diffusers_names',
     'integer_labels',

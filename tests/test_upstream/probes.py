@@ -270,6 +270,7 @@ PROBES = {
     'ada-search': probability_behind_a_wrapper,
     'plain-convolutions': convolution_warnings,
     'pure-operators (upfirdn2d)': blur_in_half,
+    'half-filter': blur_in_half,
     'pure-operators (fused_bias_leakyrelu)': activate_in_half,
     'integer-labels': label_shape,
     'loss-scaler': loss_scaler_after_step,

@@ -75,3 +75,19 @@ def test_the_discriminator_and_its_gradient_penalty_work():
     ):
         compare(run(half, function), run(single, function))
     assert set(types) <= {torch.float16, torch.bfloat16} and types
+
+
+def test_a_function_for_float32_filters_takes_any_once_wrapped():
+    from mmcv.ops.upfirdn2d import _upfirdn2d_ref
+
+    from disp_plugin.upstream.half_filter import widen_filter
+
+    images, taps = torch.rand(2, 3, 6, 6), torch.rand(3, 3)
+    resample = widen_filter(_upfirdn2d_ref)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        narrow = taps.to(dtype)
+        with pytest.raises(AssertionError):
+            _upfirdn2d_ref(images, narrow, padding=1)
+        expected = _upfirdn2d_ref(images, narrow.float(), padding=1)
+        assert torch.equal(resample(images, narrow, padding=1), expected)
+    assert torch.equal(resample(images, None, up=2), _upfirdn2d_ref(images, None, up=2))
