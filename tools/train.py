@@ -43,9 +43,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> None:
     from disp_plugin.resolve_config import load_config
     from disp_plugin.running import prepare_run
+    from disp_plugin.running.check_sizes import check_sizes
 
     cfg = load_config(args.config, args.cfg_options)
     prepare_run.check_is_a_run(cfg, args.config)
+    check_sizes(cfg)
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})

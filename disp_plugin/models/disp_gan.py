@@ -110,6 +110,7 @@ class DISPGAN(BaseGAN):
         if compile_generator:
             options = compile_generator if isinstance(compile_generator, dict) else {}
             self.generator.compile(**options)
+        self._accumulation = 1
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm)
         self.sampler = MODELS.build(sampler) if isinstance(sampler, dict) else sampler
@@ -117,6 +118,9 @@ class DISPGAN(BaseGAN):
         self._init_loss(
             {'gan_loss': dict(type='GANLoss', gan_type=GAN_TYPES[loss]), **(loss_config or {})}
         )
+        for auxiliary in self.gen_auxiliary_losses or ():
+            if hasattr(auxiliary, 'check_generator'):
+                auxiliary.check_generator(self.generator)
         # A prior is no image. mmagic would extend the list of its class, for every model there is.
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
@@ -235,6 +239,20 @@ class DISPGAN(BaseGAN):
             )
         return self.condition(data_samples.gt_prior)
 
+    def train_step(self, data: dict, optim_wrapper: Any) -> dict[str, Tensor]:
+        """Take mmagic's training step, of which the losses of lazy regularisation know the number.
+
+        Args:
+            data (dict): A batch as the data loader gives it.
+            optim_wrapper (OptimWrapperDict): Those of generator and discriminator.
+
+        Returns:
+            dict[str, Tensor]: What is logged.
+        """
+        # Batches of one update: a regulariser is due for all of them or for none.
+        self._accumulation = optim_wrapper['discriminator']._accumulative_counts
+        return super().train_step(data, optim_wrapper)
+
     def train_discriminator(
         self, inputs: dict, data_samples: Any, optimizer_wrapper: OptimWrapper
     ) -> dict[str, Tensor]:
@@ -263,7 +281,7 @@ class DISPGAN(BaseGAN):
                 disc_pred_real=disc_pred_real,
                 fake_imgs=fake_imgs,
                 real_imgs=real_imgs,
-                step=_iteration(),
+                step=_iteration() // self._accumulation,
             )
         )
         optimizer_wrapper.update_params(loss)
@@ -293,7 +311,7 @@ class DISPGAN(BaseGAN):
                 **self._outputs(prior, num_batches, optimizer_wrapper),
                 fake_imgs=fake_imgs,
                 disc_pred_fake_g=self.discriminator(fake_imgs, prior),
-                step=_iteration() // self.discriminator_steps,
+                step=_iteration() // (self.discriminator_steps * self._accumulation),
             )
         )
         optimizer_wrapper.update_params(loss)

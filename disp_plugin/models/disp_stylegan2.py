@@ -22,6 +22,11 @@ PATH_FIELDS = {
     'pl_batch_shrink': 'pl_batch_shrink',
 }
 
+AUXILIARY: dict[str, tuple[str, dict[str, str]]] = {
+    'disc_auxiliary_loss': ('R1GradientPenalty', R1_FIELDS),
+    'gen_auxiliary_loss': ('GeneratorPathRegularizer', PATH_FIELDS),
+}
+
 
 @MODELS.register_module()
 class DISPStyleGAN2(DISPGAN, StyleGAN2):
@@ -39,6 +44,10 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
             a weight to turn a regulariser off; others as in :class:`DISPGAN`. Defaults to None:
             mmagic's weights and intervals for StyleGAN2.
         **kwargs: Further arguments of :class:`DISPGAN`.
+
+    Raises:
+        ValueError: ``loss_config`` has a field that nothing reads, or one of the two regularisers
+            in another form.
     """
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
@@ -72,15 +81,14 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
 
     def _init_loss(self, loss_config: dict | None = None) -> None:
         config = dict(loss_config or {})
-        r1 = {ours: config.pop(name) for name, ours in R1_FIELDS.items() if name in config}
-        path = {ours: config.pop(name) for name, ours in PATH_FIELDS.items() if name in config}
-        auxiliary = {
-            'disc_auxiliary_loss': dict(type='R1GradientPenalty', **r1),
-            'gen_auxiliary_loss': dict(type='GeneratorPathRegularizer', **path),
-        }
-        for name, regularizer in auxiliary.items():
+        _check_fields(config)
+        for name, (kind, fields) in AUXILIARY.items():
+            given = {ours: config.pop(field) for field, ours in fields.items() if field in config}
             more = config.get(name) or []
-            config[name] = [regularizer, *(more if isinstance(more, list) else [more])]
+            config[name] = [
+                dict(type=kind, **given),
+                *(more if isinstance(more, list) else [more]),
+            ]
         super()._init_loss(config)
 
     def training_noise(self, num_batches: int) -> Tensor | list[Tensor]:
@@ -117,8 +125,35 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
 
         Returns:
             list[DataSample]: As in :class:`DISPGAN`.
+
+        Raises:
+            ValueError: ``truncation`` is not in [0, 1].
         """
         inputs = dict(noise=inputs) if isinstance(inputs, Tensor) else dict(inputs)
         sample_kwargs = dict(inputs.get('sample_kwargs') or {})
+        truncation = sample_kwargs.get('truncation', 1.0)
+        if not 0 <= truncation <= 1:
+            raise ValueError(
+                f"truncation is {truncation}; a StyleGAN2's must be in [0, 1]: 1 leaves styles as "
+                'they are, 0 makes all the mean style'
+            )
         inputs['sample_kwargs'] = {'randomize_noise': False, **sample_kwargs}
         return super().forward(inputs, data_samples, mode)
+
+
+def _check_fields(config: dict[str, Any]) -> None:
+    known = [*R1_FIELDS, *PATH_FIELDS, 'gan_loss', *AUXILIARY]
+    unknown = [name for name in config if name not in known]
+    if unknown:
+        raise ValueError(
+            f'loss_config of DISPStyleGAN2 has no field {", ".join(unknown)}; it has '
+            f'{", ".join(known)}'
+        )
+    for name, (kind, fields) in AUXILIARY.items():
+        more = config.get(name) or []
+        types = [loss.get('type') for loss in (more if isinstance(more, list) else [more])]
+        if kind in types:
+            raise ValueError(
+                f'DISPStyleGAN2 has {kind} already; set it by {", ".join(fields)} in loss_config, '
+                f'not in {name}'
+            )

@@ -144,7 +144,8 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             truncation=truncation,
             **kwargs,
         )
-        if self.training and kwargs['update_ws'] and get_world_size() > 1:
+        is_updated = hasattr(self, 'w_avg') and self.training and kwargs['update_ws']
+        if is_updated and get_world_size() > 1:
             # the mean over all processes' styles
             all_reduce(self.w_avg, 'mean')
         if isinstance(out, dict):
@@ -185,16 +186,19 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
     def estimate_w_avg(self, num_samples: int = 10000, seed: int = 0) -> None:
         """Set ``w_avg`` to the mean style of random noise and random projected priors.
 
-        For a generator whose weights come from a checkpoint without a mean style.
+        For a generator whose weights come from a checkpoint without a mean style; without
+        ``w_avg`` nothing is done.
 
         Args:
             num_samples (int): Over how many styles. Defaults to 10000.
             seed (int): Of the random numbers, a generator of their own. Defaults to 0.
         """
+        if not hasattr(self, 'w_avg'):
+            return
         rng = torch.Generator().manual_seed(seed)
-        parts = 2 if self.prior_dim > 0 else 1
-        noise = torch.randn(num_samples, parts, self.noise_size, generator=rng).to(self.w_avg)
-        noise = torch.cat([self.pixel_norm(noise[:, part]) for part in range(parts)], dim=1)
+        widths = [self.noise_size] + [self.style_channels] * (self.prior_dim > 0)
+        parts = [torch.randn(num_samples, width, generator=rng) for width in widths]
+        noise = torch.cat([self.pixel_norm(part.to(self.w_avg)) for part in parts], dim=1)
         self.w_avg.copy_(self.style_mapping(noise).mean(dim=0))
 
     def adapt_pretrained(self, state: dict[str, Tensor]) -> list[str]:

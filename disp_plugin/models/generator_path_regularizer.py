@@ -13,6 +13,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor
 
 from .lazy_loss import LazyLoss
+from .own_random_numbers import own_random_numbers
 
 
 @MODELS.register_module()
@@ -56,13 +57,31 @@ class GeneratorPathRegularizer(LazyLoss):
         Returns:
             Tensor: A scalar.
         """
-        penalty, mean, _ = gen_path_regularizer(
-            outputs['gen'],
-            outputs['batch_size'],
-            self.mean_path_length,
-            pl_batch_shrink=self.pl_batch_shrink,
-            decay=self.decay,
-        )
+        with own_random_numbers(self.mean_path_length.device):
+            penalty, mean, _ = gen_path_regularizer(
+                outputs['gen'],
+                outputs['batch_size'],
+                self.mean_path_length,
+                pl_batch_shrink=self.pl_batch_shrink,
+                decay=self.decay,
+            )
         all_reduce(mean, 'mean')
-        self.mean_path_length.copy_(mean)
+        # A loss scaler skips a step that overflows, but a mean would stay spoilt for good.
+        self.mean_path_length.copy_(torch.where(mean.isfinite(), mean, self.mean_path_length))
         return penalty
+
+    @staticmethod
+    def check_generator(generator: Any) -> None:
+        """Refuse a generator without styles.
+
+        Args:
+            generator (nn.Module): The generator.
+
+        Raises:
+            ValueError: It is no StyleGAN.
+        """
+        if not hasattr(generator, 'style_mapping'):
+            raise ValueError(
+                f'GeneratorPathRegularizer measures how images change with styles, and '
+                f'{type(generator).__name__} has none; leave loss_config.gen_auxiliary_loss out'
+            )

@@ -10,7 +10,7 @@ class LazyLoss(nn.Module):
 
     Args:
         loss_weight (float): Factor of the loss.
-        interval (int): Computed at the steps 0, interval, 2 x interval, ... only.
+        interval (int): Computed at the updates 0, interval, 2 x interval, ... of the network only.
 
     Raises:
         ValueError: ``interval`` is below 1.

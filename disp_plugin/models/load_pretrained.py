@@ -96,6 +96,9 @@ def load_pretrained(
     # In place: in a distributed run the networks are wrapped already, and go by other names.
     for key in report.loaded:
         target[key].copy_(source[key])
+    if any(key.startswith('generator_ema.module.') for key in report.loaded):
+        # At step 0 mmagic's average becomes a copy of the generator.
+        target['generator_ema.steps'].clamp_(min=1)
     _estimate_w_avg(gan, report)
     if is_main_process():
         print_log(f'\n{report}', logger='current')
@@ -174,12 +177,16 @@ def _find_order(report: LoadReport, channel_order: str | None, is_stylegan2: boo
 def _match_colours(gan: nn.Module, source: dict[str, Tensor], order: str) -> str:
     """Flip the colours of each network that has others than the checkpoint; say which."""
     flipped = []
+    preprocessor = getattr(gan, 'data_preprocessor', None)
+    data_order = getattr(preprocessor, 'output_channel_order', None) or 'BGR'
     for network in NETWORKS:
         built = _find_network(gan, network)
+        # What a network faces is in the order of the data, which the network itself may turn.
         if network == 'discriminator.':
-            is_rgb = getattr(getattr(built, 'discriminator', None), 'input_bgr2rgb', False)
+            is_turned = getattr(getattr(built, 'discriminator', None), 'input_bgr2rgb', False)
         else:
-            is_rgb = getattr(built, 'bgr2rgb', False)
+            is_turned = getattr(built, 'bgr2rgb', False)
+        is_rgb = is_turned != (data_order == 'RGB')
         entries = {key: value for key, value in source.items() if key.startswith(network)}
         if entries and is_rgb != (order == 'RGB'):
             flip_colours(entries)
@@ -229,8 +236,8 @@ def _check_fit(
     hint = 'is it of the same architecture, resolution and width?'
     sizes = count_pixels(theirs), count_pixels(ours)
     if is_stylegan2 and None not in sizes:
-        hint = f'both are of {sizes[0]} px; channel_multiplier, channel_max, style_channels and '
-        hint += 'num_mlps set architecture and width'
+        hint = f'both are of {sizes[0]} px; channel_multiplier, channel_base, channel_max, '
+        hint += 'style_channels and num_mlps set the shapes, and prior_dim where it has priors'
         if sizes[0] != sizes[1]:
             hint = f'the checkpoint is of {sizes[0]} px, the model of {sizes[1]} px; image_size of '
             hint += "the config sets the model's resolution"

@@ -6,9 +6,10 @@ from mmagic.models.editors.stylegan1 import EqualLinearActModule
 from mmagic.models.editors.stylegan2 import ADAStyleGAN2Discriminator
 from mmagic.models.editors.stylegan2.stylegan2_modules import ConvDownLayer, ResBlock
 from mmagic.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from .check_scale import check_stylegan2_scale, stylegan2_width
+from .own_random_numbers import own_random_numbers
 
 
 @MODELS.register_module()
@@ -49,6 +50,18 @@ class SizedStyleGAN2Discriminator(ADAStyleGAN2Discriminator):
         )
         if (channel_base, channel_max) != (32768, 512):
             self._narrow(channel_base, channel_max, img_channels, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score images, each process with augmentations of its own.
+
+        Args:
+            x (Tensor): (N, 3, H, W) images in [-1, 1]; N at most 4 or a multiple of 4.
+
+        Returns:
+            Tensor: Scores, (N, 1).
+        """
+        with own_random_numbers(x.device):
+            return super().forward(x)
 
     def _narrow(
         self, channel_base: int, channel_max: int, img_channels: int, blur_kernel: list[int]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from disp_plugin.running.check_options import accepted_fields, find_class
+from disp_plugin.running.check_sizes import find_stylegan2_networks
 from disp_plugin.running.read_launcher import read_rank
 
 __all__ = [
@@ -146,17 +146,9 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
             )
         wrapper['type'] = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
-    for network in _stylegan2_networks(cfg.get('model') or {}):
+    for network in find_stylegan2_networks(cfg.get('model') or {}):
         network.setdefault('num_fp16_scales', FP16_SCALES)
     return list(named)
-
-
-def _stylegan2_networks(model: Mapping[str, Any]) -> list[Any]:
-    """Find the networks of a model that choose by ``num_fp16_scales`` where they use float16."""
-    networks = [model.get('generator'), model.get('discriminator')]
-    networks += [n.get('discriminator') for n in networks if isinstance(n, Mapping)]
-    built = [n for n in networks if isinstance(n, Mapping) and find_class(n.get('type'))]
-    return [n for n in built if 'num_fp16_scales' in (accepted_fields(find_class(n['type'])) or ())]
 
 
 def check_is_a_run(cfg: Config, file: str) -> None:

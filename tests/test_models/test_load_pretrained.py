@@ -158,6 +158,28 @@ def test_networks_that_turn_colours_themselves_keep_the_weights(weights, save):
     assert report.colours == 'RGB in the checkpoint; flipped: none'
 
 
+def test_networks_that_are_shown_rgb_keep_the_weights(weights, save):
+    gan = build()
+    gan.data_preprocessor.output_channel_order = 'RGB'
+    report = load_pretrained(gan, save(weights))
+    assert report.colours == 'RGB in the checkpoint; flipped: none'
+    turned = build(gen=dict(bgr2rgb=True))
+    turned.data_preprocessor.output_channel_order = 'RGB'
+    report = load_pretrained(turned, save(weights))
+    assert 'generator to BGR' in report.colours and 'discriminator' not in report.colours
+
+
+def test_the_loaded_average_outlives_the_first_update(weights, save):
+    gan = build()
+    load_pretrained(gan, save(weights), use_ema=False)
+    gan.generator_ema.update_parameters(gan.generator)
+    key = 'conv1.activate.bias'
+    plain, average = (weights[name]['synthesis.b4.conv1.bias'] for name in ('G', 'G_ema'))
+    momentum = gan.generator_ema.momentum
+    expected = average + momentum * (plain - average)
+    torch.testing.assert_close(gan.generator_ema.module.state_dict()[key], expected)
+
+
 @pytest.mark.parametrize(
     'name, order, is_flipped',
     [
@@ -248,7 +270,7 @@ REFUSED = {
     'wider': (
         lambda weights, make: dict(G=make(SIZE, 12, WIDTH)[0]),
         r'generator\.constant_input\.input is \(1, 12, 4, 4\) in the checkpoint and '
-        r'\(1, 8, 4, 4\) in the model.*both are of 16 px; channel_multiplier, channel_max',
+        r'\(1, 8, 4, 4\) in the model.*both are of 16 px; channel_multiplier, channel_base',
     ),
     'shallower mapping': (
         lambda weights, make: dict(G=make(SIZE, WIDTH, WIDTH, num_mlps=2)[0]),

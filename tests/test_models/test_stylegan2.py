@@ -81,11 +81,14 @@ def sgd(network):
     return torch.optim.SGD(network.parameters(), 0.001)
 
 
-def train(gan, steps):
+def train(gan, steps, **options):
     """Some of mmagic's train_steps; give the logs."""
     gan.data_preprocessor = Preprocessor()
     wrappers = OptimWrapperDict(
-        **{name: OptimWrapper(sgd(getattr(gan, name))) for name in ('generator', 'discriminator')}
+        **{
+            name: OptimWrapper(sgd(getattr(gan, name)), **options)
+            for name in ('generator', 'discriminator')
+        }
     )
     torch.manual_seed(2)
     random.seed(2)
@@ -242,6 +245,80 @@ def test_regularisers_come_at_their_intervals_and_weight_zero_turns_them_off():
     assert not any(k in log for log in train(off, 2) for k in ('loss_r1_gp', 'loss_path_regular'))
 
 
+def test_gradient_accumulation_counts_updates_and_not_batches():
+    gan = build()
+    logs = train(gan, 8, accumulative_counts=2)
+    # one update of two batches with R1, one without; G after each second batch
+    assert ['loss_r1_gp' in log for log in logs] == [True, True, False, False] * 2
+    assert ['loss_path_regular' in log for log in logs] == [False, True, False, False] * 2
+
+
+def test_an_infinite_path_does_not_spoil_the_mean():
+    generator, _ = networks()
+    loss = GeneratorPathRegularizer(interval=1)
+    is_broken = True
+
+    def generate(_, num_batches, **options):
+        prior = make_batch().gt_prior[:num_batches]
+        out = generator(torch.randn(num_batches, WIDTH), prior, **options)
+        out['fake_img'] = out['fake_img'] * (float('inf') if is_broken else 1.0)
+        return out
+
+    outputs = dict(gen=generate, batch_size=BATCH, step=0)
+    assert not loss(outputs).isfinite()
+    assert loss.mean_path_length == 0
+    is_broken = False
+    assert loss(outputs).isfinite() and loss.mean_path_length > 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(loss_config=dict(r1_gamma=3)), 'no field r1_gamma; it has r1_loss_weight'),
+        (
+            dict(loss_config=dict(disc_auxiliary_loss=dict(type='R1GradientPenalty'))),
+            'has R1GradientPenalty already; set it by r1_loss_weight',
+        ),
+    ],
+)
+def test_a_loss_config_that_would_be_misread_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        build(**options)
+
+
+def test_path_length_of_a_generator_without_styles_is_refused():
+    model = dict(
+        type='DISPSNGAN',
+        prior_dim=D,
+        generator=dict(type='DISPSNGANGenerator', output_scale=32, base_channels=4),
+        loss_config=dict(gen_auxiliary_loss=dict(type='GeneratorPathRegularizer')),
+    )
+    with pytest.raises(ValueError, match='DISPSNGANGenerator has none; leave loss_config'):
+        MODELS.build(model)
+
+
+def test_each_process_augments_with_numbers_of_its_own(monkeypatch):
+    module = 'disp_plugin.models.own_random_numbers'
+    disc = SizedStyleGAN2Discriminator(
+        SIZE,
+        channel_max=WIDTH,
+        data_aug=dict(type='ADAAug', aug_pipeline=dict(brightness=1), augment_initial_p=1.0),
+    )
+    seen = []
+    disc.convs.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    img = make_batch().gt_img
+    monkeypatch.setattr(f'{module}.get_world_size', lambda: 2)
+    after = []
+    for rank in (0, 1, 0):
+        monkeypatch.setattr(f'{module}.get_rank', lambda rank=rank: rank)
+        torch.manual_seed(3)
+        disc(img)
+        after.append(torch.rand(3))
+    assert torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], seen[1])
+    # and go on alike
+    assert torch.equal(after[0], after[1])
+
+
 def test_styles_are_mixed_as_often_as_the_generator_says():
     gan = build(mix_prob=0.75)
     draws = [gan.training_noise(2) for _ in range(400)]
@@ -316,6 +393,13 @@ def test_truncation_reaches_the_generator():
     ]
     spread = [image.std(dim=0).mean() for image in images]
     assert spread[0] > spread[1] > spread[2] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_truncation_beyond_the_styles_is_refused():
+    gan = build().eval()
+    inputs = dict(noise=torch.randn(1, WIDTH), prior=torch.randn(1, D))
+    with pytest.raises(ValueError, match=r'truncation is 1.5; .* in \[0, 1\]'):
+        gan({**inputs, 'sample_kwargs': dict(truncation=1.5)})
 
 
 def test_everything_is_in_the_state_dict():

@@ -164,6 +164,17 @@ def test_estimated_mean_style_is_the_mean_of_many_styles():
     assert (styles.mean(dim=0).abs() > 5 * spread).any()
 
 
+def test_mean_style_is_estimated_for_noise_of_another_length_and_left_where_there_is_none():
+    generator = build(noise_size=8)
+    generator.estimate_w_avg(num_samples=100)
+    assert generator.w_avg.any()
+    plain = build(prior_dim=0, update_mean_latent_with_ema=False)
+    plain.estimate_w_avg()
+    noise, _ = draw()
+    plain(noise).sum().backward()
+    assert not hasattr(plain, 'w_avg')
+
+
 def test_processes_draw_the_noise_of_one_process(monkeypatch):
     module = 'disp_plugin.models.disp_stylegan2_generator'
     generator = build().eval()

@@ -5,12 +5,6 @@ import torch
 from mmagic.models.losses import gen_path_regularizer, r1_gradient_penalty_loss
 from mmagic.registry import MODELS
 
-from disp_plugin.upstream import mmcv_ext
-
-pytestmark = pytest.mark.skipif(
-    mmcv_ext.is_compiled(), reason="a compiled mmcv keeps mmcv's plain operators on the CPU"
-)
-
 
 def build_pair(config):
     """One network in single precision, and one with the same weights and fp16 scales."""
