@@ -7,9 +7,6 @@ from disp_plugin.running.check_options import accepted_fields, find_class
 
 __all__ = ['check_sizes', 'find_stylegan2_networks']
 
-STYLEGAN2_SIZES = tuple(2**power for power in range(3, 11))
-"""Image sizes in pixels for which mmagic's StyleGAN2 has layers."""
-
 
 def find_stylegan2_networks(model: Mapping[str, Any]) -> list[Any]:
     """Find the networks of a model's config that are mmagic's StyleGAN2 or made of it.
@@ -38,13 +35,15 @@ def check_sizes(cfg: Mapping[str, Any]) -> None:
     Raises:
         ValueError: A size is none that StyleGAN2 can have.
     """
+    from disp_plugin.models.check_scale import STYLEGAN2_SCALES
+
     batch = cfg['train_dataloader']['batch_size']
     for network in find_stylegan2_networks(cfg['model']):
         size = network.get('out_size') or network.get('in_size')
-        if size not in STYLEGAN2_SIZES:
+        if size not in STYLEGAN2_SCALES:
             raise ValueError(
                 f'StyleGAN2 has no architecture for images of {size} px; set image_size to one of '
-                f'{", ".join(map(str, STYLEGAN2_SIZES))}'
+                f'{", ".join(map(str, STYLEGAN2_SCALES))}'
             )
         group = (network.get('mbstd_cfg') or {}).get('group_size', 4)
         if 'in_size' in network and batch > group and batch % group:
