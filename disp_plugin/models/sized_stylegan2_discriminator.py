@@ -60,6 +60,8 @@ class SizedStyleGAN2Discriminator(ADAStyleGAN2Discriminator):
         Returns:
             Tensor: Scores, (N, 1).
         """
+        if not self.with_ada:
+            return super().forward(x)
         with own_random_numbers(x.device):
             return super().forward(x)
 
