@@ -118,7 +118,9 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
     mmagic's own ``--amp`` does nothing for a GAN: it looks for a ``type`` in the wrappers of
     generator and discriminator, which have none, because theirs is the default. Its StyleGAN2 does
     not ask the wrapper where to use float16 but runs its largest feature maps in it, four sizes of
-    them as in the official code, unless the config says how many (``num_fp16_scales``).
+    them as in the official code, unless the config says how many (``num_fp16_scales``). A
+    generator that starts from a checkpoint stays in float32: mmagic/models/editors/stylegan2/
+    stylegan2_modules.py:238 makes another function of the same weights in float16.
 
     Args:
         cfg (Config): Its ``optim_wrapper`` is changed, and the networks of a StyleGAN2.
@@ -146,8 +148,16 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
             )
         wrapper['type'] = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
-    for network in find_stylegan2_networks(cfg.get('model') or {}):
-        network.setdefault('num_fp16_scales', FP16_SCALES)
+    model = cfg.get('model') or {}
+    for network in find_stylegan2_networks(model):
+        if 'out_size' in network and model.get('pretrained'):
+            print(
+                'the generator stays in float32: in float16 mmagic scales styles before it maps '
+                'them, so that weights of another precision make other images '
+                '(model.generator.num_fp16_scales=4 insists)'
+            )
+        else:
+            network.setdefault('num_fp16_scales', FP16_SCALES)
     return list(named)
 
 

@@ -61,7 +61,7 @@ def test_amp_keeps_a_loss_scale_that_the_config_chose():
 
 
 def test_amp_gives_stylegan2_its_scales_in_float16(repo_root):
-    cfg = load_config(repo_root / 'configs/disp_stylegan2_obama.py')
+    cfg = load_config(repo_root / 'configs/disp_stylegan2_cifar10.py')
     prepare_run.turn_on_amp(cfg, has_gpu=True)
     assert cfg.model.generator.num_fp16_scales == 4
     assert cfg.model.discriminator.discriminator.num_fp16_scales == 4
@@ -73,6 +73,14 @@ def test_amp_gives_stylegan2_its_scales_in_float16(repo_root):
     cfg = load_config(repo_root / 'configs/disp_biggan_cub6k.py')
     prepare_run.turn_on_amp(cfg, has_gpu=True)
     assert 'num_fp16_scales' not in cfg.model.generator
+
+
+def test_amp_leaves_a_pretrained_stylegan2_generator_in_its_precision(repo_root, capsys):
+    cfg = load_config(repo_root / 'configs/disp_stylegan2_obama.py')
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert 'num_fp16_scales' not in cfg.model.generator
+    assert cfg.model.discriminator.discriminator.num_fp16_scales == 4
+    assert 'generator stays in float32' in capsys.readouterr().out
 
 
 def test_amp_without_a_gpu_and_with_a_foreign_wrapper_is_refused():
