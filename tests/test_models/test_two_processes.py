@@ -18,6 +18,23 @@ STYLEGAN2 = [
 ]
 
 
+def run_in_two_processes(repo_root, folder, config, arguments):
+    done = subprocess.run(
+        [str(repo_root / 'tools/dist_train.sh'), config, '2', *arguments],
+        env={
+            **os.environ,
+            'PYTHON': sys.executable,
+            'PORT': str(20000 + os.getpid() % 20000),
+            'OMP_NUM_THREADS': '1',
+        },
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
 @pytest.fixture(
     scope='module',
     params=[('biggan', ['model.discriminator_steps=2']), ('stylegan2', STYLEGAN2)],
@@ -47,20 +64,7 @@ def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
 
     config = str(repo_root / f'configs/{gan}_digits_per_image.py')
     tool('train.py').main([config, *arguments(1)])
-    done = subprocess.run(
-        [str(repo_root / 'tools/dist_train.sh'), config, '2', *arguments(2)],
-        env={
-            **os.environ,
-            'PYTHON': sys.executable,
-            'PORT': str(20000 + os.getpid() % 20000),
-            'OMP_NUM_THREADS': '1',
-        },
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    run_in_two_processes(repo_root, folder, config, arguments(2))
     return [
         [
             torch.load(folder / num_processes / f'iter_{num}.pth', weights_only=False)['state_dict']
@@ -82,3 +86,33 @@ def test_training_moved_the_weights(weights):
     for name, value in last.items():
         if name.startswith('generator.') and name.endswith(('weight', 'weight_orig', 'bias')):
             assert not torch.equal(value, first[name]), name
+
+
+def test_augmentation_follows_the_scores_of_both_processes(repo_root, digits_folder, tmp_path):
+    """DISP-StyleGAN2 with all that it has: R1 through ADA, path length, style mixing."""
+    augmentation = (
+        "dict(type='ADAAug', aug_pipeline=dict(xflip=1, rotate90=1, scale=1, brightness=1), "
+        'update_interval=2, augment_initial_p=0.3, ada_kimg=1)'
+    )
+    arguments = [
+        *('--work-dir', str(tmp_path / 'run'), '--cfg-options'),
+        f'data_root={digits_folder}',
+        f'bank_file={tmp_path / "bank.safetensors"}',
+        'train_cfg.max_iters=5',
+        'train_dataloader.batch_size=4',
+        *STYLEGAN2[:-1],
+        'model.loss_config.g_reg_interval=2',
+        f'model.discriminator.discriminator.data_aug={augmentation}',
+        'default_hooks.checkpoint.interval=5',
+    ]
+    config = str(repo_root / 'configs/stylegan2_digits_per_image.py')
+    run_in_two_processes(repo_root, tmp_path, config, arguments)
+    state = torch.load(tmp_path / 'run/iter_5.pth', weights_only=False)['state_dict']
+    name = next(k for k in state if k.endswith('ada_aug.aug_pipeline.p'))
+    # two updates, each by the images of two batches in two processes, in thousands
+    steps = (state[name] - 0.3) / (2 * 4 * 2 / 1000)
+    assert abs(steps.round()) == 2 and abs(steps - steps.round()) < 1e-3
+    # what was counted since
+    counts = state[name.replace('aug_pipeline.p', 'log_buffer')]
+    assert counts[0] == 4 * 2
+    assert all(value.isfinite().all() for value in state.values())
