@@ -208,6 +208,12 @@ def check_trained(runner, cfg, before):
         assert gan.prior_normalizer.is_fitted
     else:
         assert not [key for key in state if 'prior' in key or key.startswith('sampler')]
+    if cfg.model.type == 'DISPStyleGAN2':
+        logged = runner.message_hub.log_scalars
+        assert logged['train/loss_r1_gp'].max() > 0
+        assert logged['train/loss_path_regular'].max() > 0
+        assert state['gen_auxiliary_losses.0.mean_path_length'] > 0
+        assert state['generator.w_avg'].any()
     sample = gan({'num_batches': 2})[0].fake_img
     assert sample.shape == (3, cfg.image_size, cfg.image_size)
 
