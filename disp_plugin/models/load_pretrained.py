@@ -20,6 +20,10 @@ __all__ = ['LoadReport', 'load_pretrained']
 
 NETWORKS = ('generator.', 'generator_ema.module.', 'discriminator.')
 # Of a StyleGAN2: what a prior brings, what can be computed, and what each run measures anew.
+# Matrices from the condition to a norm's channels: as wide as the condition, which may be another,
+# as in a self-modulated BigGAN. StyleGAN2 has none.
+CONDITION_ENTRIES = ('.gain.', '.bias.')
+
 OWN_ENTRIES = ('.prior_projection.', '.w_avg', '.ada_aug.')
 
 PICKLE_TEXT = """{file} holds pickled objects, which can run any code, and is not read. If it is a \
@@ -45,9 +49,10 @@ def load_pretrained(
     nothing but the moving average, the generator begins as that. A network of which the file has
     nothing keeps its initial weights.
 
-    A StyleGAN2 must fit as a whole: besides the projections of priors and the state of adaptive
-    augmentation, which begins anew, no entry may be left over on either side. Its generator may
-    have two methods: ``adapt_pretrained(state)`` changes weights under mmagic's names to fit and
+    A norm whose condition has another width keeps its initial weights; any other difference of
+    shapes is refused. A StyleGAN2 must fit as a whole: besides the projections of priors and the
+    state of adaptive augmentation, which begins anew, no entry may be left over on either side. Its
+    generator may have two methods: ``adapt_pretrained(state)`` changes weights under mmagic's names to fit and
     returns which, ``estimate_w_avg()`` computes the mean style that the checkpoint lacks.
 
     Args:
@@ -221,7 +226,7 @@ def _check_fit(
         f'{key} is {tuple(source[key].shape)} in the checkpoint and {tuple(target[key].shape)} '
         'in the model'
         for key in report.mismatched
-        if key in ours
+        if key in ours and not any(part in key for part in CONDITION_ENTRIES)
     ]
     if is_stylegan2:
         problems += _find_strangers(theirs, ours)

@@ -11,7 +11,7 @@ from mmagic.registry import MODELS
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import CheckpointLoader
 
-from disp_plugin.models import load_pretrained
+from disp_plugin.models import DISPBigGAN, DISPBigGANGenerator, load_pretrained
 from disp_plugin.models.stylegan2_layouts import rename_checkpoint
 
 WIDTH, SIZE = 8, 16
@@ -339,3 +339,28 @@ def test_a_channel_order_that_does_not_apply_is_refused(weights, save):
         load_pretrained(build(), save(weights), channel_order='rgb')
     with pytest.raises(ValueError, match=r"channel_order is 'RGB', but it is for StyleGAN2 only"):
         load_pretrained(torch.nn.Linear(1, 1), save(weights), channel_order='RGB')
+
+
+def test_a_norm_of_another_condition_begins_anew_and_other_shapes_are_refused(save):
+    def biggan(prior_dim, base_channels=4):
+        torch.manual_seed(prior_dim)
+        return DISPBigGAN(
+            DISPBigGANGenerator(
+                32, prior_dim, base_channels=base_channels, noise_size=16, split_noise=True
+            ),
+            prior_dim=prior_dim,
+        )
+
+    source, target = biggan(6), biggan(0)
+    file = save({'state_dict': source.state_dict()})
+    norm = target.generator.conv_blocks[0].bn1.gain
+    before = [value.clone() for value in norm.parameters()]
+    report = load_pretrained(target, file)
+    assert report.mismatched
+    assert all('.gain.' in key or '.bias.' in key for key in report.mismatched)
+    assert all(torch.equal(new, old) for new, old in zip(norm.parameters(), before, strict=True))
+    assert torch.equal(
+        target.generator.output_layer.conv.weight, source.generator.output_layer.conv.weight
+    )
+    with pytest.raises(ValueError, match='does not fit this model: generator.*in the checkpoint'):
+        load_pretrained(biggan(0, base_channels=8), file)
