@@ -52,8 +52,9 @@ def load_pretrained(
     A norm whose condition has another width keeps its initial weights; any other difference of
     shapes is refused. A StyleGAN2 must fit as a whole: besides the projections of priors and the
     state of adaptive augmentation, which begins anew, no entry may be left over on either side. Its
-    generator may have two methods: ``adapt_pretrained(state)`` changes weights under mmagic's names to fit and
-    returns which, ``estimate_w_avg()`` computes the mean style that the checkpoint lacks.
+    generator may have two methods: ``adapt_pretrained(state)`` changes weights under mmagic's names
+    to fit and returns which, ``estimate_w_avg()`` computes the mean style that the checkpoint
+    lacks.
 
     Args:
         gan (nn.Module): A DISP GAN; changed in place.
