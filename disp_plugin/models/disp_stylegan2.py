@@ -84,11 +84,7 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         _check_fields(config)
         for name, (kind, fields) in AUXILIARY.items():
             given = {ours: config.pop(field) for field, ours in fields.items() if field in config}
-            more = config.get(name) or []
-            config[name] = [
-                dict(type=kind, **given),
-                *(more if isinstance(more, list) else [more]),
-            ]
+            config[name] = [dict(type=kind, **given), *_list_losses(config, name)]
         super()._init_loss(config)
 
     def training_noise(self, num_batches: int) -> Tensor | list[Tensor]:
@@ -141,6 +137,12 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         return super().forward(inputs, data_samples, mode)
 
 
+def _list_losses(config: dict[str, Any], name: str) -> list[dict]:
+    """List the auxiliary losses of a kind, which mmagic lets be none, one or many."""
+    losses = config.get(name) or []
+    return losses if isinstance(losses, list) else [losses]
+
+
 def _check_fields(config: dict[str, Any]) -> None:
     known = [*R1_FIELDS, *PATH_FIELDS, 'gan_loss', *AUXILIARY]
     unknown = [name for name in config if name not in known]
@@ -150,9 +152,7 @@ def _check_fields(config: dict[str, Any]) -> None:
             f'{", ".join(known)}'
         )
     for name, (kind, fields) in AUXILIARY.items():
-        more = config.get(name) or []
-        types = [loss.get('type') for loss in (more if isinstance(more, list) else [more])]
-        if kind in types:
+        if kind in [loss.get('type') for loss in _list_losses(config, name)]:
             raise ValueError(
                 f'DISPStyleGAN2 has {kind} already; set it by {", ".join(fields)} in loss_config, '
                 f'not in {name}'

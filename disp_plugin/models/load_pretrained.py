@@ -83,15 +83,7 @@ def load_pretrained(
     if is_stylegan2:
         report.colours = _match_colours(gan, source, order)
         _adapt(gan, source, report)
-    for key, value in target.items():
-        if key not in source or (is_stylegan2 and '.ada_aug.' in key):
-            report.new.append(key)
-        elif source[key].shape != value.shape:
-            report.mismatched.append(key)
-        else:
-            report.loaded.append(key)
-    taken = {*report.loaded, *report.mismatched}
-    report.ignored = [key for key in source if key not in taken]
+    _sort_entries(source, target, report, is_stylegan2)
     for network in NETWORKS:
         _check_fit(network, source, target, report, is_stylegan2)
     if not any(key.startswith(NETWORKS) for key in report.loaded):
@@ -109,6 +101,21 @@ def load_pretrained(
     if is_main_process():
         print_log(f'\n{report}', logger='current')
     return report
+
+
+def _sort_entries(
+    source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport, is_stylegan2: bool
+) -> None:
+    """Say of every entry what becomes of it."""
+    for key, value in target.items():
+        if key not in source or (is_stylegan2 and '.ada_aug.' in key):
+            report.new.append(key)
+        elif source[key].shape != value.shape:
+            report.mismatched.append(key)
+        else:
+            report.loaded.append(key)
+    taken = {*report.loaded, *report.mismatched}
+    report.ignored = [key for key in source if key not in taken]
 
 
 def _read(checkpoint: str) -> Mapping[str, Any]:

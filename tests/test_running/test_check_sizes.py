@@ -3,22 +3,25 @@
 import pytest
 
 from disp_plugin.resolve_config import load_config
-from disp_plugin.running.check_sizes import check_sizes
+from disp_plugin.running.check_sizes import check_sizes, find_stylegan2_networks
 
 
 @pytest.fixture
 def check(repo_root):
-    """A function: name of a config, options -> its check."""
+    """A function: name of a config, options -> the networks that passed the check."""
 
     def run(name, **options):
-        check_sizes(load_config(repo_root / f'configs/{name}.py', options))
+        cfg = load_config(repo_root / f'configs/{name}.py', options)
+        check_sizes(cfg)
+        return find_stylegan2_networks(cfg.model)
 
     return run
 
 
 @pytest.mark.parametrize('batch', [1, 3, 4, 8, 20])
 def test_batches_that_fill_their_groups_pass(check, batch):
-    check('disp_stylegan2_digits', batch_size=batch)
+    generator, discriminator = check('disp_stylegan2_digits', batch_size=batch)
+    assert generator.out_size == discriminator.in_size == 16
 
 
 def test_other_batches_are_refused_with_the_nearest(check):
@@ -36,7 +39,7 @@ def test_image_sizes_without_layers_are_refused(check):
 
 
 def test_other_gans_are_left_alone(check):
-    check('disp_biggan_digits', batch_size=6)
+    assert check('disp_biggan_digits', batch_size=6) == []
 
 
 def test_the_command_refuses_before_it_builds_a_bank(

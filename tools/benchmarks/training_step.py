@@ -133,15 +133,14 @@ def make_batch(args):
     return dict(inputs=dict(img=images), data_samples=samples)
 
 
-def time_step(model, wrappers, batch, cycle, device):
+def time_step(args, model, wrappers, batch, cycle):
     """Take the iterations of one update of the generator, or of one cycle of regularisation."""
-    is_stylegan2 = hasattr(model, 'mean_path_length') or type(model).__name__ == 'DISPStyleGAN2'
-    iterations = STYLEGAN2_CYCLE if is_stylegan2 else model.discriminator_steps
+    iterations = STYLEGAN2_CYCLE if args.gan == 'stylegan2' else args.disc_steps
     start = time.perf_counter()
     for step in range(iterations):
         MessageHub.get_current_instance().update_info('iter', cycle * iterations + step)
         model.train_step(batch, wrappers)
-    if device.startswith('cuda'):
+    if args.device.startswith('cuda'):
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
@@ -179,11 +178,11 @@ def main(argv=None):
     models, batch = build_pair(args), make_batch(args)
     for warm_up in range(1 if args.gan == 'stylegan2' else 3):
         for model, wrappers in models.values():
-            time_step(model, wrappers, batch, warm_up, args.device)
+            time_step(args, model, wrappers, batch, warm_up)
     times = {'disp': [], 'host': []}
     for pair in range(args.pairs):
         for name in ('disp', 'host') if pair % 2 else ('host', 'disp'):
-            times[name].append(time_step(*models[name], batch, pair + 3, args.device))
+            times[name].append(time_step(args, *models[name], batch, pair + 3))
     ratio = statistics.median(a / b for a, b in zip(times['disp'], times['host'], strict=True))
     lookup = time_lookup(args) * args.disc_steps
     result = {
