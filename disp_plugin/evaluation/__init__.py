@@ -1,0 +1,1 @@
+"""Images -> numbers: metrics, tests for memorisation, and the report of a run."""
