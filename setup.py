@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent
 # where the next release is known to break, or where a version number announces that it may.
 INSTALL_REQUIRES = [
     'mmengine>=0.10.5,<0.11',  # the repairs in upstream/ reach into what 0.11 may rename
+    'jinja2>=3.1',  # the report page
+    'matplotlib>=3.8',  # its curves
     'numpy>=1.26',  # 1.x and 2.x
     'pillow>=11.0',
     'pytorch-metric-learning>=2.5',  # the SimCLR loss of tools/pretrain_encoder.py
@@ -28,6 +30,7 @@ INSTALL_REQUIRES = [
     'scipy>=1.11',
     'threadpoolctl>=3.1',
     'timm>=1.0.9',
+    'torch-fidelity>=0.4',  # the Inception network of the metrics
     'torch>=2.6',  # what a checkpoint may hold is a list since then, which upstream/ extends
     'torchvision>=0.21',
 ]

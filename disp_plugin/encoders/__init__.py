@@ -6,14 +6,18 @@ mend()
 
 from .base_encoder import PriorEncoder  # noqa: E402
 from .checkpoint_encoder import CheckpointEncoder  # noqa: E402
+from .inception_encoder import InceptionEncoder  # noqa: E402
 from .per_image_encoder import PerImageEncoder  # noqa: E402
+from .pixel_encoder import PixelEncoder  # noqa: E402
 from .preprocessing import Preprocessing  # noqa: E402
 from .timm_encoder import TimmEncoder  # noqa: E402
 from .torchvision_encoder import TorchvisionEncoder  # noqa: E402
 
 __all__ = [
     'CheckpointEncoder',
+    'InceptionEncoder',
     'PerImageEncoder',
+    'PixelEncoder',
     'Preprocessing',
     'PriorEncoder',
     'TimmEncoder',

@@ -1,0 +1,92 @@
+"""The Inception features of FID, KID, precision and recall."""
+
+import io
+from pathlib import Path
+
+import torch
+from mmagic.registry import MODELS
+from torch import Tensor, nn
+
+from .base_encoder import PriorEncoder
+from .fetch_weights import fetch_url
+from .preprocessing import Preprocessing
+
+URL = (
+    'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/'
+    'weights-inception-2015-12-05-6726825d.pth'
+)
+SIZE = 299
+GREY = 128 / 255
+
+
+@MODELS.register_module()
+class InceptionEncoder(PriorEncoder):
+    """The pool3 features, 2048-d, of the Inception network that published FIDs rest on.
+
+    The network is torch-fidelity's: plain PyTorch with a state dict as its weights, so that it is
+    loaded without executing anything, which clean-fid's TorchScript archive does not allow. Images
+    are resized as clean-fid does it (Parmar et al. 2022, arXiv 2104.11222: bicubic, antialiased,
+    not rounded to 8 bits), or as the original TensorFlow code did (bilinear, aliased).
+
+    Args:
+        resize (str): 'clean' or 'legacy'. Defaults to 'clean'.
+        checkpoint (str | None): A copy of the weights, which pytorch-fid and torch-fidelity
+            publish. Defaults to None: torch's cache, or downloaded.
+
+    Raises:
+        FileNotFoundError: The weights are not at hand; the message says what to put where.
+        ValueError: ``resize`` is unknown, or the file holds other weights.
+    """
+
+    def __init__(self, resize: str = 'clean', checkpoint: str | None = None) -> None:
+        if resize not in ('clean', 'legacy'):
+            raise ValueError(f"resize must be 'clean' or 'legacy', but is {resize!r}")
+        self_resizing = (SIZE, SIZE) if resize == 'clean' else None
+        steps = Preprocessing(self_resizing, None, (GREY,) * 3, (GREY,) * 3, 'bicubic')
+        super().__init__('inception-2015-12-05', f'pool3, {resize} resize', steps)
+        self.is_legacy = resize == 'legacy'
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise FileNotFoundError(
+                f'the Inception weights {checkpoint} do not exist; fetch {URL} where there is a '
+                'network, and name the copy by checkpoint='
+            )
+        self.network = _build_network(Path(checkpoint or fetch_url(URL, 'Inception (FID)')))
+        self.prior_dim = 2048
+        self.seal()
+
+    def extract(self, img: Tensor) -> Tensor:
+        """Run the network.
+
+        Args:
+            img (Tensor): (N, 3, h, w) in [-1, 1].
+
+        Returns:
+            Tensor: (N, 2048).
+        """
+        if self.is_legacy:
+            from torch_fidelity.interpolate_compat_tensorflow import (
+                interpolate_bilinear_2d_like_tensorflow1x as resize,
+            )
+
+            img = resize(img, size=(SIZE, SIZE), align_corners=False)
+        return self.network(img).flatten(1)
+
+
+def _build_network(file: Path) -> nn.Module:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    try:
+        state = torch.load(file, map_location='cpu', weights_only=True)
+        # The library reads a file itself, and would execute what it brings: it gets a clean copy.
+        copy = io.BytesIO()
+        torch.save(dict(state), copy)
+        copy.seek(0)
+        network = FeatureExtractorInceptionV3('inception', ['2048'], copy)
+    except Exception as error:  # of many kinds: pickle's, zip's, of names and shapes
+        reason = str(error).strip().split('\n')[0][:200]
+        raise ValueError(
+            f'{file} does not hold the state dict of the Inception network of FID: {reason}; '
+            f'fetch {URL} (a TorchScript archive does not serve)'
+        ) from error
+    layers = list(network.children())
+    return nn.Sequential(*layers[:-1])  # in the order of its forward, without the classifier

@@ -1,0 +1,90 @@
+"""Inception's features against torch-fidelity's own path and clean-fid's resizer."""
+
+import numpy as np
+import pytest
+import torch
+from cleanfid.resize import build_resizer
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from disp_plugin.encoders import InceptionEncoder
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """Random weights in the layout of the published file, whose BatchNorms keep values apart."""
+    torch.manual_seed(0)
+    blank = FeatureExtractorInceptionV3.__new__(FeatureExtractorInceptionV3)
+    load = torch.nn.Module.load_state_dict
+    torch.nn.Module.load_state_dict = lambda self, state, **kwargs: None
+    try:
+        empty = tmp_path_factory.mktemp('inception') / 'empty.pth'
+        torch.save({}, empty)
+        blank.__init__('inception', ['2048'], str(empty))
+    finally:
+        torch.nn.Module.load_state_dict = load
+    state = {
+        name: torch.randn_like(value) / value[0].numel() ** 0.5 * 1.4 if value.dim() == 4 else value
+        for name, value in blank.state_dict().items()
+    }
+    file = empty.parent / 'weights.pth'
+    torch.save(state, file)
+    return file
+
+
+@pytest.fixture(scope='module')
+def images():
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 256, (3, 9, 9, 3), dtype=np.uint8)
+    return low.repeat(5, axis=1).repeat(5, axis=2)
+
+
+def as_batch(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def test_legacy_features_are_those_of_torch_fidelity(weights, images):
+    reference = FeatureExtractorInceptionV3('inception', ['2048'], str(weights))
+    expected = reference(as_batch(images))[0]
+    encoder = InceptionEncoder(resize='legacy', checkpoint=str(weights))
+    found = encoder(as_batch(images).float() / 255)
+    assert found.shape == (3, 2048)
+    assert found.std(dim=0).mean() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_clean_images_are_those_of_clean_fid(weights, images):
+    encoder = InceptionEncoder(checkpoint=str(weights))
+    resize = build_resizer('clean')
+    expected = np.stack([resize(image) for image in images])
+    found = encoder.preprocessing(as_batch(images).float() / 255) * 128 + 128
+    # of 255; a bilinear or an aliased resize differs by tens
+    assert np.abs(found.permute(0, 2, 3, 1).numpy() - expected).max() < 0.01
+
+
+def test_the_resizer_is_part_of_the_fingerprint(weights):
+    clean, legacy = (
+        InceptionEncoder(resize=name, checkpoint=str(weights)) for name in ('clean', 'legacy')
+    )
+    assert clean.fingerprint() != legacy.fingerprint()
+
+
+def test_missing_weights_are_named_with_the_place_for_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(FileNotFoundError, match='Inception') as error:
+        InceptionEncoder()
+    assert 'weights-inception-2015-12-05-6726825d.pth' in str(error.value)
+    assert str(tmp_path) in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth do not exist'):
+        InceptionEncoder(checkpoint='nowhere.pth')
+
+
+def test_other_weights_are_refused(tmp_path):
+    file = tmp_path / 'other.pth'
+    torch.save({'fc.weight': torch.zeros(2, 2)}, file)
+    with pytest.raises(ValueError, match='does not hold the state dict of the Inception network'):
+        InceptionEncoder(checkpoint=str(file))
+
+
+def test_an_unknown_resizer_is_refused():
+    with pytest.raises(ValueError, match="'clean' or 'legacy', but is 'nearest'"):
+        InceptionEncoder(resize='nearest')
