@@ -1,0 +1,66 @@
+"""One sentence on memorisation, and the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from .findings import COPYING_BELOW, Finding, History, Severity, find_signs, read_numbers
+
+__all__ = ['Verdict', 'judge_run']
+
+
+class Verdict(NamedTuple):
+    """What a run's numbers say of memorisation.
+
+    Attributes:
+        severity (str): 'good', 'warning' or 'unknown'.
+        sentence (str): The verdict.
+        findings (list[Finding]): All that was found, warnings first.
+    """
+
+    severity: Severity
+    sentence: str
+    findings: list[Finding]
+
+
+def judge_run(cards: Iterable[Mapping[str, Any]], history: History = ()) -> Verdict:
+    """Judge from metric cards whether a GAN repeats its training images.
+
+    Copying is what the data-copying test C_T shows. Without it a model that is nearer to the
+    held-out images than its memorisation floor is cleared, for no copy could be; one that is not
+    may be a poor model as well as a copying one, so that nothing is said.
+
+    Args:
+        cards (Iterable[Mapping[str, Any]]): The run's metric cards.
+        history (History): Its validations in order. Defaults to (), none.
+
+    Returns:
+        Verdict: The sentence and its evidence.
+    """
+    cards = list(cards)
+    findings = find_signs(cards, history)
+    copying = [f for f in findings if f.subject == 'copying' and f.severity != 'unknown']
+    if any(_is_copying(finding) for finding in copying):
+        return Verdict('warning', 'Signs of copying: see C_T below.', findings)
+    floors = {f.severity for f in findings if f.subject == 'floor'}
+    cleared = 'good' in floors and 'warning' not in floors
+    if copying or cleared:
+        tests = ['the data-copying test'] * bool(copying) + ['the memorisation floor'] * cleared
+        sentence = f'No sign of copying, by {" and ".join(tests)}.'
+        return Verdict('good', sentence, findings)
+    return Verdict('unknown', _say_what_is_missing(cards), findings)
+
+
+def _is_copying(finding: Finding) -> bool:
+    return any(value < COPYING_BELOW for value in finding.numbers.values())
+
+
+def _say_what_is_missing(cards: list[Mapping[str, Any]]) -> str:
+    splits = {number.name.split for number in read_numbers(cards)}
+    if splits <= {'train'}:
+        return 'Cannot tell: no held-out images were given.'
+    return (
+        'Cannot tell: neither the data-copying test (C_T) nor a number below its memorisation '
+        'floor is there.'
+    )
