@@ -1,0 +1,216 @@
+"""Images that a trained GAN makes when it is asked for given ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.model import BaseAveragedModel, is_model_wrapper
+from torch import Tensor, nn
+
+from disp_plugin.progress import track
+
+from .generate_by_blocks import generate_by_blocks, list_blocks
+
+__all__ = ['Inversion', 'find_generator', 'invert_images']
+
+
+class Inversion(NamedTuple):
+    """What inverting N images gave, all on the CPU.
+
+    Attributes:
+        images (Tensor): (N, 3, H, W) float32 in [-1, 1], in the GAN's channel order: of all steps,
+            the image nearest to the query.
+        losses (Tensor): (S + 1, N) mean squared difference of pixels to the query, of the start and
+            after each of S steps.
+        prior_embs (Tensor): (N, K, E), the projected priors of K blocks that made ``images``.
+        noise (Tensor): (N, Z), the noise that was held fixed.
+    """
+
+    images: Tensor
+    losses: Tensor
+    prior_embs: Tensor
+    noise: Tensor
+
+
+def invert_images(
+    gan: Any,
+    images: Tensor,
+    prior: Tensor,
+    num_steps: int = 200,
+    lr: float = 0.1,
+    noise: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    sample_model: str | None = None,
+    progress: bool = True,
+) -> Inversion:
+    r"""Invert images: optimise the projected prior of every resolution block on its own.
+
+    .. math:: \min_{e_1, \ldots, e_K} |x_q - G(z | e_1, \ldots, e_K)|^2,
+              \quad e_k = G_{emb}(C(x_q)) \text{ at the start}
+
+    by Adam, as in the paper's supplement ("Image inversion"). Of the noise z the paper says
+    nothing; it is held fixed here. So is the number of steps not stated. The GAN is as it was
+    afterwards, and no global random numbers are drawn. An image's result does not depend on which
+    others are inverted with it.
+
+    Legend: N images, D length of a prior, E of a projected one, K blocks, Z length of the noise.
+
+    Args:
+        gan (nn.Module): A DISP GAN.
+        images (Tensor): (N, 3, H, W) queries in [-1, 1], in the GAN's channel order.
+        prior (Tensor): (N, D) raw priors of the queries.
+        num_steps (int): S, of Adam. Defaults to 200.
+        lr (float): Learning rate. Defaults to 0.1, as in the paper.
+        noise (Tensor | None): (N, Z), or (1, Z) for all. Defaults to None: one draw for all.
+        seed (int): Of that draw. Defaults to 0.
+        batch_size (int): Images at a time. Defaults to 32.
+        sample_model (str | None): 'ema' for the moving average of the generator, 'orig' for the
+            generator as it was trained. Defaults to None: 'ema' where there is one.
+        progress (bool): Whether to draw a bar on a terminal. Defaults to True.
+
+    Returns:
+        Inversion: The best images, their losses at every step, and what made them.
+
+    Raises:
+        ValueError: The GAN takes no priors, images, priors or noise have another shape than it
+            makes or takes, or an option is out of range.
+    """
+    generator = find_generator(gan, sample_model)
+    list_blocks(generator)
+    _check_options(num_steps, lr, batch_size)
+    if noise is None:
+        rng = torch.Generator().manual_seed(seed)
+        noise = torch.randn(1, generator.noise_size, generator=rng)
+    if len(noise) == 1:
+        noise = noise.expand(len(images), -1)
+    _check_inputs(generator, images, prior, noise)
+    device = next(generator.parameters()).device
+    starts = range(0, len(images), batch_size)
+    total = len(starts) * (num_steps + 1)
+    steps = track(range(total), total, 'inverting', progress)
+    parts = []
+    with _at_rest(generator):
+        for start in starts:
+            rows = slice(start, start + batch_size)
+            query, raw, z = (values[rows].to(device) for values in (images, prior, noise))
+            with torch.no_grad():
+                prior_emb = generator.prior_projection(gan.condition(raw))
+            parts.append(_invert_batch(generator, query, prior_emb, z, num_steps, lr, steps))
+    next(steps, None)  # the bar ends when it is asked for more
+    best_images, losses, prior_embs = zip(*parts, strict=True)
+    return Inversion(
+        torch.cat(best_images), torch.cat(losses, dim=1), torch.cat(prior_embs), noise.clone()
+    )
+
+
+@torch.enable_grad()
+def _invert_batch(
+    generator: Any,
+    query: Tensor,
+    prior_emb: Tensor,
+    noise: Tensor,
+    num_steps: int,
+    lr: float,
+    steps: Iterator[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    num_blocks = len(list_blocks(generator))
+    prior_embs = prior_emb[:, None].repeat(1, num_blocks, 1).requires_grad_()
+    optimizer = torch.optim.Adam([prior_embs], lr=lr)
+    best = torch.full((len(query),), float('inf'), device=query.device)
+    best_images, best_embs = torch.zeros_like(query), prior_embs.detach().clone()
+    losses = []
+    for step, _ in zip(range(num_steps + 1), steps, strict=False):
+        made = generate_by_blocks(generator, noise, prior_embs).float()
+        if made.shape != query.shape:
+            raise ValueError(
+                f'the GAN makes images of shape {tuple(made.shape[1:])}, but the queries are of '
+                f'shape {tuple(query.shape[1:])}; bring them to its size first'
+            )
+        # StyleGAN2 can leave [-1, 1]; what is shown does not
+        shown = made.detach().clamp(-1, 1)
+        loss = (shown - query).square().mean(dim=(1, 2, 3))
+        losses.append(loss)
+        is_better = loss < best
+        best = torch.where(is_better, loss, best)
+        best_images[is_better] = shown[is_better]
+        best_embs[is_better] = prior_embs.detach()[is_better]
+        if step < num_steps:
+            # a sum over images: each has its own gradient, whatever the batch
+            (prior_embs.grad,) = torch.autograd.grad(
+                (made - query).square().mean(dim=(1, 2, 3)).sum(), prior_embs
+            )
+            optimizer.step()
+    return best_images.cpu(), torch.stack(losses).cpu(), best_embs.cpu()
+
+
+def find_generator(gan: Any, sample_model: str | None = None) -> Any:
+    """Find the network that samples.
+
+    Args:
+        gan (nn.Module): A GAN of mmagic.
+        sample_model (str | None): 'ema' or 'orig'. Defaults to None: 'ema' where there is one.
+
+    Returns:
+        nn.Module: The generator itself, out of any wrapper.
+
+    Raises:
+        ValueError: There is no moving average.
+    """
+    has_ema = hasattr(gan, 'generator_ema')
+    sample_model = sample_model or ('ema' if has_ema else 'orig')
+    if sample_model not in ('ema', 'orig'):
+        raise ValueError(f"sample_model is {sample_model!r}; it must be 'ema' or 'orig'")
+    if sample_model == 'ema' and not has_ema:
+        raise ValueError('this GAN has no moving average of its generator; use --sample-model orig')
+    network = gan.generator_ema if sample_model == 'ema' else gan.generator
+    while is_model_wrapper(network) or isinstance(network, BaseAveragedModel):
+        network = network.module
+    return network
+
+
+@contextmanager
+def _at_rest(network: nn.Module) -> Iterator[None]:
+    """Freeze a network and evaluate by it, and leave it as it was."""
+    modes = {module: module.training for module in network.modules()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.train(modes[network])  # which does more than set the mode, in a StyleGAN2
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _check_options(num_steps: int, lr: float, batch_size: int) -> None:
+    if num_steps < 0:
+        raise ValueError(f'the number of steps must be at least 0, but is {num_steps}')
+    if not 0 < lr < float('inf'):
+        raise ValueError(f'the learning rate must be positive, but is {lr}')
+    if batch_size < 1:
+        raise ValueError(f'the batch size must be at least 1, but is {batch_size}')
+
+
+def _check_inputs(generator: Any, images: Tensor, prior: Tensor, noise: Tensor) -> None:
+    num = len(images)
+    if num < 1 or images.dim() != 4:
+        raise ValueError(f'queries must be (N, 3, H, W), N at least 1; got {tuple(images.shape)}')
+    low, high = (value.item() for value in torch.aminmax(images))
+    if not (low >= -1.001 and high <= 1.001):
+        raise ValueError(
+            f'queries must be in [-1, 1], but lie in [{low:.3g}, {high:.3g}]; turn 8-bit images '
+            'into them by img / 127.5 - 1'
+        )
+    for name, values, length in (
+        ('prior', prior, generator.prior_dim),
+        ('noise', noise, generator.noise_size),
+    ):
+        if values.shape != (num, length):
+            raise ValueError(
+                f'{name} of {num} queries must be of shape ({num}, {length}), one row each, but is '
+                f'{tuple(values.shape)}'
+            )
