@@ -11,7 +11,15 @@ from torch import Tensor
 
 from disp_plugin.whole_file import replace_file
 
-__all__ = ['draw_inputs', 'make_grid', 'sample_images', 'write_png']
+__all__ = [
+    'channel_order_of',
+    'draw_inputs',
+    'from_rgb',
+    'make_grid',
+    'sample_images',
+    'to_rgb',
+    'write_png',
+]
 
 
 def draw_inputs(
@@ -97,19 +105,53 @@ def sample_images(
             inputs['prior'] = prior[start : start + batch_size].to(device)
         if truncation is not None:
             inputs['sample_kwargs'] = {'truncation': truncation}
-        yield _to_rgb(gan, torch.stack([sample.fake_img for sample in gan(inputs)]))
+        samples = torch.stack([sample.fake_img for sample in gan(inputs)])
+        yield to_rgb(samples, channel_order_of(gan))
 
 
-def _to_rgb(gan: Any, images: Tensor) -> np.ndarray:
-    """Turn (n, C, H, W) images in [0, 255] in the GAN's channel order into uint8 RGB."""
-    # The host takes every generated image for BGR, but it is in the order that D was shown.
-    order = getattr(gan.data_preprocessor, 'output_channel_order', None) or 'BGR'
+def to_rgb(images: Tensor, channel_order: str = 'BGR') -> np.ndarray:
+    """Turn images of a GAN into 8-bit pictures.
+
+    Args:
+        images (Tensor): (n, C, H, W) in [0, 255], C 1 or 3.
+        channel_order (str): 'BGR' or 'RGB', that of the training images. Defaults to 'BGR'.
+
+    Returns:
+        np.ndarray: (n, H, W, 3) uint8 RGB.
+    """
     pixels = images.float().round().clamp(0, 255).to(torch.uint8)
     if pixels.shape[1] == 1:
         pixels = pixels.expand(-1, 3, -1, -1)
-    elif order == 'BGR':
+    elif channel_order == 'BGR':
         pixels = pixels.flip(1)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def from_rgb(images: np.ndarray, channel_order: str = 'BGR') -> Tensor:
+    """Turn 8-bit pictures into images as a GAN's networks take and give them.
+
+    Args:
+        images (np.ndarray): (n, H, W, 3) uint8 RGB.
+        channel_order (str): 'BGR' or 'RGB', that of the training images. Defaults to 'BGR'.
+
+    Returns:
+        Tensor: (n, 3, H, W) float32 in [-1, 1].
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    return (pixels.flip(1) if channel_order == 'BGR' else pixels).float() / 127.5 - 1
+
+
+def channel_order_of(gan: Any) -> str:
+    """Find the order of colours that a GAN was trained on.
+
+    Args:
+        gan (nn.Module): A GAN.
+
+    Returns:
+        str: 'BGR' or 'RGB'.
+    """
+    # The host takes every generated image for BGR, but it is in the order that D was shown.
+    return getattr(gan.data_preprocessor, 'output_channel_order', None) or 'BGR'
 
 
 def make_grid(images: np.ndarray, num_columns: int | None = None, gap: int = 2) -> np.ndarray:
