@@ -1,10 +1,12 @@
-"""Trained model -> uses: images sampled from new priors or around an image of one's own."""
+"""Trained model -> uses: images from new priors, around one of one's own, between two, inverted."""
 
 from disp_plugin.upstream import mend
 
 mend()
 
-from disp_plugin.applications.encode_image import encode_image  # noqa: E402
+from disp_plugin.applications.encode_image import encode_image, show_as_training  # noqa: E402
+from disp_plugin.applications.interpolate_priors import interpolate_priors  # noqa: E402
+from disp_plugin.applications.invert_images import Inversion, invert_images  # noqa: E402
 from disp_plugin.applications.load_gan import load_gan, parse_config_text  # noqa: E402
 from disp_plugin.applications.refit_sampler import refit_sampler  # noqa: E402
 from disp_plugin.applications.sample_images import (  # noqa: E402
@@ -15,12 +17,16 @@ from disp_plugin.applications.sample_images import (  # noqa: E402
 )
 
 __all__ = [
+    'Inversion',
     'draw_inputs',
     'encode_image',
+    'interpolate_priors',
+    'invert_images',
     'load_gan',
     'make_grid',
     'parse_config_text',
     'refit_sampler',
     'sample_images',
+    'show_as_training',
     'write_png',
 ]

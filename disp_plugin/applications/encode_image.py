@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmagic.registry import DATASETS, MODELS
 from torch import Tensor
 
 from disp_plugin.priors import PriorBank, TrainingView, view_config
 
-__all__ = ['encode_image']
+__all__ = ['encode_image', 'show_as_training']
 
 
 def encode_image(cfg: Mapping[str, Any], image: str | Path) -> Tensor:
@@ -50,13 +51,28 @@ def encode_image(cfg: Mapping[str, Any], image: str | Path) -> Tensor:
     bank_file = cfg.get('bank_file')
     if bank_file and Path(bank_file).is_file():
         PriorBank.open(bank_file).check_encoder(encoder)
-    pixels = torch.from_numpy(_training_view(cfg, path)).permute(2, 0, 1)
+    pixels = torch.from_numpy(show_as_training(cfg, path)).permute(2, 0, 1)
     with torch.no_grad():
         return encoder(pixels[None].float() / 255).float()
 
 
-def _training_view(cfg: Mapping[str, Any], path: Path) -> Any:
-    """Show the image as training would: (H, W, 3) uint8 RGB."""
+def show_as_training(cfg: Mapping[str, Any], image: str | Path) -> np.ndarray:
+    """Crop and resize an image as the training images were, unflipped.
+
+    Args:
+        cfg (Mapping[str, Any]): The run's config; ``train_dataloader`` is read.
+        image (str | Path): Any image file that training could read.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: The image does not exist.
+        ValueError: It is damaged.
+    """
+    path = Path(image).absolute()
+    if not path.is_file():
+        raise FileNotFoundError(f'the image {image} does not exist')
     pipeline = view_config(cfg['train_dataloader']['dataset'])['pipeline']
     steps = [step for step in pipeline if step['type'] != 'Flip']
     with tempfile.TemporaryDirectory() as folder:

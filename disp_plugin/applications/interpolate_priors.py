@@ -1,0 +1,61 @@
+"""A walk from the prior of one image to that of another."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .sample_images import sample_images
+
+__all__ = ['interpolate_priors']
+
+
+def interpolate_priors(
+    gan: Any,
+    first: Tensor,
+    second: Tensor,
+    noise: Tensor,
+    num_steps: int = 10,
+    batch_size: int = 32,
+    sample_model: str | None = None,
+) -> np.ndarray:
+    """Generate images from priors on the line between two, all with one noise.
+
+    Raw priors are mixed, as the vicinal sampler mixes them: (1 - t) first + t second, with t in
+    equal steps from 0 to 1.
+
+    Args:
+        gan (nn.Module): A DISP GAN in evaluation mode.
+        first (Tensor): (1, D) raw prior that the walk starts from.
+        second (Tensor): (1, D) raw prior that it ends at.
+        noise (Tensor): (1, Z).
+        num_steps (int): S, images with both ends. Defaults to 10.
+        batch_size (int): Images at a time. Defaults to 32.
+        sample_model (str | None): As in :func:`sample_images`. Defaults to None.
+
+    Returns:
+        np.ndarray: (S, H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: The GAN takes no priors, priors or noise are of another shape, or an option is
+            out of range.
+    """
+    if not getattr(gan, 'prior_dim', 0):
+        raise ValueError(
+            'this GAN takes no priors (it is a baseline), so that there is nothing to walk between'
+        )
+    if num_steps < 2:
+        raise ValueError(f'a walk needs at least 2 images, its ends, but num_steps is {num_steps}')
+    for name, values, length in (
+        ('the first prior', first, gan.prior_dim),
+        ('the second prior', second, gan.prior_dim),
+        ('the noise', noise, gan.noise_size),
+    ):
+        if values.shape != (1, length):
+            raise ValueError(f'{name} must be of shape (1, {length}), but is {tuple(values.shape)}')
+    shares = torch.linspace(0, 1, num_steps)[:, None]
+    priors = torch.lerp(first.float().cpu(), second.float().cpu(), shares)
+    noises = noise.expand(num_steps, -1)
+    batches = sample_images(gan, noises, priors, batch_size, sample_model=sample_model)
+    return np.concatenate(list(batches))
