@@ -1,0 +1,65 @@
+"""tools/interpolate.py: walks between two images, or between priors of the sampler."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope='module')
+def interpolate(tool, trained, tmp_path_factory):
+    """A function (*options) -> folder of walks by the trained run."""
+    script = tool('interpolate.py')
+
+    def run(*options):
+        folder = tmp_path_factory.mktemp('walks') / 'out'
+        script.main([str(trained / 'iter_4.pth'), '--out', str(folder), *map(str, options)])
+        return folder
+
+    return run
+
+
+def read(path):
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def test_walks_between_priors_of_the_sampler(interpolate):
+    folder = interpolate('--num', 2, '--steps', 3, '--seed', 5)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [f'00{w}_00{s}.png' for w in range(2) for s in range(3)] + ['grid.png']
+    grid = read(folder / 'grid.png')
+    assert grid.shape == (2 * 18 + 2, 3 * 18 + 2, 3)
+    assert np.array_equal(grid[20:36, 38:54], read(folder / '001_002.png'))
+    again = interpolate('--num', 2, '--steps', 3, '--seed', 5)
+    assert np.array_equal(read(again / 'grid.png'), grid)
+    assert not np.array_equal(read(interpolate('--num', 2, '--steps', 3) / 'grid.png'), grid)
+
+
+def test_a_walk_between_two_images_begins_and_ends_at_their_variations(
+    interpolate, tool, trained, digits_folder, tmp_path
+):
+    ends = [next((digits_folder / 'test').glob(f'{digit}_*.png')) for digit in (6, 8)]
+    folder = interpolate(*ends, '--num', 2, '--steps', 4)
+    for end, step in zip(ends, (0, 3), strict=True):
+        out = tmp_path / end.stem
+        options = ['--out', str(out), '--num', '2', '--prior-from', str(end)]
+        tool('sample.py').main([str(trained / 'iter_4.pth'), *options])
+        for walk in range(2):
+            difference = read(out / f'00000{walk}.png') - read(folder / f'00{walk}_00{step}.png')
+            assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['one.png'], 'a walk has two ends, but 1 image'),
+        (['one.png', 'two.png', 'three.png'], 'a walk has two ends, but 3 image'),
+        (['one.png', 'two.png'], 'the image one.png does not exist'),
+        (['--steps', '1'], 'a walk needs at least 2 images'),
+        (['--num', '0'], 'number of images must be at least 1'),
+    ],
+)
+def test_what_cannot_be_walked_is_refused(interpolate, options, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        interpolate(*options)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""tools/invert.py: pictures, curves and numbers of an inversion, whole or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope='module')
+def queries(digits_folder):
+    return sorted(map(str, (digits_folder / 'test').glob('7_*.png')))[:3]
+
+
+@pytest.fixture(scope='module')
+def invert(tool, trained, tmp_path_factory):
+    """A function (*options) -> folder of an inversion by the trained run."""
+    script = tool('invert.py')
+
+    def run(*options):
+        folder = tmp_path_factory.mktemp('inverted') / 'out'
+        options = ['--steps', '6', *map(str, options)]
+        script.main([str(trained / 'iter_4.pth'), '--out', str(folder), *options])
+        return folder
+
+    return run
+
+
+def read(folder):
+    return json.loads((folder / 'inversion.json').read_text())
+
+
+def test_pictures_curves_and_numbers_are_written(invert, queries, capsys):
+    folder = invert(*queries)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *(f'{i:06d}.png' for i in range(3)),
+        'grid.png',
+        'curves.png',
+        'inversion.json',
+    }
+    grid = np.asarray(Image.open(folder / 'grid.png'))
+    assert grid.shape == (3 * 18 + 2, 3 * 18 + 2, 3)
+    best = np.asarray(Image.open(folder / '000001.png'))
+    assert np.array_equal(grid[20:36, 38:54], best)  # second row, third column
+    numbers = read(folder)
+    losses = np.array([image['losses'] for image in numbers['images']])
+    assert losses.shape == (3, 7) and [image['file'] for image in numbers['images']] == queries
+    query = grid[20:36, 2:18].astype(float) / 127.5 - 1
+    error = np.square(best / 127.5 - 1 - query).mean()
+    assert abs(error - losses[1].min()) < 0.01 * error + 1e-3  # but for rounding to 8 bits
+    assert np.isclose(numbers['ivom']['value'], losses.min(axis=1).mean(), rtol=1e-4)
+    assert losses.min(axis=1).mean() < losses[:, 0].mean()
+    assert f'{numbers["ivom"]["value"]:.4g} at best' in capsys.readouterr().out
+    assert np.asarray(Image.open(folder / 'curves.png')).std() > 0
+
+
+def test_the_same_seed_gives_the_same_result(invert, queries):
+    first, again = (invert(queries[0], '--seed', 1) for _ in range(2))
+    for path in first.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+    other = read(invert(queries[0], '--seed', 2))
+    assert other['images'][0]['losses'] != read(first)['images'][0]['losses']
+
+
+def test_an_interrupted_inversion_leaves_nothing(tool, trained, queries, tmp_path, monkeypatch):
+    import torch
+
+    def stop(self, *args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.Adam, 'step', stop)
+    with pytest.raises(SystemExit) as error:
+        tool('invert.py').main(
+            [str(trained / 'iter_4.pth'), queries[0], '--out', str(tmp_path / 'out')]
+        )
+    assert error.value.code == 130
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['no.png'], 'the image no.png does not exist'),
+        (['QUERY', '--steps', '-1'], 'number of steps must be at least 0'),
+        (['QUERY', '--lr', '0'], 'learning rate must be positive'),
+    ],
+)
+def test_what_cannot_be_inverted_is_refused(invert, queries, options, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        invert(*(queries[0] if option == 'QUERY' else option for option in options))
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

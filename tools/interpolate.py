@@ -1,0 +1,93 @@
+"""Walk between two images in the space of priors, or between pairs of the sampler's priors.
+
+python tools/interpolate.py work_dirs/disp_biggan_digits/iter_1200.pth --out walks
+python tools/interpolate.py CHECKPOINT one.png other.png --out walk
+"""
+
+import argparse
+from pathlib import Path
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
+    parser.add_argument(
+        'images',
+        nargs='*',
+        metavar='IMAGE',
+        help='the two ends (default: pairs of priors from the sampler)',
+    )
+    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
+    parser.add_argument('--out', default='walks', help='folder to write (default: walks)')
+    parser.add_argument('--num', type=int, default=8, help='walks, each of its noise (default: 8)')
+    parser.add_argument('--steps', type=int, default=10, help='images of a walk (default: 10)')
+    parser.add_argument('--seed', type=int, default=0, help='same seed, same images (default: 0)')
+    parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
+    parser.add_argument(
+        '--sample-model',
+        choices=['ema', 'orig'],
+        help='moving average of the generator, or the generator itself (default: ema if there is)',
+    )
+    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_intermixed_args(argv)
+
+
+def draw_ends(gan, cfg, args):
+    """Noise (N, Z), and the priors (N, D) that walks start from and end at."""
+    from disp_plugin import applications
+
+    if args.images:
+        first, second = (applications.encode_image(cfg, image) for image in args.images)
+        noise, _ = applications.draw_inputs(gan, args.num, args.seed, first)
+        return noise, first.expand(args.num, -1), second.expand(args.num, -1)
+    noise, priors = applications.draw_inputs(gan, 2 * args.num, args.seed)
+    if priors is None:
+        raise ValueError(
+            f'the GAN of {args.checkpoint} takes no priors (it is a baseline), so that there is '
+            'nothing to walk between'
+        )
+    return noise[: args.num], priors[::2], priors[1::2]
+
+
+def interpolate(args: argparse.Namespace) -> None:
+    if len(args.images) not in (0, 2):
+        raise ValueError(f'a walk has two ends, but {len(args.images)} image(s) were given')
+
+    import numpy as np
+    import torch
+
+    from disp_plugin import applications
+    from disp_plugin.progress import track
+
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
+    noise, first, second = draw_ends(gan, cfg, args)
+    walks = []
+    for row in track(range(args.num), args.num, 'walking'):
+        ends = (values[row : row + 1] for values in (first, second, noise))
+        walks.append(
+            applications.interpolate_priors(
+                gan, *ends, args.steps, args.batch_size, args.sample_model
+            )
+        )
+        for step, image in enumerate(walks[-1]):
+            applications.write_png(Path(args.out) / f'{row:03d}_{step:03d}.png', image)
+    grid = Path(args.out) / 'grid.png'
+    applications.write_png(grid, applications.make_grid(np.concatenate(walks), args.steps))
+    print(f'{args.num} walks of {args.steps} images in {args.out}, together in {grid}')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug):
+        interpolate(args)
+
+
+if __name__ == '__main__':
+    main()

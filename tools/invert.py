@@ -1,0 +1,119 @@
+"""Invert images: find what a trained GAN must be told to make them.
+
+The projected prior of every resolution block is optimised on its own, starting from the image's
+prior. Written are grid.png (in rows: the image, the GAN's first answer, its best), curves.png (the
+error at each step), inversion.json (the same as numbers) and the best answer to each image.
+
+python tools/invert.py work_dirs/disp_biggan_digits/iter_1200.pth my_image.png --out inverted
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files')
+    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
+    parser.add_argument('--out', default='inverted', help='folder to write (default: inverted)')
+    parser.add_argument('--steps', type=int, default=200, help='of Adam (default: 200)')
+    parser.add_argument('--lr', type=float, default=0.1, help='learning rate (default: 0.1)')
+    parser.add_argument('--seed', type=int, default=0, help='of the noise (default: 0)')
+    parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
+    parser.add_argument(
+        '--sample-model',
+        choices=['ema', 'orig'],
+        help='moving average of the generator, or the generator itself (default: ema if there is)',
+    )
+    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def draw_curves(losses, names, file):
+    """Errors (S + 1, N) at each step as lines, on a logarithmic scale."""
+    from matplotlib.figure import Figure
+
+    from disp_plugin.whole_file import replace_file
+
+    axes = Figure(figsize=(6, 4), layout='constrained').subplots()
+    for name, line in zip(names, losses.T, strict=True):
+        axes.plot(line, linewidth=1, label=name)
+    axes.set(yscale='log', xlabel='step', ylabel='mean squared error of pixels in [-1, 1]')
+    if len(names) <= 10:
+        axes.legend(frameon=False)
+    with replace_file(file, is_durable=False) as target:
+        axes.figure.savefig(target, format='png', dpi=150)
+
+
+def invert(args: argparse.Namespace) -> None:
+    import numpy as np
+    import torch
+
+    from disp_plugin import applications
+    from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
+    from disp_plugin.evaluation.inversion_error import inversion_error
+    from disp_plugin.whole_file import write_file
+
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
+    order = channel_order_of(gan)
+    shown = np.stack([applications.show_as_training(cfg, image) for image in args.images])
+    prior = torch.cat([applications.encode_image(cfg, image) for image in args.images])
+    found = applications.invert_images(
+        gan,
+        from_rgb(shown, order),
+        prior,
+        num_steps=args.steps,
+        lr=args.lr,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        sample_model=args.sample_model,
+    )
+    first = applications.sample_images(
+        gan, found.noise, prior, args.batch_size, sample_model=args.sample_model
+    )
+    best = to_rgb((found.images + 1) * 127.5, order)
+    out = Path(args.out)
+    error = inversion_error(found.losses)
+    numbers = {
+        'ivom': error._asdict(),
+        'steps': args.steps,
+        'lr': args.lr,
+        'seed': args.seed,
+        'images': [
+            {'file': str(file), 'losses': [float(f'{loss:.6g}') for loss in losses.tolist()]}
+            for file, losses in zip(args.images, found.losses.T, strict=True)
+        ],
+    }
+    for index, image in enumerate(best):
+        applications.write_png(out / f'{index:06d}.png', image)
+    triples = np.stack([shown, np.concatenate(list(first)), best], axis=1).reshape(
+        -1, *shown.shape[1:]
+    )
+    applications.write_png(out / 'grid.png', applications.make_grid(triples, 3))
+    draw_curves(
+        found.losses.numpy(), [Path(image).name for image in args.images], out / 'curves.png'
+    )
+    write_file(out / 'inversion.json', json.dumps(numbers, indent=2) + '\n')
+    print(
+        f'{len(best)} images in {out}: mean squared error {found.losses[0].mean().item():.4g} at '
+        f'first, {error.value:.4g} at best'
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug):
+        invert(args)
+
+
+if __name__ == '__main__':
+    main()
