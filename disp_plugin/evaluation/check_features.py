@@ -1,0 +1,39 @@
+"""Refuse sets of features that no number can be had from."""
+
+import torch
+from torch import Tensor
+
+
+def check_features(least: int = 2, **sets: Tensor) -> None:
+    """Check the shapes, sizes and values of sets that are to be compared.
+
+    Args:
+        least (int): Fewest features in each set. Defaults to 2.
+        **sets (Tensor): (N, F) floating point each, by the name that a message gives it.
+
+    Raises:
+        ValueError: A set is not (N, F) with the F of the others, is too small, or holds a value
+            that is not finite.
+    """
+    widths = {}
+    for name, features in sets.items():
+        if features.ndim != 2 or not features.is_floating_point():
+            raise ValueError(
+                f'{name} must be floating point features (N, F), but is {features.dtype} of shape '
+                f'{tuple(features.shape)}'
+            )
+        if len(features) < least:
+            raise ValueError(
+                f'{name} holds {len(features)} feature(s), at least {least} are needed: give more '
+                'images'
+            )
+        # a sum is finite only if its terms are; float64, so that no finite ones overflow
+        if not torch.isfinite(features.sum(dim=0, dtype=torch.float64)).all():
+            raise ValueError(
+                f'{name} holds values that are not finite: see whether its images are damaged or '
+                'the encoder ran out of range (half precision)'
+            )
+        widths[name] = features.shape[1]
+    if len(set(widths.values())) > 1:
+        text = ', '.join(f'{name} {width}' for name, width in widths.items())
+        raise ValueError(f'the sets differ in width ({text}): extract them with the same encoder')

@@ -1,0 +1,157 @@
+"""Are samples nearer to the training images than unseen images of the same kind are?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .check_features import check_features
+from .nearest_neighbours import nearest
+
+LEAST_GENERATED = 20
+
+
+class DataCopying(NamedTuple):
+    """The statistic C_T.
+
+    Attributes:
+        value (float): Mean over the trials: below 0 towards copying, above 0 towards underfitting,
+            in units of about one standard deviation.
+        standard_deviation (float): That of the trials, over starts of the clustering.
+        trials (tuple[float, ...]): C_T of each trial.
+        num_cells (int): Cells that the training set was divided into.
+        used_cells (float): Mean number of cells that counted.
+    """
+
+    value: float
+    standard_deviation: float
+    trials: tuple[float, ...]
+    num_cells: int
+    used_cells: float
+
+
+def data_copying(
+    generated: Tensor,
+    train: Tensor,
+    held_out: Tensor,
+    num_cells: int | None = None,
+    num_trials: int = 5,
+    seed: int = 0,
+) -> DataCopying:
+    """Test for copies (Meehan et al. 2020, arXiv 2004.05675).
+
+    The training set is divided into cells by k-means. Within a cell, L is an image's distance to
+    its nearest training image; a Mann-Whitney test compares L of the m generated and the n held-out
+    images there: ``U = #{L(q) > L(p)} + ties / 2``,
+    ``Z = (U - (n m / 2 - 1/2)) / sqrt(n m (n + m + 1) / 12)``. C_T is the mean of Z over cells that
+    hold more than 20 generated images, weighted by the held-out images in each.
+
+    Args:
+        generated (Tensor): (M, F) floating point.
+        train (Tensor): (T, F) likewise.
+        held_out (Tensor): (N, F) likewise.
+        num_cells (int, optional): Cells. Defaults to None: as many, from 1 to 20, as leave each 50
+            training, 50 generated and 25 held-out images on average.
+        num_trials (int): Clusterings, each from a start of its own. Defaults to 5.
+        seed (int): Seed of the first one; the next ones follow it. Defaults to 0.
+
+    Returns:
+        DataCopying: C_T. Of samples that are as far from the training set as held-out images it is
+        about standard normal.
+
+    Raises:
+        ValueError: No cell holds enough generated and held-out images; an option is out of range;
+            a set is empty, not finite or of another width.
+    """
+    check_features(1, generated=generated, train=train, held_out=held_out)
+    if num_cells is None:
+        num_cells = choose_num_cells(len(generated), len(train), len(held_out))
+    if not 1 <= num_cells <= len(train) or num_trials < 1:
+        raise ValueError(
+            f'num_cells must lie between 1 and the {len(train)} training images, and num_trials be '
+            f'at least 1, but they are {num_cells} and {num_trials}'
+        )
+    generated, held_out = generated.to(train.device), held_out.to(train.device)
+    found = [
+        _run_trial(generated, train, held_out, num_cells, seed + trial)
+        for trial in range(num_trials)
+    ]
+    trials = tuple(value for value, _ in found)
+    return DataCopying(
+        value=float(np.mean(trials)),
+        standard_deviation=float(np.std(trials, ddof=1)) if num_trials > 1 else 0.0,
+        trials=trials,
+        num_cells=num_cells,
+        used_cells=float(np.mean([used for _, used in found])),
+    )
+
+
+def choose_num_cells(num_generated: int, num_train: int, num_held_out: int) -> int:
+    """Choose the number of cells from the sizes of the sets.
+
+    Args:
+        num_generated (int): Generated images.
+        num_train (int): Training images.
+        num_held_out (int): Held-out images.
+
+    Returns:
+        int: From 1 to 20.
+    """
+    return max(1, min(20, num_train // 50, num_generated // 50, num_held_out // 25))
+
+
+def rank_statistic(first: Tensor, second: Tensor) -> float:
+    """Compare two sets of numbers by their ranks: Z of Mann and Whitney.
+
+    Args:
+        first (Tensor): (M,) float.
+        second (Tensor): (N,) float.
+
+    Returns:
+        float: Positive if ``first`` tends to be larger; about standard normal if neither does.
+    """
+    m, n = len(first), len(second)
+    ordered = second.sort().values
+    below = torch.searchsorted(ordered, first).sum()
+    not_above = torch.searchsorted(ordered, first, right=True).sum()
+    wins = float(below + not_above) / 2
+    return (wins - (n * m / 2 - 0.5)) / (n * m * (n + m + 1) / 12) ** 0.5
+
+
+def _divide(train: Tensor, others: Sequence[Tensor], num_cells: int, seed: int) -> list[Tensor]:
+    """Cells (N,) of the training images by k-means, and those of the other sets."""
+    from sklearn.cluster import KMeans
+
+    centre = train.mean(0, dtype=torch.float64)
+
+    def points(features: Tensor) -> np.ndarray:
+        return (features - centre.to(features.dtype)).float().cpu().numpy()
+
+    kmeans = KMeans(num_cells, n_init=1, random_state=seed, copy_x=False).fit(points(train))
+    labels = [kmeans.labels_, *(kmeans.predict(points(features)) for features in others)]
+    return [torch.from_numpy(each.astype(np.int64)).to(train.device) for each in labels]
+
+
+def _run_trial(
+    generated: Tensor, train: Tensor, held_out: Tensor, num_cells: int, seed: int
+) -> tuple[float, int]:
+    """C_T with one clustering, and the number of cells that counted."""
+    cells, generated_cells, held_out_cells = _divide(train, (generated, held_out), num_cells, seed)
+    total, weight, used = 0.0, 0, 0
+    for cell in range(num_cells):
+        points = train[cells == cell]
+        near = generated[generated_cells == cell]
+        unseen = held_out[held_out_cells == cell]
+        if len(near) <= LEAST_GENERATED or not len(unseen) or not len(points):
+            continue
+        z = rank_statistic(nearest(near, points).distance, nearest(unseen, points).distance)
+        total, weight, used = total + len(unseen) * z, weight + len(unseen), used + 1
+    if not used:
+        raise ValueError(
+            f'none of the {num_cells} cells holds more than {LEAST_GENERATED} of the '
+            f'{len(generated)} generated images and one of the {len(held_out)} held-out: '
+            'generate more images, or lower num_cells'
+        )
+    return total / weight, used
