@@ -1,0 +1,240 @@
+"""A run on one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from disp_plugin import __version__
+from disp_plugin.applications.load_gan import load_gan
+from disp_plugin.whole_file import write_file
+
+from .digest_config import digest_config
+from .draw_curves import draw_curves, group_series
+from .find_run import Run, find_run
+from .metric_name import MetricName
+from .read_log import read_log
+from .show_images import show_grid, show_nearest, show_walks
+from .verdict import judge_run
+
+__all__ = ['make_report', 'write_report']
+
+TEMPLATE = Path(__file__).with_name('report.html.j2')
+CONTENT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+"""What the page tells browsers: load nothing, run nothing."""
+
+_EXPECTED = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+"""What a damaged or incomplete run raises."""
+
+Result = TypeVar('Result')
+
+
+class Attempt(NamedTuple):
+    """A part of the page, or why it is missing.
+
+    Attributes:
+        content (Any): The part; None where it is missing.
+        reason (str): Why; '' where it is there.
+    """
+
+    content: Any
+    reason: str
+
+
+def write_report(
+    work_dir: str | Path,
+    out_file: str | Path | None = None,
+    checkpoint: str = 'best',
+    seed: int = 0,
+) -> Path:
+    """Write the page of a run.
+
+    Args:
+        work_dir (str | Path): The run's work folder.
+        out_file (str | Path | None): File to write. Defaults to None: ``report.html`` in the work
+            folder.
+        checkpoint (str): 'best', 'last' or a file. Defaults to 'best'.
+        seed (int): Seed of the samples. Defaults to 0.
+
+    Returns:
+        Path: The file, which is written whole or not at all.
+
+    Raises:
+        FileNotFoundError: The folder or the checkpoint does not exist, or the folder is no run's.
+    """
+    page = make_report(work_dir, checkpoint, seed)
+    file = Path(out_file) if out_file else Path(work_dir) / 'report.html'
+    write_file(file, page)
+    return file
+
+
+def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -> str:
+    """Make the page of a run: one HTML text with all pictures in it.
+
+    What is missing from the run, or damaged, is said in its place. Everything that comes from the
+    run is taken for text.
+
+    Args:
+        work_dir (str | Path): The run's work folder.
+        checkpoint (str): 'best', 'last' or a file. Defaults to 'best'.
+        seed (int): Seed of the samples. Defaults to 0.
+
+    Returns:
+        str: The page.
+
+    Raises:
+        FileNotFoundError: The folder or the checkpoint does not exist, or the folder is no run's.
+    """
+    import jinja2
+
+    run = find_run(work_dir, checkpoint)
+    log = read_log(work_dir)
+    cards, others = _choose_cards(run)
+    history = _merge_history(run.cards, log.history())
+    if run.iteration is not None:
+        history = [entry for entry in history if entry[0] <= run.iteration]
+    loaded = _attempt(lambda: _load(run))
+    values = {
+        'title': str(run.meta.get('experiment_name') or run.work_dir.resolve().name),
+        'version': __version__,
+        'policy': CONTENT_POLICY,
+        'run': run,
+        'seed': seed,
+        'verdict': judge_run(cards, history),
+        'digest': digest_config(run.cfg, run.iteration, run.meta.get('seed')),
+        'curves': _draw(run, log.series),
+        'cards': [_Row(card) for card in cards],
+        'other_cards': [_Row(card) for card in others],
+        'problems': run.problems + log.problems,
+        'grid': _with_gan(loaded, lambda gan, cfg: show_grid(gan, seed)),
+        'nearest': _with_gan(loaded, lambda gan, cfg: show_nearest(gan, cfg, seed)),
+        'walks': _with_gan(loaded, lambda gan, cfg: show_walks(gan, seed)),
+    }
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(values)
+
+
+def _load(run: Run) -> tuple[Any, Mapping[str, Any]]:
+    if run.checkpoint is None:
+        raise ValueError('The folder holds no checkpoint.')
+    return load_gan(run.checkpoint)
+
+
+def _attempt(make: Callable[[], Result]) -> Attempt:
+    try:
+        return Attempt(make(), '')
+    except _EXPECTED as error:
+        return Attempt(None, str(error) or type(error).__name__)
+
+
+def _with_gan(loaded: Attempt, make: Callable[[Any, Any], Result]) -> Attempt:
+    if loaded.reason:
+        return loaded
+    return _attempt(lambda: make(*loaded.content))
+
+
+def _draw(run: Run, series: Mapping[str, Any]) -> list[Any]:
+    """Draw all curves: title, note, text alternative and SVG of each."""
+    import markupsafe
+
+    drawn = []
+    for curves in group_series(series, run.cards):
+        ends = [f'{name} ends at {points[-1][1]:.4g}' for name, points in curves.series.items()]
+        ends += [f'{name}: {value:.4g}' for name, value in curves.floors.items()]
+        svg = markupsafe.Markup(draw_curves(curves, run.best))
+        drawn.append({'curves': curves, 'svg': svg, 'alt': '; '.join(ends)})
+    return drawn
+
+
+def _choose_cards(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Divide the cards into those of the reported snapshot and the others.
+
+    Where the snapshot has none, the newest cards stand for it, which their table says.
+    """
+    iterations = [_iteration(card) for card in run.cards]
+    wanted = run.iteration
+    if wanted not in iterations:
+        wanted = max((i for i in iterations if i is not None), default=None)
+    chosen = [card for card, i in zip(run.cards, iterations, strict=True) if i == wanted]
+    others = [card for card, i in zip(run.cards, iterations, strict=True) if i != wanted]
+    return chosen, others
+
+
+def _iteration(card: Mapping[str, Any]) -> int | None:
+    snapshot = card.get('snapshot')
+    iteration = snapshot.get('iteration') if isinstance(snapshot, Mapping) else None
+    return iteration if isinstance(iteration, int) else None
+
+
+def _merge_history(
+    cards: Iterable[Mapping[str, Any]], logged: list[tuple[int, dict[str, float]]]
+) -> list[tuple[int, dict[str, float]]]:
+    """Add numbers that were measured after training to those of its validations."""
+    merged = {iteration: dict(metrics) for iteration, metrics in logged}
+    for card in cards:
+        iteration, value = _iteration(card), card.get('value')
+        if iteration is not None and isinstance(value, (int, float)):
+            merged.setdefault(iteration, {}).setdefault(card['name'], float(value))
+    return sorted(merged.items())
+
+
+class _Row:
+    """A card as texts for a table; a card that lacks a field has a dash there."""
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        self.name = str(card.get('name'))
+        self.value = _short(card.get('value'))
+        spread = card.get('standard_deviation')
+        self.spread = '' if spread is None else f' ± {_short(spread)}'
+        self.better = {
+            'lower': 'lower is better',
+            'higher': 'higher is better',
+            'zero': 'nearer to zero is better',
+        }.get(str(card.get('better')), '')
+        self.reference = _describe_images(card.get('reference'))
+        self.train = _describe_images(card.get('train'))
+        space = card.get('space')
+        space = space if isinstance(space, Mapping) else {}
+        self.space = str(space.get('name', '-'))
+        self.encoder = str(space.get('encoder', ''))
+        self.hash = str(space.get('fingerprint', ''))[:12]
+        self.preprocessing = str(space.get('preprocessing', ''))
+        self.samples = _describe_samples(card)
+        self.seed = str(card.get('seed', '-'))
+        iteration = _iteration(card)
+        self.snapshot = '-' if iteration is None else f'iteration {iteration}'
+        details = card.get('details')
+        details = details if isinstance(details, Mapping) else {}
+        self.details = ', '.join(f'{name} {_list(value)}' for name, value in details.items())
+        self.is_known = MetricName.parse(self.name) is not None
+
+
+def _short(value: Any) -> str:
+    return f'{value:.4g}' if isinstance(value, (int, float)) else str(value)
+
+
+def _list(value: Any) -> str:
+    return ' '.join(map(_short, value)) if isinstance(value, list) else _short(value)
+
+
+def _describe_images(images: Any) -> str:
+    if not isinstance(images, Mapping):
+        return ''
+    mark = str(images.get('fingerprint', ''))[:12]
+    return f'{images.get("num")} {images.get("split")} images of {images.get("data_root")} [{mark}]'
+
+
+def _describe_samples(card: Mapping[str, Any]) -> str:
+    num = card.get('num_generated')
+    if not num:
+        return '-'
+    words = [str(num), str(card.get('sample_model') or '')]
+    if card.get('truncation') is not None:
+        words.append(f'truncation {card["truncation"]}')
+    return ' '.join(word for word in words if word)

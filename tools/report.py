@@ -1,0 +1,40 @@
+"""Write the report of a run: one HTML page that needs nothing but itself.
+
+python tools/report.py work_dirs/disp_biggan_digits
+python tools/report.py WORK_DIR --out report.html --checkpoint last
+"""
+
+import argparse
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('work_dir', help="the run's folder")
+    parser.add_argument('--out', help='file to write (default: report.html in that folder)')
+    parser.add_argument(
+        '--checkpoint',
+        default='best',
+        metavar='best|last|FILE',
+        help='the snapshot (default: best; the last where no best one was kept)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the samples (default: 0)')
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug):
+        from disp_plugin.evaluation.write_report import write_report
+
+        file = write_report(args.work_dir, args.out, args.checkpoint, args.seed)
+        print(f'the report: {file} ({file.stat().st_size / 1e6:.1f} MB)')
+
+
+if __name__ == '__main__':
+    main()
