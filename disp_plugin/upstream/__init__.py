@@ -36,6 +36,7 @@ _REPAIR_FILES = (
     'ada_grid_sample',
     'adaptive_augmentation',
     'fid_sqrtm',
+    'ppl_percentile',
 )
 
 MMAGIC_CURE = 'pip install --no-deps "mmagic>=1.2,<1.3"'

@@ -13,7 +13,14 @@ from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import load_from_local
 
-from disp_plugin.upstream import compiled_operators, fid_sqrtm, integer_betas, mmcv_ext, repair
+from disp_plugin.upstream import (
+    compiled_operators,
+    fid_sqrtm,
+    integer_betas,
+    mmcv_ext,
+    ppl_percentile,
+    repair,
+)
 
 
 class TestSafeCheckpoints:
@@ -159,6 +166,33 @@ class TestFidSqrtm:
         values, mean_part, trace_part = self.calculate(new_scipy, rng(0))
         np.testing.assert_allclose(values, (mean_part + trace_part, mean_part, trace_part))
         assert not fid_sqrtm.is_needed()
+
+
+class TestPPLPercentile:
+    @pytest.fixture
+    def new_numpy(self, monkeypatch):
+        """NumPy as of 2.4 on, for mmagic's PPL: percentile has no ``interpolation``."""
+        from mmagic.evaluation.metrics import ppl
+
+        def percentile(values, share, method='linear'):
+            return np.percentile(values, share, method=method)
+
+        names = dict(percentile=percentile, extract=np.extract, logical_and=np.logical_and)
+        monkeypatch.setattr(ppl, 'np', types.SimpleNamespace(**names))
+        return ppl
+
+    def test_ppl_dies_without_and_is_exact_with_the_repair(self, new_numpy, rng):
+        distances = rng(0).lognormal(size=450).astype(np.float32)
+        metric = new_numpy.PerceptualPathLength(fake_nums=450)
+        metric.fake_results = list(torch.from_numpy(distances).split(1))
+        assert ppl_percentile.is_needed()
+        with pytest.raises(TypeError, match='interpolation'):
+            metric.compute_metrics(metric.fake_results)
+        ppl_percentile.apply()
+        score = metric.compute_metrics(metric.fake_results)['ppl_score']
+        # places 4.49 and 444.51 of 0 to 449, rounded outwards: 4 are left out at either end
+        assert score == pytest.approx(np.sort(distances)[4:446].mean(dtype=np.float64))
+        assert not ppl_percentile.is_needed()
 
 
 class TestCompiledOperators:
