@@ -1,15 +1,15 @@
 """Images that a trained GAN makes when it is asked for given ones."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseAveragedModel, is_model_wrapper
-from torch import Tensor, nn
+from torch import Tensor
 
 from disp_plugin.progress import track
 
+from .at_rest import at_rest
 from .generate_by_blocks import generate_by_blocks, list_blocks
 
 __all__ = ['Inversion', 'find_generator', 'invert_images']
@@ -91,7 +91,7 @@ def invert_images(
     total = len(starts) * (num_steps + 1)
     steps = track(range(total), total, 'inverting', progress)
     parts = []
-    with _at_rest(generator):
+    with at_rest(generator):
         for start in starts:
             rows = slice(start, start + batch_size)
             query, raw, z = (values[rows].to(device) for values in (images, prior, noise))
@@ -168,22 +168,6 @@ def find_generator(gan: Any, sample_model: str | None = None) -> Any:
     while is_model_wrapper(network) or isinstance(network, BaseAveragedModel):
         network = network.module
     return network
-
-
-@contextmanager
-def _at_rest(network: nn.Module) -> Iterator[None]:
-    """Freeze a network and evaluate by it, and leave it as it was."""
-    modes = {module: module.training for module in network.modules()}
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    network.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.train(modes[network])  # which does more than set the mode, in a StyleGAN2
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def _check_options(num_steps: int, lr: float, batch_size: int) -> None:

@@ -92,6 +92,20 @@ class PriorProjectionDiscriminator(BaseModule):
         projection = (self.prior_projection(prior) * features).sum(dim=1, keepdim=True)
         return score + self.projection_scale * projection
 
+    def extract_features(self, img: Tensor) -> Tensor:
+        """Compute D_f(x), what enters the last layer of the wrapped discriminator.
+
+        Args:
+            img (Tensor): (N, 3, H, W) images in [-1, 1].
+
+        Returns:
+            Tensor: (N, F).
+        """
+        self.discriminator(img)
+        features, self._features = self._features, None
+        assert features is not None
+        return features
+
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         # A checkpoint of mmagic names the wrapped part without the wrapper: 'decision.weight' for
         # 'discriminator.decision.weight'.
