@@ -30,3 +30,6 @@ custom_hooks = [
     dict(type='PriorSamplerHook', bank_file=bank_file, encoder=_base_.encoder),
     *_base_.custom_hooks,
 ]
+
+val_evaluator = dict(encoder=_base_.encoder, spaces=dict(prior=_base_.encoder))
+test_evaluator = val_evaluator

@@ -33,5 +33,9 @@ custom_hooks = [
     *_base_.custom_hooks[1:],
 ]
 
+val_evaluator = dict(
+    encoder=dict(encoder, _delete_=True), spaces=dict(prior=dict(encoder, _delete_=True)))
+test_evaluator = val_evaluator
+
 # in the place of the base's encoder, of which nothing is kept
 encoder['_delete_'] = True

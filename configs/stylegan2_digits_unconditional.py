@@ -15,3 +15,6 @@ train_dataloader = dict(
 
 # all but the first, which is PriorSamplerHook
 custom_hooks = _base_.custom_hooks[1:]
+
+val_evaluator = dict(encoder=None, spaces=dict(prior=None))
+test_evaluator = val_evaluator

@@ -10,7 +10,16 @@ from disp_plugin.upstream import mend
 
 __all__ = ['ROOMS', 'register_rooms']
 
-ROOMS = ('datasets', 'encoders', 'priors', 'models', 'samplers', 'companions', 'hooks')
+ROOMS = (
+    'datasets',
+    'encoders',
+    'priors',
+    'models',
+    'samplers',
+    'companions',
+    'hooks',
+    'evaluation',
+)
 """Rooms that register classes, from the first to the last of the data's way."""
 
 

@@ -26,7 +26,7 @@ __all__ = ['SHORTCUTS', 'load_config', 'resolve_config']
 SHORTCUTS: dict[str, tuple[str, ...]] = {
     'data_root': ('data_root',),
     'bank_file': ('bank_file',),
-    'encoder': ('encoder',),
+    'encoder': ('encoder', 'prior'),
     'prior_dim': ('prior_dim',),
     'image_size': (
         'image_size',

@@ -16,6 +16,9 @@ sync_bn = 'torch'
 custom_hooks = [
     dict(type='RandomStateHook'),
     dict(type='EMABatchNormHook'),
+    # after each validation, where there is one
+    dict(type='MetricCardHook'),
+    dict(type='OverfittingHook'),
     dict(
         type='VisualizationHook',
         interval=1000,
@@ -30,6 +33,6 @@ custom_hooks = [
 vis_backends = [dict(type='VisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 
-# No metric runs during training: FID needs Inception weights, which cannot be taken for granted.
+# No metric runs during training unless held-out images are named (tools/train.py --held-out).
 val_dataloader = val_cfg = val_evaluator = None
 test_dataloader = test_cfg = test_evaluator = None

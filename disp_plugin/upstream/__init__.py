@@ -37,6 +37,7 @@ _REPAIR_FILES = (
     'adaptive_augmentation',
     'fid_sqrtm',
     'ppl_percentile',
+    'evaluator_warning',
 )
 
 MMAGIC_CURE = 'pip install --no-deps "mmagic>=1.2,<1.3"'

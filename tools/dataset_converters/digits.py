@@ -7,6 +7,9 @@ PNG, to data/digits:
     train/   100 images, 20 of each of the classes 5 to 9: the few-shot target
     test/    the other images of the classes 5 to 9: held out
 
+Of the held-out images, val.txt lists 200, 40 of each class, by which a snapshot is chosen, and
+report.txt the others, on which it is reported: what was chosen on some images flatters on the same.
+
 File names are <class>_<index>.png, where index counts scikit-learn's images from 0.
 """
 
@@ -17,6 +20,7 @@ from sklearn.datasets import load_digits
 SOURCE_CLASSES = range(5)
 TARGET_CLASSES = range(5, 10)
 NUM_PER_CLASS = 20
+NUM_VAL_PER_CLASS = 40
 
 
 def split_digits(targets: np.ndarray, seed: int) -> dict[str, list[str]]:
@@ -42,6 +46,23 @@ def split_digits(targets: np.ndarray, seed: int) -> dict[str, list[str]]:
     return splits
 
 
+def choose_val(names: list[str], seed: int) -> set[str]:
+    """Choose the held-out images that select a snapshot.
+
+    Args:
+        names (list[str]): Held-out images, ``<class>_<index>``.
+        seed (int): Seed of the choice.
+
+    Returns:
+        set[str]: Their names.
+    """
+    chosen: set[str] = set()
+    for digit in TARGET_CLASSES:
+        of_class = [name for name in names if name.startswith(f'{digit}_')]
+        chosen.update(choose(of_class, NUM_VAL_PER_CLASS, seed, f'images of the digit {digit}'))
+    return chosen
+
+
 def main(argv: list[str] | None = None) -> None:
     args = make_parser(__doc__, 'data/digits').parse_args(argv)
     digits = load_digits()
@@ -51,6 +72,10 @@ def main(argv: list[str] | None = None) -> None:
     for split, names in split_digits(digits.target, args.seed).items():
         chosen = {make_key(split, name): name for name in names}
         prepared.write_images(split, chosen, lambda name: images[int(name.split('_')[1])])
+        if split == 'test':
+            val = choose_val(names, args.seed)
+            prepared.write_manifest('val', (key for key, name in chosen.items() if name in val))
+            prepared.write_manifest('report', (k for k, name in chosen.items() if name not in val))
 
 
 if __name__ == '__main__':

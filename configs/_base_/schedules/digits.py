@@ -1,18 +1,22 @@
 """Minutes on two CPU cores, for the digits. Nothing here is the paper's."""
 
-_base_ = '../disp_runtime.py'
+_base_ = '../evaluation_digits.py'
 
 batch_size = 32
 # batches for the discriminator: 400 steps of the generator x 2
 max_iters = 400 * 2
 
-train_cfg = dict(_delete_=True, type='ResumableTrainLoop', max_iters=max_iters)
+train_cfg = dict(
+    _delete_=True, type='ResumableTrainLoop', max_iters=max_iters, val_begin=200, val_interval=200)
 
 optim_wrapper = dict(
     generator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))),
     discriminator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))))
 
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=400, max_keep_ckpts=2))
+default_hooks = dict(
+    logger=dict(interval=50),
+    checkpoint=dict(
+        interval=400, max_keep_ckpts=2, save_best='kid1000_val_pixels', rule='less'))
 
 custom_hooks = [
     *_base_.custom_hooks[:-1],

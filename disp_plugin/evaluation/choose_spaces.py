@@ -1,0 +1,67 @@
+"""Names for the spaces that metrics are usually computed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ['KNOWN_SPACES', 'choose_spaces']
+
+KNOWN_SPACES: dict[str, dict[str, Any]] = {
+    'clean': dict(type='InceptionEncoder', resize='clean'),
+    'legacy': dict(type='InceptionEncoder', resize='legacy'),
+    'dinov2': dict(type='TimmEncoder', model='vit_small_patch14_dinov2.lvd142m'),
+    'clip': dict(type='TimmEncoder', model='vit_base_patch16_clip_224.openai'),
+    'pixels': dict(type='PixelEncoder', size=8),
+}
+"""Name -> config of the encoder. 'prior' is that of the run's priors."""
+
+
+def choose_spaces(
+    chosen: Sequence[str | tuple[str, Mapping[str, Any]]] | None,
+    cfg: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Settle in which spaces to measure.
+
+    Two stand beside each other unless told otherwise: one of the metrics' own, and that of the
+    prior, which flatters a generator that was trained on it.
+
+    Args:
+        chosen (Sequence | None): Names from :data:`KNOWN_SPACES` or 'prior', or pairs of a name and
+            the config of an encoder. None takes those of the config's ``test_evaluator``, else
+            'clean' and 'prior'.
+        cfg (Mapping | None): Config of the run. Defaults to None.
+
+    Returns:
+        dict[str, dict[str, Any]]: Name -> config of the encoder.
+
+    Raises:
+        ValueError: A name is unknown, or there is no encoder of priors.
+    """
+    cfg = cfg or {}
+    prior = cfg.get('encoder')
+    if prior is not None and (
+        prior.get('type') == 'PerImageEncoder' or not cfg['model'].get('prior_dim')
+    ):
+        prior = None
+    if chosen is None:
+        configured = (cfg.get('test_evaluator') or {}).get('spaces')
+        if configured:
+            return {name: dict(encoder) for name, encoder in configured.items()}
+        chosen = ['clean', 'prior'] if prior else ['clean']
+    spaces: dict[str, dict[str, Any]] = {}
+    for item in chosen:
+        name, encoder = (item, None) if isinstance(item, str) else item
+        if encoder is None and name == 'prior':
+            if prior is None:
+                raise ValueError(
+                    "there is no space 'prior': the run has no encoder that knows unseen images"
+                )
+            encoder = prior
+        if encoder is None and name not in KNOWN_SPACES:
+            raise ValueError(
+                f'space {name!r} is unknown; known are {", ".join(KNOWN_SPACES)} and prior; or '
+                f'give {name}=dict(type=...), the config of an encoder'
+            )
+        spaces[name] = dict(encoder or KNOWN_SPACES[name])
+    return spaces

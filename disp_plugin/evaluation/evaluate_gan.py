@@ -1,0 +1,69 @@
+"""Metrics of a trained GAN, or of a folder of images, outside of a run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+
+from disp_plugin.progress import track
+
+from .reference_set import ReferenceSet
+from .standard_evaluator import StandardEvaluator
+
+__all__ = ['evaluate_gan', 'evaluate_images']
+
+
+@torch.no_grad()
+def evaluate_gan(
+    gan: Any, evaluator: StandardEvaluator, held_out: Any, batch_size: int = 64
+) -> list[dict[str, Any]]:
+    """Sample from a GAN and evaluate, as mmagic's loop does it, with a progress bar.
+
+    Args:
+        gan (nn.Module): The GAN, in evaluation mode.
+        evaluator (StandardEvaluator): Its metrics.
+        held_out (Dataset): The held-out images.
+        batch_size (int): Samples at a time. Defaults to 64.
+
+    Returns:
+        list[dict[str, Any]]: The cards, on every rank.
+    """
+    loader = SimpleNamespace(dataset=held_out, batch_size=batch_size)
+    evaluator.prepare_metrics(gan, loader)
+    for metrics, batches in evaluator.prepare_samplers(gan, loader):
+        title = 'sampling and encoding'
+        for batch in track(batches, len(batches), title, get_rank() == 0, batch_size):
+            evaluator.process(gan.test_step(batch), batch, metrics)
+    evaluator.evaluate()
+    return evaluator.cards
+
+
+def evaluate_images(
+    images: ReferenceSet, evaluator: StandardEvaluator, held_out: Any, batch_size: int = 64
+) -> list[dict[str, Any]]:
+    """Evaluate images that are files already.
+
+    Args:
+        images (ReferenceSet): The images; processes share them.
+        evaluator (StandardEvaluator): Metrics that need no GAN.
+        held_out (Dataset): The held-out images.
+        batch_size (int): Images at a time. Defaults to 64.
+
+    Returns:
+        list[dict[str, Any]]: The cards, on every rank.
+    """
+    if get_rank() == 0:
+        evaluator.set_references(held_out)
+    num, world_size = len(images), get_world_size()
+    # Every process takes as many; the last of them repeat the first, and are cut off again.
+    rows = [(i * world_size + get_rank()) % num for i in range(-(-num // world_size))]
+    starts = range(0, len(rows), batch_size)
+    for start in track(starts, len(starts), 'encoding', get_rank() == 0, batch_size):
+        pixels = torch.from_numpy(images.images(rows[start : start + batch_size]))
+        for metric in evaluator.metrics:
+            metric.add_images(pixels)
+    evaluator.evaluate()
+    return evaluator.cards

@@ -1,0 +1,58 @@
+"""Improved precision and recall, density and coverage."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmagic.registry import METRICS
+from torch import Tensor
+
+from .feature_metric import FeatureMetric
+from .manifold_scores import manifold_scores
+
+
+@METRICS.register_module()
+class PrecisionRecallMetric(FeatureMetric):
+    """Are samples near real images, and real images near samples?
+
+    Precision and recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991), each with its own number of
+    neighbours; density and coverage of Naeem et al. 2020 (arXiv 2002.09797).
+
+    Args:
+        precision_neighbours (Sequence[int]): k, one number for each. Defaults to (10, 3).
+        recall_neighbours (Sequence[int]): Likewise. Defaults to (40, 3).
+        density_neighbours (int): k of density and coverage. Defaults to 5.
+        **kwargs: Of :class:`FeatureMetric`.
+    """
+
+    def __init__(
+        self,
+        precision_neighbours: Sequence[int] = (10, 3),
+        recall_neighbours: Sequence[int] = (40, 3),
+        density_neighbours: int = 5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.precision_neighbours = tuple(precision_neighbours)
+        self.recall_neighbours = tuple(recall_neighbours)
+        self.density_neighbours = density_neighbours
+
+    def compare(self, generated: Tensor) -> list[dict[str, Any]]:
+        """Compare.
+
+        Args:
+            generated (Tensor): (N, F).
+
+        Returns:
+            list[dict[str, Any]]: A card for each number and k.
+        """
+        scores = manifold_scores(
+            generated,
+            self.held_out_features(),
+            self.precision_neighbours,
+            self.recall_neighbours,
+            self.density_neighbours,
+        )
+        return [
+            self.card(metric, *estimate, num_generated=len(generated), details={'k': k})
+            for (metric, k), estimate in scores.items()
+        ]

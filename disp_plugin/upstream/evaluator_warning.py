@@ -1,0 +1,52 @@
+"""A warning against every evaluator that is not called 'Evaluator'.
+
+Symptom: a run with an evaluator of a class of one's own is told "we strongly recommend you to use
+'Evaluator' provided by MMagic. Otherwise, there maybe some potential bugs", though it is a child of
+that very class.
+Cause: mmagic/engine/runner/loop_utils.py:26 and :42 compare names of classes.
+Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
+Delete when: loop_utils.py asks whether the class is a child of mmagic's Evaluator.
+"""
+
+from typing import Any
+
+from disp_plugin.upstream.repair import Repair, host_module, rebind
+
+MODULE = 'mmagic.engine.runner.loop_utils'
+
+
+def is_needed() -> bool:
+    """Tell whether the module still compares names."""
+    return hasattr(host_module(MODULE), 'update_and_check_evaluator')
+
+
+def apply() -> None:
+    """Let children of mmagic's evaluator pass as they are."""
+    check = host_module(MODULE).update_and_check_evaluator  # type: ignore[attr-defined]
+
+    def update_and_check_evaluator(evaluator: Any) -> Any:
+        """Warn of evaluators that are no children of mmagic's."""
+        return evaluator if _is_child(evaluator) else check(evaluator)
+
+    rebind(check, update_and_check_evaluator)
+
+
+def _is_child(evaluator: Any) -> bool:
+    from mmagic.evaluation.evaluator import Evaluator
+    from mmagic.registry import EVALUATORS
+
+    if not isinstance(evaluator, dict):
+        return isinstance(evaluator, Evaluator)
+    kind = evaluator.get('type')
+    kind = EVALUATORS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, Evaluator) and 'metrics' in evaluator
+
+
+REPAIR = Repair(
+    name='evaluator-warning',
+    module=MODULE,
+    summary='mmagic warns of every evaluator that is not called Evaluator',
+    until='loop_utils.py asks for the base class, not for the name',
+    is_needed=is_needed,
+    apply=apply,
+)

@@ -1,0 +1,258 @@
+"""Measure how good a trained GAN is, or a folder of images, and whether it copies.
+
+python tools/evaluate.py work_dirs/disp_biggan_folder/iter_100000.pth --held-out my_test_photos
+python tools/evaluate.py --images samples --held-out my_test_photos --train my_photos
+
+Held-out images are a folder, or a manifest in the folder of the training images. Every number is
+printed with its protocol in its name and added, with the rest of the protocol, to metric_cards.json
+beside the checkpoint. Several processes: torchrun --nproc_per_node 2 tools/evaluate.py ...
+--launcher pytorch
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    from disp_plugin.running.parse_options import OptionsAction
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', nargs='?', help='file of the checkpoint')
+    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
+    parser.add_argument('--images', help='folder of images to evaluate in place of a checkpoint')
+    parser.add_argument(
+        '--held-out', help="folder or manifest of unseen images (default: the config's test set)"
+    )
+    parser.add_argument('--split', help='name of the held-out images (default: by --held-out)')
+    parser.add_argument('--train', help='folder of training images, beside --images')
+    parser.add_argument('--size', type=int, help='beside --images: crop and resize all to this')
+    parser.add_argument('--num', type=int, help='images to sample (default: as the config, or 10k)')
+    parser.add_argument(
+        '--space',
+        nargs='+',
+        action=OptionsAction,
+        metavar='NAME=ENCODER',
+        help="where to compare: clean=, legacy=, dinov2=, clip=, pixels=, prior= (the run's own "
+        "encoder), or dinov3=\"dict(type='TimmEncoder', model='...')\" (default: those of the "
+        'config, else clean and prior)',
+    )
+    parser.add_argument(
+        '--metrics', nargs='+', help='fid kid precision_recall copying floor disc_gap ivom'
+    )
+    parser.add_argument(
+        '--options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='METRIC=ARGUMENTS',
+        help='precision_recall="dict(recall_neighbours=[3])"',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the samples (default: 0)')
+    parser.add_argument('--truncation', type=float, help='as in tools/sample.py')
+    parser.add_argument('--sample-model', choices=['ema', 'orig'], help='default: ema if there is')
+    parser.add_argument('--batch-size', type=int, default=64, help='default: 64')
+    parser.add_argument('--cache-dir', default='data/features', help='default: data/features')
+    parser.add_argument('--out', help='file of the cards (default: beside the checkpoint)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    args = parser.parse_args(argv)
+    if (args.checkpoint is None) == (args.images is None):
+        parser.error('give either a checkpoint or --images')
+    if args.images is not None and args.held_out is None:
+        parser.error('--images needs --held-out, a folder of unseen images')
+    if args.batch_size < 1:
+        parser.error(f'--batch-size must be at least 1, but is {args.batch_size}')
+    return args
+
+
+def read_spaces(args: argparse.Namespace) -> list | None:
+    """Turn ``--space clean= x="dict(...)"`` into names and pairs."""
+    if args.space is None:
+        return None
+    return [name if not encoder else (name, encoder) for name, encoder in args.space.items()]
+
+
+def held_out_dataset(args: argparse.Namespace, cfg: Any) -> tuple[dict, str]:
+    """Find the unseen images of a run: config of the data set, and the name of the split."""
+    from disp_plugin.priors import view_config
+
+    if args.held_out is None:
+        test = cfg.get('test_dataloader')
+        if not test:
+            raise ValueError(
+                'the config has no test_dataloader: name unseen images by --held-out, a folder or '
+                'a manifest in the folder of the training images'
+            )
+        split = (cfg.get('test_evaluator') or {}).get('split', 'test')
+        return view_config(test['dataset']), args.split or split
+    # as in training, but unmirrored
+    train = view_config(cfg['train_dataloader']['dataset'])
+    train['pipeline'] = [step for step in train['pipeline'] if step['type'] != 'Flip']
+    root = Path(train['data_root'])
+    given = Path(args.held_out)
+    if given.is_dir():
+        changes = {'data_root': str(given), 'ann_file': ''}
+    elif (root / given).is_file() or given.is_file():
+        in_root = (root / given).is_file()
+        changes = {'ann_file': str(given if in_root else given.absolute())}
+    else:
+        raise FileNotFoundError(
+            f'--held-out {given} is neither a folder nor a manifest, here or in {root}'
+        )
+    return view_config(train, **changes), args.split or given.stem
+
+
+def folder_dataset(folder: str, size: int | None) -> dict:
+    """State a folder of images; without ``--size`` all must have one size."""
+    from PIL import Image
+
+    from disp_plugin.datasets import ImageFolderDataset
+
+    pipeline: list[dict] = [dict(type='LoadTrainingImage')]
+    if size is not None:
+        scale = (size, size)
+        pipeline += [
+            dict(type='CenterCropLongEdge', keys='gt'),
+            dict(type='Resize', keys='gt', scale=scale, interpolation='bicubic', backend='pillow'),
+        ]
+    else:
+        files = [info['gt_path'] for info in ImageFolderDataset(folder).load_data_list()]
+        sizes = set()
+        for file in files:
+            with Image.open(file) as image:
+                sizes.add(image.size)
+        if len(sizes) > 1:
+            shown = ', '.join(f'{w}x{h}' for w, h in sorted(sizes)[:3])
+            raise ValueError(
+                f'the images of {folder} differ in size ({shown}, ...); give --size N, which crops '
+                'them centrally to squares and resizes them to N'
+            )
+    return dict(type='ImageFolderDataset', data_root=folder, ann_file='', pipeline=pipeline)
+
+
+def build_evaluator(args: argparse.Namespace, cfg: Any, split: str, **fields: Any) -> Any:
+    """Build the metrics that were asked for."""
+    from mmagic.registry import EVALUATORS
+
+    from disp_plugin.evaluation.choose_spaces import choose_spaces
+
+    return EVALUATORS.build(
+        dict(
+            type='StandardEvaluator',
+            spaces=choose_spaces(read_spaces(args), cfg),
+            split=split,
+            options=args.options,
+            cache_dir=args.cache_dir,
+            seed=args.seed,
+            truncation=args.truncation,
+            sample_model=args.sample_model,
+            **fields,
+        )
+    )
+
+
+def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str], Path]:
+    import torch
+    from mmagic.registry import DATASETS
+
+    from disp_plugin import applications
+    from disp_plugin.applications.load_gan import read_checkpoint
+    from disp_plugin.evaluation.evaluate_gan import evaluate_gan
+    from disp_plugin.evaluation.metric_card import CARDS_FILE
+    from disp_plugin.priors import view_config
+
+    path = Path(args.checkpoint)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    gan, cfg = applications.load_gan(path, args.config, device)
+    dataset, split = held_out_dataset(args, cfg)
+    train = view_config(cfg['train_dataloader']['dataset'])
+    num = args.num or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
+    evaluator = build_evaluator(
+        args,
+        cfg,
+        split,
+        metrics=args.metrics,
+        train_dataset=train,
+        encoder=cfg.get('encoder'),
+        fake_nums=num,
+    )
+    cards = evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
+    iteration = (read_checkpoint(path).get('meta') or {}).get('iter')
+    snapshot = {'file': path.name, 'iteration': iteration}
+    cards = [{**card, 'snapshot': snapshot} for card in cards]
+    return cards, evaluator.left_out, Path(args.out or path.parent / CARDS_FILE)
+
+
+def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Path]:
+    from mmagic.registry import DATASETS
+
+    import disp_plugin.register  # noqa: F401
+    from disp_plugin.evaluation.evaluate_gan import evaluate_images
+    from disp_plugin.evaluation.metric_card import CARDS_FILE
+    from disp_plugin.evaluation.reference_set import ReferenceSet
+
+    images, held_out = (
+        DATASETS.build(folder_dataset(folder, args.size)) for folder in (args.images, args.held_out)
+    )
+    generated = ReferenceSet(images, 'generated', args.cache_dir, args.num or len(images))
+    train = folder_dataset(args.train, args.size) if args.train else None
+    metrics = args.metrics or ['fid', 'kid', 'precision_recall']
+    if args.metrics is None and train is not None:
+        metrics += ['copying', 'floor']
+    split = args.split or Path(args.held_out).name
+    evaluator = build_evaluator(
+        args,
+        None,
+        split,
+        metrics=metrics,
+        train_dataset=train,
+        fake_nums=len(generated),
+    )
+    cards = evaluate_images(generated, evaluator, held_out, args.batch_size)
+    cards = [{**card, 'snapshot': {'file': args.images}} for card in cards]
+    return cards, evaluator.left_out, Path(args.out or CARDS_FILE)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from mmengine.dist import init_dist, is_main_process
+
+    import disp_plugin.register  # noqa: F401
+    from disp_plugin.running.leave_group import leave_group
+
+    if args.launcher != 'none':
+        init_dist(args.launcher)
+    work = evaluate_checkpoint if args.images is None else evaluate_folder
+    cards, left_out, out = work(args)
+    if is_main_process():
+        from disp_plugin.evaluation.metric_card import choose_headline, format_cards, write_cards
+
+        print(format_cards(cards))
+        headline = choose_headline(cards)
+        if headline is not None:
+            print(f'the number to look at first: {format_cards([headline])}')
+        for reason in left_out:
+            print(f'warning: {reason}')
+        if cards:
+            write_cards(out, cards)
+            print(f'{len(cards)} numbers with their protocol in {out}')
+    leave_group()
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+
+    import os
+
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+    from disp_plugin.running.explain_error import user_errors
+
+    with user_errors(args.debug):
+        evaluate(args)
+
+
+if __name__ == '__main__':
+    main()
