@@ -68,43 +68,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read_spaces(args: argparse.Namespace) -> list | None:
-    """Turn ``--space clean= x="dict(...)"`` into names and pairs."""
-    if args.space is None:
-        return None
-    return [name if not encoder else (name, encoder) for name, encoder in args.space.items()]
-
-
-def held_out_dataset(args: argparse.Namespace, cfg: Any) -> tuple[dict, str]:
-    """Find the unseen images of a run: config of the data set, and the name of the split."""
-    from disp_plugin.priors import view_config
-
-    if args.held_out is None:
-        test = cfg.get('test_dataloader')
-        if not test:
-            raise ValueError(
-                'the config has no test_dataloader: name unseen images by --held-out, a folder or '
-                'a manifest in the folder of the training images'
-            )
-        split = (cfg.get('test_evaluator') or {}).get('split', 'test')
-        return view_config(test['dataset']), args.split or split
-    # as in training, but unmirrored
-    train = view_config(cfg['train_dataloader']['dataset'])
-    train['pipeline'] = [step for step in train['pipeline'] if step['type'] != 'Flip']
-    root = Path(train['data_root'])
-    given = Path(args.held_out)
-    if given.is_dir():
-        changes = {'data_root': str(given), 'ann_file': ''}
-    elif (root / given).is_file() or given.is_file():
-        in_root = (root / given).is_file()
-        changes = {'ann_file': str(given if in_root else given.absolute())}
-    else:
-        raise FileNotFoundError(
-            f'--held-out {given} is neither a folder nor a manifest, here or in {root}'
-        )
-    return view_config(train, **changes), args.split or given.stem
-
-
 def folder_dataset(folder: str, size: int | None) -> dict:
     """State a folder of images; without ``--size`` all must have one size."""
     from PIL import Image
@@ -137,12 +100,12 @@ def build_evaluator(args: argparse.Namespace, cfg: Any, split: str, **fields: An
     """Build the metrics that were asked for."""
     from mmagic.registry import EVALUATORS
 
-    from disp_plugin.evaluation.choose_spaces import choose_spaces
+    from disp_plugin.evaluation.choose_spaces import choose_spaces, read_spaces
 
     return EVALUATORS.build(
         dict(
             type='StandardEvaluator',
-            spaces=choose_spaces(read_spaces(args), cfg),
+            spaces=choose_spaces(read_spaces(args.space), cfg),
             split=split,
             options=args.options,
             cache_dir=args.cache_dir,
@@ -161,21 +124,20 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str]
     from disp_plugin import applications
     from disp_plugin.applications.load_gan import read_checkpoint
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
+    from disp_plugin.evaluation.find_held_out import find_held_out, training_view
     from disp_plugin.evaluation.metric_card import CARDS_FILE
-    from disp_plugin.priors import view_config
 
     path = Path(args.checkpoint)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     gan, cfg = applications.load_gan(path, args.config, device)
-    dataset, split = held_out_dataset(args, cfg)
-    train = view_config(cfg['train_dataloader']['dataset'])
+    dataset, split = find_held_out(cfg, args.held_out, args.split)
     num = args.num or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
     evaluator = build_evaluator(
         args,
         cfg,
         split,
         metrics=args.metrics,
-        train_dataset=train,
+        train_dataset=training_view(cfg),
         encoder=cfg.get('encoder'),
         fake_nums=num,
     )

@@ -7,6 +7,7 @@ python tools/train.py configs/disp_biggan_folder.py --cfg-options data_root=my_p
 import argparse
 import os
 import sys
+from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,6 +33,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     parser.add_argument('--resume-from', metavar='CHECKPOINT', help='continue from this checkpoint')
     parser.add_argument('--seed', type=int, help="of all random draws, in place of the config's")
+    group = parser.add_argument_group('metrics during training')
+    group.add_argument(
+        '--held-out', metavar='FOLDER', help='folder or manifest of images to measure by'
+    )
+    group.add_argument(
+        '--space', nargs='+', action=OptionsAction, metavar='NAME=', help='as in tools/evaluate.py'
+    )
+    group.add_argument('--val-interval', type=int, help='iterations (default: of checkpoints)')
+    group.add_argument(
+        '--patience', type=int, help='stop after so many validations without a better one'
+    )
     parser.add_argument(
         '--no-build-bank', action='store_true', help='refuse if the bank is missing'
     )
@@ -54,6 +66,7 @@ def train(args: argparse.Namespace) -> None:
     prepare_run.set_resume(cfg, args.resume, args.resume_from)
     if args.amp:
         prepare_run.turn_on_amp(cfg)
+    _add_validation(cfg, args)
     if args.dry_run:
         prepare_run.choose_work_dir(cfg, args.work_dir, args.config)
         print(prepare_run.summarize(cfg))
@@ -72,6 +85,23 @@ def train(args: argparse.Namespace) -> None:
     runner.train()
     leave_group()
     print(f'logs and checkpoints are in {cfg.work_dir}')
+
+
+def _add_validation(cfg: Any, args: argparse.Namespace) -> None:
+    if args.held_out is None:
+        for name in ('space', 'val_interval', 'patience'):
+            if getattr(args, name) is not None:
+                flag = name.replace('_', '-')
+                raise ValueError(f'--{flag} needs --held-out, the images to measure by')
+        return
+    import disp_plugin.register  # noqa: F401
+    from disp_plugin.evaluation.add_validation import add_validation
+    from disp_plugin.evaluation.choose_spaces import read_spaces
+
+    metric = add_validation(
+        cfg, args.held_out, read_spaces(args.space), args.val_interval, args.patience
+    )
+    print(f'the best snapshot is chosen by {metric}')
 
 
 def main(argv: list[str] | None = None) -> None:

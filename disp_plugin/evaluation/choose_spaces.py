@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ['KNOWN_SPACES', 'choose_spaces']
+__all__ = ['KNOWN_SPACES', 'choose_spaces', 'read_spaces']
 
 KNOWN_SPACES: dict[str, dict[str, Any]] = {
     'clean': dict(type='InceptionEncoder', resize='clean'),
@@ -15,6 +15,29 @@ KNOWN_SPACES: dict[str, dict[str, Any]] = {
     'pixels': dict(type='PixelEncoder', size=8),
 }
 """Name -> config of the encoder. 'prior' is that of the run's priors."""
+
+
+def read_spaces(options: Mapping[str, Any] | None) -> list | None:
+    """Read what a command line says: ``clean= mine="dict(type='TimmEncoder', ...)"``.
+
+    Args:
+        options (Mapping[str, Any] | None): Name -> config of an encoder, or nothing.
+
+    Returns:
+        list | None: For :func:`choose_spaces`.
+
+    Raises:
+        ValueError: A name has something that is no config of an encoder.
+    """
+    if options is None:
+        return None
+    for name, encoder in options.items():
+        if encoder and not (isinstance(encoder, Mapping) and 'type' in encoder):
+            raise ValueError(
+                f'space {name} has {encoder!r}, which is no config of an encoder such as '
+                "dict(type='TimmEncoder', model='...'); leave it empty for a known space"
+            )
+    return [(name, encoder) if encoder else name for name, encoder in options.items()]
 
 
 def choose_spaces(

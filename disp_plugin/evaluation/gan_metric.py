@@ -50,6 +50,7 @@ class GanMetric(GenMetric):
     """
 
     SAMPLER_MODE = 'SeededSamples'
+    default_prefix = ''  # names say all; without it mmengine warns that there is none
     NEEDS_TRAIN = False
 
     def __init__(

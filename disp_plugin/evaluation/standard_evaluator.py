@@ -38,7 +38,8 @@ class StandardEvaluator(Evaluator):
     """mmagic's evaluator with this package's metrics, each in every space.
 
     ``dict(type='StandardEvaluator', spaces=dict(clean=dict(type='InceptionEncoder')),
-    metrics=None, train_dataset=...)`` stands for a list of metrics that share samples, networks and real images.
+    metrics=None, train_dataset=...)`` stands for a list of metrics that share samples, networks and
+    real images. mmagic's loop takes a config for an evaluator only if ``metrics`` stands in it.
 
     Args:
         spaces (dict): Name -> config of an encoder; the first is the one to look at first. An

@@ -1,0 +1,86 @@
+"""The held-out images of a run: named by a folder or a manifest, seen as training sees its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmagic.registry import DATASETS
+
+from disp_plugin.priors import view_config
+
+__all__ = ['find_held_out', 'training_view']
+
+
+def training_view(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """State the training images of a run, without what follows the images.
+
+    Args:
+        cfg (Mapping[str, Any]): The run's config.
+
+    Returns:
+        dict[str, Any]: Config of a data set.
+    """
+    return view_config(cfg['train_dataloader']['dataset'])
+
+
+def find_held_out(
+    cfg: Mapping[str, Any], held_out: str | None, split: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """Find images that a run has not been trained on.
+
+    Args:
+        cfg (Mapping[str, Any]): The run's config.
+        held_out (str | None): A folder, or a manifest of images in the folder of the training
+            images. None takes the config's ``test_dataloader``.
+        split (str | None): A name for them. Defaults to None: 'test' for a folder, the manifest's
+            name, or what the config says.
+
+    Returns:
+        tuple[dict[str, Any], str]: Config of the data set, unmirrored, and the name.
+
+    Raises:
+        FileNotFoundError: There is no such folder or manifest.
+        ValueError: None are named, or some of them are training images.
+    """
+    train = training_view(cfg)
+    if held_out is None:
+        test = cfg.get('test_dataloader')
+        if not test:
+            raise ValueError(
+                'the config has no test_dataloader: name unseen images by --held-out, a folder or '
+                'a manifest in the folder of the training images'
+            )
+        name = (cfg.get('test_evaluator') or {}).get('split', 'test')
+        return view_config(test['dataset']), split or name
+    root, given = Path(train['data_root']), Path(held_out)
+    if given.is_dir():
+        changes, name = {'data_root': str(given), 'ann_file': ''}, 'test'
+    elif (root / given).is_file() or given.is_file():
+        in_root = (root / given).is_file()
+        changes, name = {'ann_file': str(given if in_root else given.absolute())}, given.stem
+    else:
+        raise FileNotFoundError(
+            f'--held-out {given} is neither a folder nor a manifest, here or in {root}'
+        )
+    dataset = {**train, **changes}
+    dataset['pipeline'] = [step for step in train['pipeline'] if step['type'] != 'Flip']
+    _check_disjoint(train, dataset, held_out)
+    return dataset, split or name
+
+
+def _check_disjoint(train: dict[str, Any], held_out: dict[str, Any], given: str) -> None:
+    seen, unseen = _list_files(train), _list_files(held_out)
+    num = len(seen & unseen)
+    if num:
+        raise ValueError(
+            f'{num} of the {len(unseen)} images of --held-out {given} are training images, so that '
+            'nothing could be told by them; name images that the run does not train on (for a run '
+            'on a whole folder: in another folder)'
+        )
+
+
+def _list_files(dataset: dict[str, Any]) -> set[Path]:
+    built = DATASETS.build({**dataset, 'pipeline': []})
+    return {Path(built.get_data_info(row)['gt_path']).resolve() for row in range(len(built))}
