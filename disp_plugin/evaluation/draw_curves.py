@@ -25,6 +25,7 @@ _STYLES = (
 MAX_LINES = len(_STYLES)
 _SIZE = (5.0, 2.9)  # inches; small, so that letters stay legible on a phone
 _LABEL_HEIGHT = 0.085  # of the axes
+_MAX_LABEL = 20  # letters
 
 
 class Curves(NamedTuple):
@@ -99,7 +100,7 @@ def draw_curves(curves: Curves, best: int | None = None) -> str:
     }
     with matplotlib.rc_context(options):
         figure = Figure(figsize=_SIZE)
-        axes = figure.add_axes((0.13, 0.15, 0.55, 0.78))
+        axes = figure.add_axes((0.12, 0.15, 0.59, 0.78))
         _draw_lines(axes, curves)
         if best is not None:
             axes.axvline(best, color='#1a1a1a', linewidth=0.8, linestyle=(0, (1, 1)), zorder=0)
@@ -128,7 +129,7 @@ def _draw_lines(axes: Any, curves: Curves) -> None:
             markersize=3.5,
             markevery=every,
         )
-        ends.append((y[-1], name, colour))
+        ends.append((y[-1], _shorten(name), colour))
     for name, value in curves.floors.items():
         axes.axhline(value, color='#1a1a1a', linewidth=1.0, linestyle=(0, (8, 3)))
         ends.append((value, name, '#1a1a1a'))
@@ -154,6 +155,17 @@ def _label_ends(axes: Any, ends: list[tuple[float, str, str]]) -> None:
             fontsize=8,
             arrowprops={'arrowstyle': '-', 'color': colour, 'linewidth': 0.5, 'shrinkA': 1},
         )
+
+
+def _shorten(name: str) -> str:
+    """Leave out of a line's name what the title says already."""
+    parsed = MetricName.parse(name)
+    if parsed is None:
+        return name if len(name) <= _MAX_LABEL else f'{name[: _MAX_LABEL - 1]}…'
+    label = {'copying': 'C_T', 'disc_gap': 'gap', 'fid_inverted': 'FID', 'ivom': 'IvOM'}.get(
+        parsed.metric, parsed.metric.upper() if len(parsed.metric) == 3 else parsed.metric
+    )
+    return label if parsed.k is None else f'{label}, k = {parsed.k}'
 
 
 def _choose_title(name: str) -> str | None:

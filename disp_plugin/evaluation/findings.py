@@ -234,8 +234,8 @@ def _find_low_recall(numbers: list[Number]) -> Iterable[Finding]:
         precision = min(partners, key=lambda n: n.name.k != recall.name.k)
         values = {recall.label: recall.value, precision.label: precision.value}
         said = (
-            f'recall is {recall.value:.3f} and precision {precision.value:.3f} '
-            f'{_where(recall.name)}'
+            f'recall is {recall.value:.3f}{_with_k(recall.name)} and precision '
+            f'{precision.value:.3f}{_with_k(precision.name)} {_where(recall.name)}'
         )
         if recall.value < LOW_RECALL and precision.value > HIGH_PRECISION:
             text = f'{said}: samples are good but show few of the kinds of images there are'
@@ -288,9 +288,8 @@ def _find_disagreement(numbers: list[Number], floors: list[Finding]) -> Iterable
         if len(pair) == 2 and pair[False].severity == 'good' and pair[True].severity == 'warning':
             spaces = [by_label[next(iter(pair[own].numbers))].space for own in (False, True)]
             text = (
-                f'{metric.upper()} against the {split} images is below its floor in the space of '
-                f"the prior's encoder ({spaces[0]}) but not in that of {spaces[1]}: trust the "
-                'latter'
+                f'{metric.upper()} (split {split}) is below its floor in the space of the '
+                f"prior's encoder ({spaces[0]}) but not in that of {spaces[1]}: trust the latter"
             )
             numbers_of = {**pair[False].numbers, **pair[True].numbers}
             yield Finding('spaces', 'warning', text, rule, numbers_of)
@@ -305,12 +304,16 @@ def _is_rising(values: list[float]) -> bool:
 
 
 def _where(name: MetricName) -> str:
-    space = f', in the space of {name.space}' if name.space else ''
-    return f'(against the {name.split} images{space})'
+    space = f', space {name.space}' if name.space else ''
+    return f'(split {name.split}{space})'
+
+
+def _with_k(name: MetricName) -> str:
+    return '' if name.k is None else f' (k = {name.k})'
 
 
 def _spread(sd: float | None) -> str:
-    return '' if sd is None else f' ± {_short(sd)}'
+    return '' if sd is None else f' ± {sd:.2g}'
 
 
 def _short(value: float) -> str:

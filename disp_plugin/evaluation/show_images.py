@@ -152,10 +152,12 @@ def show_nearest(gan: Any, cfg: Mapping[str, Any], seed: int) -> tuple[list[Comp
         chosen = np.random.default_rng(seed).choice(len(rows), MAX_SEARCHED, replace=False)
         rows = sorted(chosen.tolist())
     samples = _sample(gan, NUM_COMPARED, seed)
-    spaces = {'pixels': find_nearest(flatten_pixels(samples), view, rows, flatten_pixels)}
+    spaces = {
+        'nearest by pixels': find_nearest(flatten_pixels(samples), view, rows, flatten_pixels)
+    }
     notes = [
         'Distance of pixels: root of the mean squared difference, where black and white are 255 '
-        f'apart. {_say_typical(spaces["pixels"])}'
+        f'apart. {_say_typical(spaces["nearest by pixels"])}'
     ]
     encoder_cfg = cfg.get('encoder')
     if encoder_cfg and encoder_cfg.get('type') != 'PerImageEncoder':
@@ -166,7 +168,7 @@ def show_nearest(gan: Any, cfg: Mapping[str, Any], seed: int) -> tuple[list[Comp
         else:
             encode = functools.partial(_encode, encoder)
             nearest = find_nearest(encode(samples), view, rows, encode)
-            spaces["the encoder's features"] = nearest
+            spaces['nearest by features'] = nearest
             notes.append(f"Distance of the encoder's features: Euclidean. {_say_typical(nearest)}")
     if len(rows) < len(view):
         notes.append(
@@ -204,14 +206,14 @@ def _compare(samples: np.ndarray, spaces: dict[str, Nearest], view: Any) -> list
         for space, nearest in spaces.items():
             pictures = []
             for key, distance in zip(nearest.keys[index], nearest.distances[index], strict=True):
-                alt = f'Training image {key}, near to sample {index + 1} by {space}'
+                alt = f'Training image {key}, of sample {index + 1} {space}'
                 image = view[row_of[key]][0]
                 caption = f'{distance:.3g}'
                 if nearest.typical > 0:
-                    caption += f' ({distance / nearest.typical:.1f}x)'
+                    caption += f'\n({distance / nearest.typical:.1f}x)'
                 picture = encode_picture(image, alt, width, caption)
                 pictures.append(picture)
             found.append((space, pictures))
-        shown = encode_picture(sample, f'Sample {index + 1}', width, f'sample {index + 1}')
+        shown = encode_picture(sample, f'Sample {index + 1}', width, str(index + 1))
         compared.append(Comparison(shown, found))
     return compared

@@ -13,7 +13,7 @@ from disp_plugin.whole_file import write_file
 from .digest_config import digest_config
 from .draw_curves import draw_curves, group_series
 from .find_run import Run, find_run
-from .metric_name import MetricName
+from .findings import Finding
 from .read_log import read_log
 from .show_images import show_grid, show_nearest, show_walks
 from .verdict import judge_run
@@ -95,20 +95,25 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
     log = read_log(work_dir)
     cards, others = _choose_cards(run)
     history = _merge_history(run.cards, log.history())
+    series = {**log.series, **_list_series(history)}
     if run.iteration is not None:
         history = [entry for entry in history if entry[0] <= run.iteration]
     loaded = _attempt(lambda: _load(run))
+    rows, other_rows = [_Row(card) for card in cards], [_Row(card) for card in others]
+    verdict = judge_run(cards, history)
     values = {
         'title': str(run.meta.get('experiment_name') or run.work_dir.resolve().name),
         'version': __version__,
         'policy': CONTENT_POLICY,
         'run': run,
         'seed': seed,
-        'verdict': judge_run(cards, history),
+        'verdict': verdict,
+        'findings': _group_findings(verdict.findings),
         'digest': digest_config(run.cfg, run.iteration, run.meta.get('seed')),
-        'curves': _draw(run, log.series),
-        'cards': [_Row(card) for card in cards],
-        'other_cards': [_Row(card) for card in others],
+        'curves': _draw(run, series),
+        'cards': rows,
+        'other_cards': other_rows,
+        'sources': _list_sources(rows + other_rows),
         'problems': run.problems + log.problems,
         'grid': _with_gan(loaded, lambda gan, cfg: show_grid(gan, seed)),
         'nearest': _with_gan(loaded, lambda gan, cfg: show_nearest(gan, cfg, seed)),
@@ -118,6 +123,14 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(values)
+
+
+def _group_findings(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Put together what one rule found in several spaces."""
+    grouped: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        grouped.setdefault((finding.severity, finding.subject), []).append(finding)
+    return list(grouped.values())
 
 
 def _load(run: Run) -> tuple[Any, Mapping[str, Any]]:
@@ -184,6 +197,48 @@ def _merge_history(
     return sorted(merged.items())
 
 
+def _list_series(
+    history: list[tuple[int, dict[str, float]]],
+) -> dict[str, list[tuple[int, float]]]:
+    names = dict.fromkeys(name for _, metrics in history for name in metrics)
+    return {
+        name: [(i, metrics[name]) for i, metrics in history if name in metrics] for name in names
+    }
+
+
+class _Source(NamedTuple):
+    """Real images or a space: in short, with the hash that tells it apart, and at length."""
+
+    short: str
+    mark: str
+    text: str
+
+    @classmethod
+    def of_images(cls, images: Any) -> _Source | None:
+        if not isinstance(images, Mapping):
+            return None
+        short = f'{images.get("num")} {images.get("split")} images'
+        return cls(short, _mark(images), f'{short} of {images.get("data_root")}')
+
+    @classmethod
+    def of_space(cls, space: Any) -> _Source | None:
+        if not isinstance(space, Mapping):
+            return None
+        name = str(space.get('name'))
+        text = f'the space {name}: {space.get("encoder")}; {space.get("preprocessing")}'
+        return cls(name, _mark(space), text)
+
+
+def _mark(source: Mapping[str, Any]) -> str:
+    return str(source.get('fingerprint', ''))[:12]
+
+
+def _list_sources(rows: Iterable[_Row]) -> list[_Source]:
+    """List what the cards name by a hash, once each."""
+    found = [source for row in rows for source in (*row.images, row.space) if source is not None]
+    return list({source.mark: source for source in found}.values())
+
+
 class _Row:
     """A card as texts for a table; a card that lacks a field has a dash there."""
 
@@ -191,20 +246,14 @@ class _Row:
         self.name = str(card.get('name'))
         self.value = _short(card.get('value'))
         spread = card.get('standard_deviation')
-        self.spread = '' if spread is None else f' ± {_short(spread)}'
+        self.spread = f' ± {spread:.2g}' if isinstance(spread, (int, float)) else ''
         self.better = {
             'lower': 'lower is better',
             'higher': 'higher is better',
             'zero': 'nearer to zero is better',
         }.get(str(card.get('better')), '')
-        self.reference = _describe_images(card.get('reference'))
-        self.train = _describe_images(card.get('train'))
-        space = card.get('space')
-        space = space if isinstance(space, Mapping) else {}
-        self.space = str(space.get('name', '-'))
-        self.encoder = str(space.get('encoder', ''))
-        self.hash = str(space.get('fingerprint', ''))[:12]
-        self.preprocessing = str(space.get('preprocessing', ''))
+        self.images = [_Source.of_images(card.get(name)) for name in ('reference', 'train')]
+        self.space = _Source.of_space(card.get('space'))
         self.samples = _describe_samples(card)
         self.seed = str(card.get('seed', '-'))
         iteration = _iteration(card)
@@ -212,7 +261,6 @@ class _Row:
         details = card.get('details')
         details = details if isinstance(details, Mapping) else {}
         self.details = ', '.join(f'{name} {_list(value)}' for name, value in details.items())
-        self.is_known = MetricName.parse(self.name) is not None
 
 
 def _short(value: Any) -> str:
@@ -221,13 +269,6 @@ def _short(value: Any) -> str:
 
 def _list(value: Any) -> str:
     return ' '.join(map(_short, value)) if isinstance(value, list) else _short(value)
-
-
-def _describe_images(images: Any) -> str:
-    if not isinstance(images, Mapping):
-        return ''
-    mark = str(images.get('fingerprint', ''))[:12]
-    return f'{images.get("num")} {images.get("split")} images of {images.get("data_root")} [{mark}]'
 
 
 def _describe_samples(card: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def of(subject, cards, history=()):
 def test_the_data_copying_test_is_read_at_three_standard_deviations(value, severity, word):
     (finding,) = of('copying', [card('copying1000_val_pixels', value)])
     assert finding.severity == severity
-    assert word in finding.text and 'val images, in the space of pixels' in finding.text
+    assert word in finding.text and '(split val, space pixels)' in finding.text
     assert finding.numbers.keys() == {'copying1000_val_pixels'}
 
 
