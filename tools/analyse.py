@@ -1,0 +1,202 @@
+"""The paper's analysis of what a discriminator and priors know, as tables and JSON.
+
+    python tools/analyse.py similarity CHECKPOINT --encoder type=TorchvisionEncoder model=vgg16
+    python tools/analyse.py probe data/priors/one.safetensors data/priors/other.safetensors
+
+similarity: are images that are alike to an encoder alike in the discriminator's features D_f
+(Table 12), and is G(z | C(x)) like x (Table 13)? probe: how well does a linear classifier tell
+classes from the priors of a bank?
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    from disp_plugin.running.parse_options import OptionsAction
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest='verb', required=True)
+    similarity = verbs.add_parser('similarity', help='Tables 12 and 13')
+    similarity.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
+    similarity.add_argument('--config', help='config in place of the one in the checkpoint')
+    similarity.add_argument(
+        '--encoder',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help="whose features are perceptual similarity (default: the run's own encoder)",
+    )
+    similarity.add_argument(
+        '--ann-file', help='manifest of the images to look at (default: the training images)'
+    )
+    similarity.add_argument('--num', type=int, default=1000, help='images at most (default: 1000)')
+    similarity.add_argument('--num-pairs', type=int, default=10000, help='pairs (default: 10000)')
+    similarity.add_argument('--sample-model', choices=['ema', 'orig'])
+    similarity.add_argument('--cache-dir', default='data/features', help='default: data/features')
+    similarity.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is)')
+    probe = verbs.add_parser('probe', help='accuracy of a linear classifier on priors')
+    probe.add_argument('banks', nargs='+', metavar='BANK', help='bank files')
+    probe.add_argument(
+        '--labels',
+        help="'folder', 'prefix' (before the first _ of a file's name) or a CSV file of image keys "
+        'and labels (default: folder, or prefix where all images lie in one folder)',
+    )
+    probe.add_argument('--folds', type=int, default=5, help='of cross-validation (default: 5)')
+    for verb in (similarity, probe):
+        verb.add_argument('--seed', type=int, default=0, help='of all draws (default: 0)')
+        verb.add_argument('--out', help='JSON file to write the numbers to')
+        verb.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def reference_images(cfg, args):
+    """The images that are looked at, at most --num of them."""
+    from mmagic.registry import DATASETS
+
+    from disp_plugin.evaluation.reference_set import ReferenceSet
+    from disp_plugin.priors import view_config
+
+    changes = {'ann_file': args.ann_file} if args.ann_file else {}
+    dataset = DATASETS.build(view_config(cfg['train_dataloader']['dataset'], **changes))
+    return ReferenceSet(dataset, args.ann_file or 'train', args.cache_dir, args.num)
+
+
+def measure_similarity(args):
+    """Tables 12 and 13 of a checkpoint."""
+    import torch
+
+    from disp_plugin import applications
+    from disp_plugin.applications.sample_images import channel_order_of, from_rgb
+    from disp_plugin.evaluation.discriminator_features import discriminator_features
+    from disp_plugin.evaluation.feature_space import get_space
+    from disp_plugin.evaluation.similarity_correlation import draw_pairs, similarity_correlation
+
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
+    own = cfg.get('encoder')
+    if not (args.encoder or own):
+        raise ValueError('this run has no encoder; name one for perceptual similarity: --encoder')
+    space = get_space('perceptual', args.encoder or own)
+    reference = reference_images(cfg, args)
+    images = reference.images(range(len(reference)))
+    order = channel_order_of(gan)
+    features = {
+        'perceptual': reference.features(space),
+        'D_f': discriminator_features(gan, from_rgb(images, order)),
+    }
+    pairs = draw_pairs(len(images), args.num_pairs, args.seed)
+    found = similarity_correlation(features['D_f'], features['perceptual'], images, pairs)
+    numbers = {
+        'checkpoint': str(args.checkpoint),
+        'images': reference.describe(),
+        'perceptual': space.describe(),
+        'num_pairs': args.num_pairs,
+        'seed': args.seed,
+        'correlation': {name: values._asdict() for name, values in found.items()},
+    }
+    if gan.prior_dim and own and own['type'] != 'PerImageEncoder':
+        priors = reference.features(get_space('prior', own))
+        numbers['reconstruction'] = measure_reconstruction(gan, priors, features, space, args)
+    return numbers
+
+
+def measure_reconstruction(gan, priors, real, space, args):
+    """Table 13: images generated from the images' own priors, in the same spaces."""
+    import numpy as np
+    import torch
+
+    from disp_plugin import applications
+    from disp_plugin.applications.sample_images import channel_order_of, from_rgb
+    from disp_plugin.evaluation.discriminator_features import discriminator_features
+    from disp_plugin.evaluation.reconstruction_similarity import reconstruction_similarity
+    from disp_plugin.progress import track
+
+    noise, _ = applications.draw_inputs(gan, len(priors), args.seed, priors[:1])
+    batches = applications.sample_images(gan, noise, priors, sample_model=args.sample_model)
+    made = np.concatenate(list(track(batches, -(-len(priors) // 32), 'sampling')))
+    generated = {
+        'perceptual': torch.cat(
+            [space.features(part) for part in torch.from_numpy(made).split(32)]
+        ),
+        'D_f': discriminator_features(gan, from_rgb(made, channel_order_of(gan))),
+    }
+    return {
+        name: {
+            row: values._asdict()
+            for row, values in reconstruction_similarity(
+                real[name], generated[name], args.seed
+            ).items()
+        }
+        for name in real
+    }
+
+
+def print_similarity(numbers):
+    print(
+        f'{numbers["images"]["num"]} images ({numbers["images"]["split"]}), {numbers["num_pairs"]} '
+        f'pairs; perceptual: {numbers["perceptual"]["encoder"]}\n\n'
+        'cosine in D_f against        Pearson  Spearman'
+    )
+    titles = {'perceptual': 'perceptual similarity', 'pixels': 'distance of pixels'}
+    for name, values in numbers['correlation'].items():
+        print(f'{titles[name]:27} {values["pearson"]:8.3f}  {values["spearman"]:8.3f}')
+    if 'reconstruction' not in numbers:
+        print('\nTable 13 is left out: this GAN has no encoder that knows unseen images')
+        return
+    print('\ncosine similarity    x, G(z|C(x))     x, other x     x, G(z|C(other x))')
+    for name, rows in numbers['reconstruction'].items():
+        cells = (f'{v["mean"]:.3f} ± {v["standard_deviation"]:.3f}' for v in rows.values())
+        print(f'{name:18}' + '  '.join(f'{cell:>15}' for cell in cells))
+
+
+def measure_probes(args):
+    """Held-out accuracy on each bank."""
+    import numpy as np
+
+    from disp_plugin.evaluation.image_labels import image_labels
+    from disp_plugin.evaluation.linear_probe import linear_probe
+    from disp_plugin.priors import PriorBank
+    from disp_plugin.progress import track
+
+    probes = []
+    for file in track(args.banks, len(args.banks), 'probing'):
+        bank = PriorBank.open(file)
+        labels = image_labels(list(bank.keys), args.labels)
+        found = linear_probe(bank.take(np.arange(len(bank))), labels, args.folds, args.seed)
+        probes.append({'bank': str(file), **found._asdict()})
+    return {'labels': args.labels or 'from file names', 'seed': args.seed, 'probes': probes}
+
+
+def print_probes(numbers):
+    print('accuracy           most frequent class  images  classes  bank')
+    for row in numbers['probes']:
+        accuracy = f'{row["accuracy"]:.3f} ± {row["standard_deviation"]:.3f}'
+        print(
+            f'{accuracy:17}  {row["majority"]:19.3f}  {row["num_images"]:6}  '
+            f'{row["num_classes"]:7}  {row["bank"]}'
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    measure, show = {
+        'similarity': (measure_similarity, print_similarity),
+        'probe': (measure_probes, print_probes),
+    }[args.verb]
+
+    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.whole_file import write_file
+
+    with user_errors(args.debug):
+        numbers = measure(args)
+        show(numbers)
+        if args.out:
+            write_file(Path(args.out), json.dumps(numbers, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
