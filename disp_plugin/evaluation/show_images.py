@@ -163,7 +163,7 @@ def show_nearest(gan: Any, cfg: Mapping[str, Any], seed: int) -> tuple[list[Comp
     if encoder_cfg and encoder_cfg.get('type') != 'PerImageEncoder':
         try:
             encoder = MODELS.build(dict(encoder_cfg))
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             notes.append(f"The run's encoder is not at hand: {error}")
         else:
             encode = functools.partial(_encode, encoder)

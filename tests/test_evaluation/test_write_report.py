@@ -1,0 +1,149 @@
+"""A page is made of whatever a run left, says what is missing, and trusts none of it."""
+
+import json
+
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmengine.config import Config
+
+import disp_plugin.register  # noqa: F401
+from disp_plugin.evaluation.write_report import make_report, write_report
+
+HARM = '<script>alert(1)</script>'
+
+
+def write_log(run, records):
+    folder = run / '20260101_000000' / 'vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
+    return folder
+
+
+def write_cards(run, *cards):
+    (run / 'metric_cards.json').write_text(json.dumps({'version': 1, 'cards': cards}))
+
+
+def save_checkpoint(run, name='iter_3.pth', images='gone', **changes):
+    """A checkpoint of a small unconditional GAN, as mmengine writes it."""
+    generator = {'type': 'DISPSNGANGenerator', 'output_scale': 16, 'noise_size': 4}
+    discriminator = {'type': 'ProjDiscriminator', 'input_scale': 16, 'base_channels': 4}
+    model = {
+        'type': 'DISPSNGAN',
+        'prior_dim': 0,
+        'generator': {**generator, 'base_channels': 4, 'channels_cfg': [2, 2]},
+        'discriminator': {
+            'type': 'PriorProjectionDiscriminator',
+            'discriminator': {**discriminator, 'channels_cfg': [2, 2], 'downsample_cfg': [1, 0]},
+        },
+        'data_preprocessor': {'type': 'DataPreprocessor'},
+    }
+    steps = [{'type': 'LoadTrainingImage'}, {'type': 'Resize', 'keys': 'gt', 'scale': (16, 16)}]
+    dataset = {'type': 'ImageFolderDataset', 'data_root': str(images), 'pipeline': steps}
+    cfg = {'model': model, 'train_dataloader': {'batch_size': 2, 'dataset': dataset}, **changes}
+    state = MODELS.build(Config({'model': model}).model).state_dict()
+    text = Config(cfg).pretty_text
+    torch.save({'state_dict': state, 'meta': {'cfg': text, 'iter': 3}}, run / name)
+
+
+def test_a_baseline_without_priors_has_all_but_walks(tmp_path, image_folder):
+    save_checkpoint(tmp_path, images=image_folder)
+    page = make_report(tmp_path)
+    assert page.count('<img') == 1 + 12 * (1 + 3)
+    assert 'nearest by pixels' in page and 'nearest by features' not in page
+    assert 'This GAN takes no priors' in page
+    assert '8 in ' in page and 'none (a baseline)' in page
+    assert 'Cannot tell: no held-out images were given' in page
+    assert 'python tools/evaluate.py' in page
+
+
+def test_without_the_training_images_the_samples_are_shown_alone(tmp_path):
+    save_checkpoint(tmp_path)
+    page = make_report(tmp_path)
+    assert page.count('<img') == 1
+    assert '(not found here)' in page
+    assert 'gone' in page.split('id="nearest"')[1].split('class="missing">')[1][:200]
+
+
+@pytest.mark.parametrize('encoder', [{'type': 'PerImageEncoder'}, {'type': 'NoSuchEncoder'}])
+def test_without_a_usable_encoder_the_nearest_are_those_by_pixels(tmp_path, image_folder, encoder):
+    save_checkpoint(tmp_path, images=image_folder, encoder=encoder)
+    page = make_report(tmp_path)
+    assert page.count('<img') == 1 + 12 * (1 + 3)
+    assert ('encoder is not at hand' in page) == (encoder['type'] == 'NoSuchEncoder')
+
+
+def test_a_log_alone_makes_a_page_with_its_curves(tmp_path):
+    folder = write_log(tmp_path, [{'loss': 1.0, 'iter': i, 'step': i} for i in (1, 2)])
+    (folder / 'config.py').write_text('max_iters = 5\nrandomness = dict(seed=77)\n')
+    page = make_report(tmp_path)
+    assert page.count('<svg') == 1 and '<dd>77</dd>' in page
+    assert page.count('The folder holds no checkpoint') >= 3
+
+
+@pytest.mark.parametrize(
+    ('break_it', 'said'),
+    [
+        (lambda run: (run / 'iter_3.pth').write_bytes(b'PK\x03\x04'), 'checkpoint cannot be read'),
+        (lambda run: (run / 'metric_cards.json').write_text('{'), 'cards cannot be read'),
+        (lambda run: (run / 'metric_cards.json').write_text('{"version": 9, "cards": []}'), '9'),
+        (lambda run: write_cards(run, {'name': 'fid9_val_x', 'value': 'low', 'space': 3}), 'low'),
+        (lambda run: write_cards(run, {'name': 'x', 'snapshot': 4, 'reference': [1]}), 'None'),
+        (lambda run: write_log(run, [{'loss': 'x', 'iter': 1, 'step': 1}, [], 3]), 'are damaged'),
+    ],
+)
+def test_what_is_damaged_is_said_and_the_page_is_made(tmp_path, break_it, said):
+    save_checkpoint(tmp_path)
+    break_it(tmp_path)
+    assert said in make_report(tmp_path)
+
+
+def test_everything_of_a_run_is_taken_for_text(tmp_path):
+    run = tmp_path / HARM.replace('/', '')
+    run.mkdir()
+    names = [f'loss{HARM}', f'loss $\\frac{HARM}$', f'fid9_val_{HARM}'.replace('/', '')]
+    write_log(run, [dict.fromkeys(names, 1.0) | {'iter': i, 'step': i} for i in (1, 2)])
+    mapping = {'name': HARM, 'encoder': HARM, 'fingerprint': HARM, 'data_root': HARM}
+    card = {'name': names[2], 'value': HARM, 'details': {HARM: HARM}, 'better': HARM, 'seed': HARM}
+    write_cards(run, {**card, 'space': mapping, 'reference': mapping, 'sample_model': HARM})
+    save_checkpoint(run, randomness={'seed': HARM}, image_size=HARM, sampler=HARM)
+    page = make_report(run)
+    assert '<script' not in page
+    assert page.count('&lt;script&gt;') > 10
+
+
+def test_the_cards_of_the_snapshot_are_judged_and_the_others_folded_away(tmp_path):
+    save_checkpoint(tmp_path)
+    old = {'name': 'copying9_val_x', 'value': -9.0, 'snapshot': {'iteration': 1}}
+    new = {'name': 'copying9_val_x', 'value': 0.5, 'snapshot': {'iteration': 3}}
+    write_cards(tmp_path, old, new)
+    page = make_report(tmp_path)
+    assert 'No sign of copying, by the data-copying test.' in page
+    assert '1 numbers of other snapshots' in page
+    write_cards(tmp_path, new, {**old, 'snapshot': {'iteration': 3}})
+    assert 'Signs of copying' in make_report(tmp_path)
+
+
+def test_the_best_snapshot_is_reported_where_there_is_one(tmp_path):
+    save_checkpoint(tmp_path)
+    write_log(tmp_path, [{'loss': 1.0, 'iter': i, 'step': i} for i in (1, 2, 3)])
+    page = make_report(tmp_path)
+    assert 'No best snapshot was kept' in page and '>best<' not in page
+    save_checkpoint(tmp_path, 'best_kid9_val_x_iter_2.pth')
+    page = make_report(tmp_path)
+    assert 'best_kid9_val_x_iter_2.pth' in page and '>best<' in page
+    assert '<code>iter_3.pth</code>' in make_report(tmp_path, 'last')
+    assert '<code>iter_3.pth</code>' in make_report(tmp_path, str(tmp_path / 'iter_3.pth'))
+
+
+def test_a_checkpoint_that_is_not_there_is_an_error(tmp_path):
+    save_checkpoint(tmp_path)
+    with pytest.raises(FileNotFoundError, match='takes best, last or a file'):
+        make_report(tmp_path, str(tmp_path / 'iter_9.pth'))
+
+
+def test_the_page_is_written_whole_into_the_runs_folder(tmp_path):
+    write_cards(tmp_path)
+    assert write_report(tmp_path) == tmp_path / 'report.html'
+    page = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    assert page.rstrip().endswith('</html>')
