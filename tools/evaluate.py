@@ -29,7 +29,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--split', help='name of the held-out images (default: by --held-out)')
     parser.add_argument('--train', help='folder of training images, beside --images')
     parser.add_argument('--size', type=int, help='beside --images: crop and resize all to this')
-    parser.add_argument('--num', type=int, help='images to sample (default: as the config, or 10k)')
+    parser.add_argument(
+        '--num-images', type=int, help='images to sample (default: as the config, or 10k)'
+    )
     parser.add_argument(
         '--space',
         nargs='+',
@@ -131,7 +133,7 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str]
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     gan, cfg = applications.load_gan(path, args.config, device)
     dataset, split = find_held_out(cfg, args.held_out, args.split)
-    num = args.num or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
+    num = args.num_images or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
     evaluator = build_evaluator(
         args,
         cfg,
@@ -159,7 +161,7 @@ def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Pa
     images, held_out = (
         DATASETS.build(folder_dataset(folder, args.size)) for folder in (args.images, args.held_out)
     )
-    generated = ReferenceSet(images, 'generated', args.cache_dir, args.num or len(images))
+    generated = ReferenceSet(images, 'generated', args.cache_dir, args.num_images or len(images))
     train = folder_dataset(args.train, args.size) if args.train else None
     metrics = args.metrics or ['fid', 'kid', 'precision_recall']
     if args.metrics is None and train is not None:
@@ -179,16 +181,16 @@ def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Pa
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    from mmengine.dist import init_dist, is_main_process
+    from mmengine import dist
 
     import disp_plugin.register  # noqa: F401
     from disp_plugin.running.leave_group import leave_group
 
     if args.launcher != 'none':
-        init_dist(args.launcher)
+        dist.init_dist(args.launcher)
     work = evaluate_checkpoint if args.images is None else evaluate_folder
     cards, left_out, out = work(args)
-    if is_main_process():
+    if dist.is_main_process():
         from disp_plugin.evaluation.metric_card import choose_headline, format_cards, write_cards
 
         print(format_cards(cards))

@@ -1,0 +1,28 @@
+"""Metrics share networks and encode each batch once."""
+
+import pytest
+import torch
+
+from disp_plugin.evaluation.feature_space import get_space
+
+
+def test_equal_configs_share_one_encoder():
+    first = get_space('pixels', dict(type='PixelEncoder', size=3))
+    assert get_space('pixels', dict(size=3, type='PixelEncoder')) is first
+    assert get_space('pixels', dict(type='PixelEncoder', size=2)) is not first
+    assert get_space('other', dict(type='PixelEncoder', size=3)) is not first
+
+
+def test_a_batch_is_encoded_once_and_the_next_one_anew():
+    space = get_space('pixels', dict(type='PixelEncoder', size=2))
+    black = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+    white = torch.full((2, 4, 4, 3), 255, dtype=torch.uint8)
+    first = space.features(black)
+    assert space.features(black) is first
+    assert first.max() == 0 and space.features(white).min() == 1
+    assert space.features(black).max() == 0
+
+
+def test_a_per_image_embedding_is_no_space():
+    with pytest.raises(ValueError, match='knows only training images'):
+        get_space('prior', dict(type='PerImageEncoder', num_images=3))

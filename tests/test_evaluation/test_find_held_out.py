@@ -1,0 +1,60 @@
+"""Held-out images are found, unmirrored, and are no training images."""
+
+import pytest
+
+from disp_plugin.evaluation.find_held_out import find_held_out
+
+
+@pytest.fixture
+def run(make_image_folder, tmp_path):
+    """A run on four of six images of a folder; the other two are in a manifest."""
+    folder = make_image_folder(tmp_path / 'photos', num=6)
+    names = sorted(path.name for path in folder.glob('*.png'))
+    (folder / 'train.txt').write_text('\n'.join(names[:4]))
+    (folder / 'unseen.txt').write_text('\n'.join(names[4:]))
+    (folder / 'mixed.txt').write_text('\n'.join(names[3:]))
+    pipeline = [
+        dict(type='LoadTrainingImage'),
+        dict(type='Flip', keys='gt', flip_ratio=0.5, direction='horizontal'),
+        dict(type='PackInputs'),
+    ]
+    dataset = dict(
+        type='ImageFolderDataset',
+        data_root=str(folder),
+        ann_file='train.txt',
+        pipeline=pipeline,
+    )
+    return dict(train_dataloader=dict(dataset=dict(type='SeededDraws', dataset=dataset)))
+
+
+def test_a_manifest_beside_the_training_images(run):
+    dataset, split = find_held_out(run, 'unseen.txt')
+    assert split == 'unseen' and dataset['ann_file'] == 'unseen.txt'
+    assert [step['type'] for step in dataset['pipeline']] == ['LoadTrainingImage']
+
+
+def test_a_folder(run, make_image_folder, tmp_path):
+    folder = make_image_folder(tmp_path / 'others', num=2, seed=1)
+    dataset, split = find_held_out(run, str(folder))
+    assert (dataset['data_root'], dataset['ann_file'], split) == (str(folder), '', 'test')
+    assert find_held_out(run, str(folder), 'mine')[1] == 'mine'
+
+
+def test_training_images_are_refused(run):
+    with pytest.raises(
+        ValueError, match=r'1 of the 3 images of --held-out mixed\.txt are training'
+    ):
+        find_held_out(run, 'mixed.txt')
+
+
+def test_without_a_name_the_config_must_have_a_test_set(run):
+    with pytest.raises(ValueError, match='name unseen images by --held-out'):
+        find_held_out(run, None)
+    test = dict(type='ImageFolderDataset', data_root='x', ann_file='test.txt', pipeline=[])
+    run = dict(run, test_dataloader=dict(dataset=test), test_evaluator=dict(split='report'))
+    assert find_held_out(run, None) == (test, 'report')
+
+
+def test_a_missing_one_is_named(run):
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.txt is neither a folder nor a manifest'):
+        find_held_out(run, 'nowhere.txt')

@@ -1,0 +1,178 @@
+"""The evaluator's numbers are those of the functions, on samples drawn in another way."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmagic.registry import DATASETS, EVALUATORS, METRICS
+
+from disp_plugin.applications import draw_inputs, sample_images
+from disp_plugin.encoders import PixelEncoder
+from disp_plugin.evaluation.data_copying import data_copying
+from disp_plugin.evaluation.evaluate_gan import evaluate_gan, evaluate_images
+from disp_plugin.evaluation.frechet_distance import frechet_distance
+from disp_plugin.evaluation.kernel_distance import kernel_distance
+from disp_plugin.evaluation.manifold_scores import manifold_scores
+from disp_plugin.evaluation.memorisation_floor import memorisation_floor
+from disp_plugin.evaluation.reference_set import ReferenceSet
+from disp_plugin.priors import TrainingView
+
+PIXELS = dict(type='PixelEncoder', size=4)
+NEIGHBOURS = dict(precision_neighbours=[4], recall_neighbours=[6], density_neighbours=3)
+
+
+def features_of(cfg):
+    view = TrainingView(DATASETS.build(cfg))
+    return encode(np.stack([view[row][0] for row in range(len(view))]))
+
+
+def encode(images):
+    return PixelEncoder(4)(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+
+
+@pytest.fixture
+def evaluator(train_cfg, tmp_path):
+    def build(**fields):
+        return EVALUATORS.build(
+            dict(
+                type='StandardEvaluator',
+                **{
+                    'spaces': dict(pixels=PIXELS),
+                    'metrics': ['fid', 'kid', 'precision_recall', 'copying', 'floor'],
+                    'train_dataset': train_cfg,
+                    'fake_nums': 30,
+                    'options': dict(precision_recall=NEIGHBOURS, copying=dict(num_cells=1)),
+                    'cache_dir': str(tmp_path),
+                    **fields,
+                },
+            )
+        )
+
+    return build
+
+
+def values(cards):
+    return {card['name']: card['value'] for card in cards}
+
+
+@pytest.mark.parametrize('batch_size', [7, 64])
+def test_numbers_are_those_of_the_functions(
+    evaluator, gan, held_out, held_out_cfg, train_cfg, batch_size
+):
+    found = values(evaluate_gan(gan, evaluator(), held_out, batch_size))
+    noise, prior = draw_inputs(gan, 30, seed=0)
+    generated = encode(np.concatenate(list(sample_images(gan, noise, prior, 30))))
+    real, train = features_of(held_out_cfg), features_of(train_cfg)
+    scores = manifold_scores(generated, real, (4,), (6,), 3)
+    floor = memorisation_floor(train, real, 30, 0)
+    expected = {
+        'fid30_val_pixels': frechet_distance(generated, real).value,
+        'kid30_val_pixels': kernel_distance(generated, real).value,
+        'precision30_k4_val_pixels': scores['precision', 4].value,
+        'recall30_k6_val_pixels': scores['recall', 6].value,
+        'density30_val_pixels': scores['density', 3].value,
+        'coverage30_val_pixels': scores['coverage', 3].value,
+        'copying30_val_pixels': data_copying(generated, train, real, 1, 5, 0).value,
+        'fid_floor30_val_pixels': floor['fid'].value,
+        'kid_floor30_val_pixels': floor['kid'].value,
+    }
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_cards_carry_the_protocol(evaluator, gan, held_out):
+    cards = evaluate_gan(gan, evaluator(metrics=['kid', 'copying'], split='test', seed=3), held_out)
+    kid, copying = cards
+    assert kid['name'] == 'kid30_test_pixels' and kid['standard_deviation'] > 0
+    assert kid['reference']['num'] == 20 and kid['train'] is None
+    assert copying['train']['num'] == 24 and copying['details']['cells'] == 1
+    assert len(copying['details']['trials']) == 5
+    assert kid['space']['fingerprint'] == PixelEncoder(4).fingerprint()
+    assert (kid['seed'], kid['sample_model'], kid['num_generated']) == (3, 'orig', 30)
+
+
+def test_another_seed_gives_other_samples_and_the_same_seed_the_same(evaluator, gan, held_out):
+    torch.manual_seed(1)
+    first = values(evaluate_gan(gan, evaluator(metrics=['kid']), held_out))
+    torch.manual_seed(2)
+    again = values(evaluate_gan(gan, evaluator(metrics=['kid']), held_out))
+    other = values(evaluate_gan(gan, evaluator(metrics=['kid'], seed=1), held_out))
+    assert first == again != other
+
+
+def test_what_cannot_be_computed_is_left_out_and_said(evaluator, gan, held_out):
+    neighbours = dict(precision_recall=dict(recall_neighbours=[40]))
+    built = evaluator(metrics=['precision_recall', 'fid'], options=neighbours)
+    cards = evaluate_gan(gan, built, held_out)
+    assert [card['metric'] for card in cards] == ['fid']
+    (reason,) = built.left_out
+    assert 'PrecisionRecallMetric is left out' in reason and '40' in reason
+
+
+def test_a_diverged_generator_gives_none_where_a_snapshot_is_chosen(evaluator, gan, held_out):
+    built = evaluator(metrics=['kid', 'copying'])
+    built.prepare_metrics(gan, SimpleNamespace(dataset=held_out, batch_size=8))
+    for metric in built.metrics:
+        metric._features = [torch.full((30, 16), float('nan'))]
+    assert built.evaluate() == {'kid30_val_pixels': None}
+    assert len(built.left_out) == 2 and '30 of 30 generated images' in built.left_out[0]
+
+
+def test_files_are_evaluated_as_samples_are(evaluator, train_cfg, held_out_cfg, tmp_path):
+    images = ReferenceSet(DATASETS.build(train_cfg), 'generated', tmp_path)
+    built = evaluator(metrics=['fid', 'kid'], fake_nums=24)
+    found = values(evaluate_images(images, built, DATASETS.build(held_out_cfg), batch_size=5))
+    train, real = features_of(train_cfg), features_of(held_out_cfg)
+    assert found['fid24_val_pixels'] == pytest.approx(frechet_distance(train, real).value, rel=1e-4)
+    assert found['kid24_val_pixels'] == pytest.approx(kernel_distance(train, real).value, rel=1e-3)
+
+
+def test_processes_sample_what_one_would(evaluator, gan, held_out, monkeypatch):
+    """Rank by rank, with the gathering of both in the place of a process group."""
+    from disp_plugin.evaluation import feature_metric, seeded_batches
+
+    (whole,) = evaluate_gan(gan, evaluator(metrics=['kid'], fake_nums=31), held_out)
+    shares = []
+    for rank in range(2):
+        for module in (feature_metric, seeded_batches):
+            monkeypatch.setattr(module, 'get_world_size', lambda: 2)
+        monkeypatch.setattr(seeded_batches, 'get_rank', lambda rank=rank: rank)
+        monkeypatch.setattr('mmagic.evaluation.metrics.base_gen_metric.get_world_size', lambda: 2)
+        built = evaluator(metrics=['kid'], fake_nums=31)
+        loader = SimpleNamespace(dataset=held_out, batch_size=8)
+        built.prepare_metrics(gan, loader)
+        for metrics, batches in built.prepare_samplers(gan, loader):
+            for batch in batches:
+                built.process(gan.test_step(batch), batch, metrics)
+        shares.append(torch.cat(built.metrics[0]._features))
+    assert [len(share) for share in shares] == [16, 16]
+    monkeypatch.setattr(feature_metric, 'all_gather', lambda own: shares)
+    value = built.metrics[0].evaluate()['kid31_val_pixels']
+    assert value == pytest.approx(whole['value'], rel=1e-4)
+
+
+def test_samples_that_cannot_be_shared_are_refused(gan, held_out, tmp_path):
+    kid = dict(type='KernelDistanceMetric', encoder=PIXELS, space='pixels', cache_dir=str(tmp_path))
+    built = EVALUATORS.build(
+        dict(type='Evaluator', metrics=[dict(kid), dict(kid, space='again', seed=1)])
+    )
+    loader = SimpleNamespace(dataset=held_out, batch_size=8)
+    built.prepare_metrics(gan, loader)
+    with pytest.raises(ValueError, match=r'differ in seed: \[0, 1\]'):
+        built.prepare_samplers(gan, loader)
+
+
+def test_wrong_configs_are_refused():
+    with pytest.raises(ValueError, match="'lpips' are unknown; known are fid, kid"):
+        EVALUATORS.build(
+            dict(type='StandardEvaluator', spaces=dict(p=PIXELS), metrics=['fid', 'lpips'])
+        )
+    with pytest.raises(ValueError, match='at least one space'):
+        per_image = dict(type='PerImageEncoder', num_images=3)
+        EVALUATORS.build(dict(type='StandardEvaluator', spaces=dict(a=per_image, b=None)))
+    with pytest.raises(ValueError, match='DataCopyingMetric compares with the training images'):
+        METRICS.build(dict(type='DataCopyingMetric', encoder=PIXELS, space='pixels'))
+    with pytest.raises(ValueError, match='at least 2 images, but fake_nums is 1'):
+        METRICS.build(
+            dict(type='KernelDistanceMetric', encoder=PIXELS, space='pixels', fake_nums=1)
+        )

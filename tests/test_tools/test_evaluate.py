@@ -1,0 +1,155 @@
+"""tools/evaluate.py: a checkpoint or a folder, in one process or two; and metrics in training."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from disp_plugin.evaluation.metric_card import read_cards
+
+FEW = ['--num-images', '40', '--space', 'pixels=', '--batch-size', '16']
+NEIGHBOURS = 'precision_recall=dict(precision_neighbours=[3], recall_neighbours=[3])'
+
+
+@pytest.fixture
+def evaluate(tool):
+    return tool('evaluate.py')
+
+
+@pytest.fixture
+def checkpoint(trained):
+    return trained / 'iter_4.pth'
+
+
+def by_name(file):
+    return {card['name']: card for card in read_cards(file)}
+
+
+def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
+    evaluate, checkpoint, tmp_path, capsys
+):
+    out = tmp_path / 'cards.json'
+    options = ['--options', NEIGHBOURS, '--cache-dir', str(tmp_path / 'cache')]
+    arguments = [str(checkpoint), '--out', str(out), *FEW, *options]
+    evaluate.main(arguments)
+    cards = by_name(out)
+    wanted = {'fid40', 'kid40', 'precision40_k3', 'recall40_k3', 'density40', 'coverage40'}
+    wanted |= {'copying40', 'fid_floor40', 'kid_floor40'}
+    names = {f'{name}_report_pixels' for name in wanted}
+    assert set(cards) == names | {'disc_gap_report', 'disc_gap_in_sd_report'}
+    card = cards['kid40_report_pixels']
+    assert card['reference']['num'] == 596 and card['reference']['split'] == 'report'
+    assert card['snapshot'] == {'file': 'iter_4.pth', 'iteration': 4}
+    assert card['sample_model'] == 'ema'
+    printed = capsys.readouterr().out
+    assert 'the number to look at first: kid40_report_pixels' in printed
+    evaluate.main([*arguments, '--metrics', 'fid', '--seed', '1'])
+    assert len(read_cards(out)) == len(cards) + 1
+
+
+def test_both_spaces_of_the_config_are_the_default(evaluate, checkpoint, tmp_path):
+    out = tmp_path / 'cards.json'
+    options = ['--num-images', '20', '--metrics', 'kid', '--cache-dir', str(tmp_path)]
+    evaluate.main([str(checkpoint), '--out', str(out), *options])
+    assert set(by_name(out)) == {'kid20_report_pixels', 'kid20_report_prior'}
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does(repo_root, evaluate, checkpoint, tmp_path):
+    options = [*FEW, '--metrics', 'fid', 'kid', '--cache-dir', str(tmp_path)]
+    options[1] = '41'
+    evaluate.main([str(checkpoint), '--out', str(tmp_path / 'one.json'), *options])
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2']
+    script = [str(repo_root / 'tools' / 'evaluate.py'), str(checkpoint), '--launcher', 'pytorch']
+    port = ['--master_port', str(29600 + os.getpid() % 1000)]
+    subprocess.run(
+        [*launch, *port, *script, '--out', str(tmp_path / 'two.json'), *options],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    one, two = (by_name(tmp_path / f'{name}.json') for name in ('one', 'two'))
+    assert set(one) == set(two) == {'fid41_report_pixels', 'kid41_report_pixels'}
+    for name, card in one.items():
+        assert two[name]['value'] == pytest.approx(card['value'], rel=1e-4)
+
+
+def write_images(folder, images):
+    folder.mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f'{index:03d}.png')
+    return str(folder)
+
+
+def test_folders_are_compared_and_copies_are_seen(evaluate, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3), dtype=np.uint8)
+    train = write_images(tmp_path / 'train', images[:40])
+    unseen = write_images(tmp_path / 'unseen', images[40:80])
+    fresh = write_images(tmp_path / 'fresh', images[80:])
+    copies = write_images(tmp_path / 'copies', images[:40] ^ 1)
+    out = tmp_path / 'cards.json'
+    shared = ['--held-out', unseen, '--train', train, '--space', 'pixels=', '--out', str(out)]
+    shared += ['--cache-dir', str(tmp_path / 'cache'), '--options', NEIGHBOURS]
+    values = {}
+    for folder in (fresh, copies):
+        evaluate.main(['--images', folder, *shared])
+        cards = [card for card in read_cards(out) if card['snapshot']['file'] == folder]
+        values[folder] = {card['name']: card['value'] for card in cards}
+    assert abs(values[fresh]['copying40_unseen_pixels']) < 3
+    assert values[copies]['copying40_unseen_pixels'] < -5
+    assert abs(values[fresh]['kid40_unseen_pixels']) < 0.01
+    same = ['--images', unseen, *shared, '--metrics', 'fid', '--split', 'itself']
+    evaluate.main(same)
+    assert by_name(out)['fid40_itself_pixels']['value'] == pytest.approx(0, abs=1e-6)
+
+
+def test_folders_of_different_sizes_need_one(evaluate, tmp_path, capsys):
+    images = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    folder = write_images(tmp_path / 'a', images)
+    Image.fromarray(np.zeros((9, 8, 3), dtype=np.uint8)).save(tmp_path / 'a' / 'odd.png')
+    arguments = ['--images', folder, '--held-out', folder, '--space', 'pixels=']
+    arguments += ['--cache-dir', str(tmp_path / 'cache'), '--out', str(tmp_path / 'c.json')]
+    with pytest.raises(SystemExit):
+        evaluate.main(arguments)
+    assert 'differ in size (8x8, 8x9, ...); give --size N' in capsys.readouterr().err
+    evaluate.main([*arguments, '--size', '8', '--metrics', 'fid'])
+    assert (tmp_path / 'c.json').is_file()
+
+
+def test_missing_weights_say_what_to_fetch(evaluate, checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(SystemExit):
+        evaluate.main([str(checkpoint), '--space', 'clean='])
+    assert 'weights-inception-2015-12-05-6726825d.pth' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [[], ['a.pth', '--images', 'b'], ['--images', 'b'], ['a.pth', '--batch-size', '0']],
+)
+def test_contradictions_are_refused(evaluate, arguments):
+    with pytest.raises(SystemExit):
+        evaluate.parse_args(arguments)
+
+
+def test_a_run_measures_itself_by_held_out_images(train, small_run, tmp_path, capsys):
+    work_dir = tmp_path / 'measured'
+    flags = ['--held-out', 'val.txt', '--space', 'pixels=', '--val-interval', '2']
+    train.main(small_run.arguments(work_dir, flags=[*flags, '--patience', '5']))
+    assert 'the best snapshot is chosen by kid2048_val_pixels' in capsys.readouterr().out
+    cards = [card for card in read_cards(work_dir / 'metric_cards.json') if card['metric'] == 'kid']
+    assert [card['snapshot']['iteration'] for card in cards] == [2, 4]
+    best = min(cards, key=lambda card: card['value'])['snapshot']['iteration']
+    assert [p.name for p in work_dir.glob('best_*.pth')] == [
+        f'best_kid2048_val_pixels_iter_{best}.pth'
+    ]
+
+
+def test_options_of_validation_need_held_out_images(train, small_run, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.main(small_run.arguments(tmp_path / 'x', flags=['--patience', '5']))
+    assert '--patience needs --held-out' in capsys.readouterr().err
