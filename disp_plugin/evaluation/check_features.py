@@ -27,8 +27,7 @@ def check_features(least: int = 2, **sets: Tensor) -> None:
                 f'{name} holds {len(features)} feature(s), at least {least} are needed: give more '
                 'images'
             )
-        # a sum is finite only if its terms are; float64, so that no finite ones overflow
-        if not torch.isfinite(features.sum(dim=0, dtype=torch.float64)).all():
+        if not all(torch.isfinite(extreme) for extreme in features.aminmax()):
             raise ValueError(
                 f'{name} holds values that are not finite: see whether its images are damaged or '
                 'the encoder ran out of range (half precision)'

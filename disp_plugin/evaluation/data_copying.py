@@ -120,8 +120,19 @@ def rank_statistic(first: Tensor, second: Tensor) -> float:
     return (wins - (n * m / 2 - 0.5)) / (n * m * (n + m + 1) / 12) ** 0.5
 
 
-def _divide(train: Tensor, others: Sequence[Tensor], num_cells: int, seed: int) -> list[Tensor]:
-    """Cells (N,) of the training images by k-means, and those of the other sets."""
+def divide(train: Tensor, others: Sequence[Tensor], num_cells: int, seed: int) -> list[Tensor]:
+    """Divide a set into cells by k-means, and find in which of them other features lie.
+
+    Args:
+        train (Tensor): (T, F) floating point.
+        others (Sequence[Tensor]): Of (N, F) each.
+        num_cells (int): Cells.
+        seed (int): Seed of the clustering.
+
+    Returns:
+        list[Tensor]: The cell of each feature, (T,) int64 of the training set and (N,) of each
+        other set.
+    """
     from sklearn.cluster import KMeans
 
     centre = train.mean(0, dtype=torch.float64)
@@ -138,7 +149,7 @@ def _run_trial(
     generated: Tensor, train: Tensor, held_out: Tensor, num_cells: int, seed: int
 ) -> tuple[float, int]:
     """C_T with one clustering, and the number of cells that counted."""
-    cells, generated_cells, held_out_cells = _divide(train, (generated, held_out), num_cells, seed)
+    cells, generated_cells, held_out_cells = divide(train, (generated, held_out), num_cells, seed)
     total, weight, used = 0.0, 0, 0
     for cell in range(num_cells):
         points = train[cells == cell]

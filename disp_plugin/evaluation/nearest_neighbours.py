@@ -67,6 +67,8 @@ def squared_radii(features: Tensor, neighbours: Iterable[int]) -> dict[int, Tens
                 radii[k][rows], _ = _kth(distances, rows, found, k)
             unsettled.append(rows[~_is_settled(found, radii[ks[-1]][rows])])
         pending = torch.cat(unsettled)
+        if not len(pending):
+            break
     return radii
 
 
@@ -96,6 +98,8 @@ def nearest(queries: Tensor, points: Tensor) -> Nearest:
             index[rows] = found.indices.gather(1, place[:, None])[:, 0]
             unsettled.append(rows[~_is_settled(found, squares[rows])])
         pending = torch.cat(unsettled)
+        if not len(pending):
+            break
     return Nearest(index, squares.sqrt())
 
 

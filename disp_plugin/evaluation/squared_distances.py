@@ -14,7 +14,8 @@ from torch import Tensor
 
 BLOCK_ROWS = 1024
 BLOCK_COLUMNS = 8192
-_BLOCK_VALUES = 2**22
+# values of the pairs that are computed at once: in the cache of a CPU, many for a GPU
+_CPU_VALUES, _GPU_VALUES = 2**17, 2**24
 
 
 class Bounds(NamedTuple):
@@ -47,10 +48,12 @@ class SquaredDistances:
         self.columns = columns
         self.dtype = dtype
         # far from the origin norms are large, and the bounds with them
-        self.centre = columns.mean(dim=0, dtype=torch.float64)
+        self.centre = columns.mean(dim=0, dtype=_wide(columns.dtype))
         # |error of a.b| <= F u |a| |b| in any order of summation (Higham 2002, section 3.1), with
         # room for the rounding of norms, centres and sums
         self.share = (columns.shape[1] + 32) * torch.finfo(dtype).eps / 2
+        self._centred_columns = self._centred(columns)
+        self._column_squares = _squares(self._centred_columns)
 
     def bounds(self, rows: Tensor, columns: slice) -> Bounds:
         """Bound a block.
@@ -62,8 +65,8 @@ class SquaredDistances:
         Returns:
             Bounds: Of ``dtype``.
         """
-        first, second = self._centred(self.rows[rows]), self._centred(self.columns[columns])
-        row_squares, column_squares = first.square().sum(1), second.square().sum(1)
+        first, second = self._centred(self.rows[rows]), self._centred_columns[columns]
+        row_squares, column_squares = _squares(first), self._column_squares[columns]
         keep = 1 - self.share
         with full_precision():
             low = torch.addmm(column_squares * keep, first, second.T, alpha=-2)
@@ -71,11 +74,8 @@ class SquaredDistances:
         return Bounds(low, 2 * self.share * row_squares, 2 * self.share * column_squares)
 
     def _centred(self, block: Tensor) -> Tensor:
-        if block.dtype not in (torch.float32, torch.float64):
-            block = block.float()
-        if self.dtype == torch.float64:
-            block = block.double()
-        return (block - self.centre.to(block.dtype)).to(self.dtype)
+        wide = torch.promote_types(_wide(block.dtype), self.dtype)
+        return (block.to(wide) - self.centre).to(self.dtype)
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Compute the squares of single pairs from their differences.
@@ -87,7 +87,8 @@ class SquaredDistances:
         Returns:
             Tensor: (P,) float64.
         """
-        size = max(_BLOCK_VALUES // self.columns.shape[1], 1)
+        values = _CPU_VALUES if rows.device.type == 'cpu' else _GPU_VALUES
+        size = max(values // self.columns.shape[1], 1)
         found = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
@@ -103,6 +104,15 @@ class SquaredDistances:
         """
         for start in range(0, len(self.columns), BLOCK_COLUMNS):
             yield slice(start, min(start + BLOCK_COLUMNS, len(self.columns)))
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _squares(features: Tensor) -> Tensor:
+    """|a|^2 of (N, F), without a copy: (N,)."""
+    return torch.linalg.vector_norm(features, dim=1).square_()
 
 
 @contextmanager
