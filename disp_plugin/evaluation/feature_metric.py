@@ -68,6 +68,11 @@ class FeatureMetric(GanMetric):
             self._features.append(features)
             self._num += len(features)
 
+    @property
+    def device(self) -> torch.device:
+        """torch.device: Where features are compared: a GPU if there is one."""
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
     def collect(self) -> Tensor:
         """Bring the features of all ranks into the order of the draws.
 
@@ -95,7 +100,7 @@ class FeatureMetric(GanMetric):
             ValueError: There are too few images, or features that are not finite.
         """
         check_finite(collected, 'generated images')
-        return self.compare(collected)
+        return self.compare(collected.to(self.device))
 
     def compare(self, generated: Tensor) -> list[dict[str, Any]]:
         """Compare; what a child implements.
@@ -115,7 +120,7 @@ class FeatureMetric(GanMetric):
             Tensor: (M, F).
         """
         assert self.held_out is not None
-        return self.held_out.features(self.space)
+        return self.held_out.features(self.space).to(self.device)
 
     def train_features(self) -> Tensor:
         """Get the features of the training images, mirrored views included.
@@ -124,7 +129,7 @@ class FeatureMetric(GanMetric):
             Tensor: (T, F).
         """
         assert isinstance(self.train, ReferenceSet)
-        return self.train.features(self.space, mirrored=True)
+        return self.train.features(self.space, mirrored=True).to(self.device)
 
     def card(self, metric: str, value: float, spread: float | None = None, **fields: Any) -> dict:
         """Write a number down, with its space.
