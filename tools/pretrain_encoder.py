@@ -18,6 +18,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('data_root', help='folder of images, with any subfolders')
     parser.add_argument('out', help='file to write, .pth or .safetensors')
+    add_training_options(parser)
+    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    return parser.parse_args(argv)
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What any training of an encoder is told."""
     parser.add_argument('--ann-file', default='', help='manifest: one image of the folder a line')
     network = parser.add_argument_group('network')
     network.add_argument('--arch', default='resnet18', help='of torchvision or timm')
@@ -42,8 +49,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     training.add_argument('--no-amp', action='store_true', help='no float16 on a GPU')
     training.add_argument('--no-resume', action='store_true', help='begin anew')
     training.add_argument('--overwrite', action='store_true', help='replace another encoder')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
-    return parser.parse_args(argv)
 
 
 def read_json(text: str) -> dict:
@@ -57,39 +62,44 @@ def read_json(text: str) -> dict:
     return value
 
 
+def read_options(args: argparse.Namespace):
+    """SimCLROptions from the command line."""
+    from disp_plugin.encoders.simclr_run import SimCLROptions
+    from disp_plugin.encoders.simclr_views import ViewOptions
+
+    views = ViewOptions(
+        in_size=args.size,
+        min_crop=args.min_crop,
+        flip=not args.no_flip,
+        color_jitter=args.color_jitter,
+        grayscale=args.grayscale,
+        rotation=args.rotation,
+        shift=args.shift,
+    )
+    return SimCLROptions(
+        arch=args.arch,
+        arch_kwargs=read_json(args.arch_kwargs),
+        views=views,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        weight_decay=args.weight_decay,
+        temperature=args.temperature,
+        seed=args.seed,
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from disp_plugin.running.explain_error import user_errors
 
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         from disp_plugin.encoders.pretrain_simclr import pretrain_simclr
-        from disp_plugin.encoders.simclr_run import SimCLROptions
-        from disp_plugin.encoders.simclr_views import ViewOptions
 
-        views = ViewOptions(
-            in_size=args.size,
-            min_crop=args.min_crop,
-            flip=not args.no_flip,
-            color_jitter=args.color_jitter,
-            grayscale=args.grayscale,
-            rotation=args.rotation,
-            shift=args.shift,
-        )
-        options = SimCLROptions(
-            arch=args.arch,
-            arch_kwargs=read_json(args.arch_kwargs),
-            views=views,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            lr=args.lr,
-            weight_decay=args.weight_decay,
-            temperature=args.temperature,
-            seed=args.seed,
-        )
         result = pretrain_simclr(
             args.data_root,
             args.out,
-            options,
+            read_options(args),
             ann_file=args.ann_file,
             num_workers=args.workers,
             device=args.device,

@@ -4,8 +4,10 @@ import hashlib
 import json
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -49,6 +51,8 @@ def pretrain_simclr(
     resume: bool = True,
     overwrite: bool = False,
     progress: bool = True,
+    run_type: Callable[..., SimCLRRun] = SimCLRRun,
+    details: Mapping[str, Any] | None = None,
 ) -> SimCLRResult:
     """Train an encoder on a folder of images by SimCLR, without any label.
 
@@ -68,6 +72,9 @@ def pretrain_simclr(
         resume (bool): Whether to go on from ``<out_file>.part``. Defaults to True.
         overwrite (bool): Whether to replace a file of another training. Defaults to False.
         progress (bool): Whether to draw progress bars on a terminal. Defaults to True.
+        run_type (type): What trains, for another training in the same way. Defaults to SimCLRRun.
+        details (Mapping[str, Any] | None): What else such a training depends on; written into the
+            file. Defaults to None.
 
     Returns:
         SimCLRResult: The file and how far the training came.
@@ -85,6 +92,7 @@ def pretrain_simclr(
     paths = [info['gt_path'] for info in map(dataset.get_data_info, range(len(dataset)))]
     batch_size = _choose_batch_size(options.batch_size, len(paths), data_root)
     identity = {**asdict(options), 'batch_size': batch_size, 'images': _hash_files(dataset)}
+    identity |= details or {}
     identity = json.loads(json.dumps(identity))  # as it is read back: no tuples
     if out_file.exists() and not overwrite:
         return _reuse(out_file, identity, len(paths))
@@ -93,7 +101,7 @@ def pretrain_simclr(
     if bad:
         raise ValueError(describe_bad_images(bad, len(paths)))
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    run = SimCLRRun(options, identity, device, amp)
+    run = run_type(options, identity, device, amp)
     part_file = out_file.with_name(out_file.name + '.part')
     if resume and part_file.exists():
         run.load(part_file)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import normalize
 
 from disp_plugin.datasets import SeededDraws
@@ -83,11 +83,11 @@ class SimCLRRun:
         amp (bool | None): Autocast to float16; None: on a GPU. Defaults to None.
     """
 
+    outcome = 'of the views find their pair'
+
     def __init__(
         self, options: SimCLROptions, identity: dict, device: str, amp: bool | None = None
     ) -> None:
-        from pytorch_metric_learning.losses import SelfSupervisedLoss, SupConLoss
-
         self.options = options
         self.identity = identity
         self.device = torch.device(device)
@@ -98,20 +98,33 @@ class SimCLRRun:
             self.backbone = build_backbone(options.arch, options.arch_kwargs)
             with torch.no_grad():
                 self.prior_dim = self.backbone.eval()(torch.zeros(1, 3, size, size)).shape[1]
-            self.head = nn.Sequential(
-                nn.Linear(self.prior_dim, self.prior_dim),
-                nn.BatchNorm1d(self.prior_dim),
-                nn.ReLU(),
-                nn.Linear(self.prior_dim, options.projection_dim),
-            )
+            self.head, self.loss_fn = self._make_head()
         self.network = nn.Sequential(self.backbone, self.head).to(self.device).train()
-        # With one positive for each view this is NT-Xent; the library's class of that name needs
-        # memory and time that grow with the cube of the batch.
-        self.loss_fn = SelfSupervisedLoss(SupConLoss(options.temperature))
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), options.lr, weight_decay=options.weight_decay
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
+
+    def _make_head(self) -> tuple[nn.Module, Any]:
+        """Build what stands behind the backbone in training, and the loss of its output."""
+        from pytorch_metric_learning.losses import SelfSupervisedLoss, SupConLoss
+
+        head = nn.Sequential(
+            nn.Linear(self.prior_dim, self.prior_dim),
+            nn.BatchNorm1d(self.prior_dim),
+            nn.ReLU(),
+            nn.Linear(self.prior_dim, self.options.projection_dim),
+        )
+        # With one positive for each view this is NT-Xent; the library's class of that name needs
+        # memory and time that grow with the cube of the batch.
+        return head, SelfSupervisedLoss(SupConLoss(self.options.temperature))
+
+    def _make_views(self, paths: list[str]) -> Dataset:
+        return TwoViews(paths, self.options.views)
+
+    def _judge(self, first: Tensor, second: Tensor, *targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the loss of both views of N images, and the share of views told rightly."""
+        return self.loss_fn(first, second), find_pairs(first.detach(), second.detach())
 
     def train(
         self, paths: list[str], batch_size: int, num_workers: int, part_file: Path, progress: bool
@@ -128,7 +141,7 @@ class SimCLRRun:
         options, num_steps = self.options, len(paths) // batch_size
         epochs = range(self.epoch, options.epochs)
         loader = DataLoader(
-            SeededDraws(TwoViews(paths, options.views), options.seed),
+            SeededDraws(self._make_views(paths), options.seed),
             batch_sampler=EpochBatches(len(paths), batch_size, epochs, options.seed),
             num_workers=num_workers,
             pin_memory=self.device.type == 'cuda',
@@ -152,24 +165,25 @@ class SimCLRRun:
             if self.epoch % every == 0 or self.epoch == options.epochs:
                 print_log(
                     f'epoch {self.epoch}/{options.epochs}: loss {self.loss:.3f}, '
-                    f'{self.paired:.0%} of the views find their pair',
+                    f'{self.paired:.0%} {self.outcome}',
                     logger='current',
                 )
 
-    def _step(self, views: Tensor, done: float) -> Tensor:
+    def _step(self, batch: Any, done: float) -> Tensor:
         for group in self.optimizer.param_groups:
             group['lr'] = self.options.lr * learning_rate_factor(done)
+        views, *targets = batch if isinstance(batch, (list, tuple)) else (batch,)
         views = views.to(self.device, non_blocking=True).transpose(0, 1).flatten(0, 1)
         img = normalize(views.permute(0, 3, 1, 2).float() / 255, list(MEAN), list(STD))
         with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
             embeddings = self.network(img)
         first, second = embeddings.float().chunk(2)
-        loss = self.loss_fn(first, second)
+        loss, score = self._judge(first, second, *(t.to(self.device) for t in targets))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return torch.stack([loss.detach(), find_pairs(first.detach(), second.detach())])
+        return torch.stack([loss.detach(), score])
 
     def _check_loss(self, epoch: int) -> None:
         if self.loss != self.loss or self.loss == float('inf'):
@@ -295,7 +309,9 @@ def describe_change(before: dict, now: dict) -> str:
     before = {**before, **before.get('views', {})}
     now = {**now, **now.get('views', {})}
     changes = [
-        'other images' if name == 'images' else f'{name} {before.get(name)} instead of {value}'
+        f'other {name}'
+        if name in ('images', 'labels')
+        else f'{name} {before.get(name)} instead of {value}'
         for name, value in now.items()
         if name != 'views' and before.get(name) != value
     ]

@@ -1,0 +1,48 @@
+"""tools/corruption_ablation.py: encoders of several shares, and a table of what they know."""
+
+import json
+
+import pytest
+
+from disp_plugin.encoders import CheckpointEncoder
+
+NETWORK = json.dumps(dict(channels=[8, 8, 8, 8], stem_width=8))
+
+
+def run(tool, digits_folder, out, *options):
+    tool('corruption_ablation.py').main(
+        [
+            *(str(digits_folder), '--ann-file', 'train.txt', '--out', str(out)),
+            *('--arch', 'timm/resnet10t', '--arch-kwargs', NETWORK),
+            *('--size', '16', '--no-flip', '--epochs', '1', '--batch-size', '50', *options),
+        ]
+    )
+
+
+def test_a_row_for_each_share_and_one_untrained(tool, digits_folder, tmp_path, capsys):
+    out = tmp_path / 'ablation'
+    run(tool, digits_folder, out, '--shares', '100', '0')
+    table = capsys.readouterr().out
+    rows = json.loads((out / 'ablation.json').read_text())['rows']
+    assert [row['labels_permuted'] for row in rows] == ['0 %', '100 %', 'untrained']
+    for row in rows:
+        assert row['num_images'] == 100 and row['num_classes'] == 5 and row['majority'] == 0.2
+        assert f'{row["accuracy"]:.3f} ± {row["standard_deviation"]:.3f}' in table
+    assert rows[2]['given_label'] is None and rows[0]['given_label'] != rows[1]['given_label']
+    prints = {
+        CheckpointEncoder(checkpoint=str(out / f'corrupted_{share}.pth')).fingerprint()
+        for share in ('000', '100')
+    }
+    assert len(prints) == 2
+    stamp = (out / 'corrupted_000.pth').stat().st_mtime_ns
+    run(tool, digits_folder, out, '--shares', '0', '100')  # nothing is trained anew
+    assert (out / 'corrupted_000.pth').stat().st_mtime_ns == stamp
+    assert json.loads((out / 'ablation.json').read_text())['rows'] == rows
+
+
+def test_shares_are_percentages(tool, digits_folder, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(tool, digits_folder, tmp_path / 'out', '--shares', '0', '150')
+    assert stop.value.code == 2
+    assert 'from 0 to 100, but 150 is none' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
