@@ -93,7 +93,7 @@ def fit_gaussian(features: Tensor, counts: Tensor | None = None) -> Gaussian:
         mean += weighted(start, block.double()).sum(0) / num
     if len(features) <= width:
         rows = features.double() - mean
-        scale = torch.ones(1, 1, device=mean.device) if counts is None else counts
+        scale = torch.ones_like(mean[:1]) if counts is None else counts
         return Gaussian(num, mean, rows=rows * (scale / (num - 1)).sqrt())
     covariance = torch.zeros(width, width, dtype=torch.float64, device=features.device)
     for start, block in blocks:
