@@ -101,7 +101,7 @@ def test_what_is_damaged_is_said_and_the_page_is_made(tmp_path, break_it, said):
 def test_everything_of_a_run_is_taken_for_text(tmp_path):
     run = tmp_path / HARM.replace('/', '')
     run.mkdir()
-    names = [f'loss{HARM}', f'loss $\\frac{HARM}$', f'fid9_val_{HARM}'.replace('/', '')]
+    names = [f'loss{HARM}', 'loss $\\frac$', f'fid9_val_{HARM}'.replace('/', '')]
     write_log(run, [dict.fromkeys(names, 1.0) | {'iter': i, 'step': i} for i in (1, 2)])
     mapping = {'name': HARM, 'encoder': HARM, 'fingerprint': HARM, 'data_root': HARM}
     card = {'name': names[2], 'value': HARM, 'details': {HARM: HARM}, 'better': HARM, 'seed': HARM}

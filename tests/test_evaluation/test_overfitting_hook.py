@@ -1,0 +1,90 @@
+"""The hook says what is new in a validation, once."""
+
+from types import SimpleNamespace
+
+import pytest
+from mmagic.registry import HOOKS
+from mmengine.logging import MessageHub
+
+import disp_plugin.evaluation.overfitting_hook  # noqa: F401
+
+NAME = 'copying1000_val_pixels'
+
+
+@pytest.fixture
+def validate():
+    """A function (metrics, iteration) -> what the hook warned of and told."""
+    hub = MessageHub('test_overfitting_hook')
+    hook = HOOKS.build({'type': 'OverfittingHook'})
+
+    def run(metrics, iteration=1, hook=hook):
+        said = SimpleNamespace(warned=[], told=[])
+        logger = SimpleNamespace(warning=said.warned.append, info=said.told.append)
+        runner = SimpleNamespace(
+            iter=iteration, _train_loop=object(), message_hub=hub, logger=logger
+        )
+        hook.after_val_epoch(runner, metrics)
+        return said
+
+    run.hub = hub
+    return run
+
+
+def test_a_finding_is_warned_of_in_plain_words(validate):
+    (text,) = validate({NAME: -4.0}).warned
+    assert text.startswith('C_T is -4.0 (split val, space pixels): samples lie closer')
+    assert '(rule: C_T below -3' in text
+
+
+def test_it_is_warned_of_once_until_it_changes(validate):
+    assert len(validate({NAME: -4.0}, 1).warned) == 1
+    assert validate({NAME: -5.0}, 2).warned == []
+    gone = validate({NAME: 0.0}, 3)
+    assert gone.warned == [] and f'copying by {NAME}' in gone.told[0]
+    assert len(validate({NAME: -4.0}, 4).warned) == 1
+    # from copying to underfitting is a change, too
+    assert 'underfitting' in validate({NAME: 9.0}, 5).warned[0]
+
+
+def test_numbers_of_unknown_names_and_good_ones_are_passed_over(validate):
+    assert validate({'loss': 5.0, 'psnr': -9.0}).warned == []
+    assert validate(None).warned == []
+    assert validate({NAME: 0.0}).warned == []
+
+
+def test_a_prefix_of_the_name_is_no_hindrance(validate):
+    assert len(validate({f'Digits/{NAME}': -4.0}).warned) == 1
+
+
+def test_what_a_resume_undid_is_forgotten(validate):
+    for iteration in (1, 2, 3):
+        validate({'disc_gap_val': iteration / 10}, iteration)
+    validate({'disc_gap_val': 0.2}, 2)
+    history = validate.hub.get_info('overfitting_history')
+    assert history == [[1, {'disc_gap_val': 0.1}], [2, {'disc_gap_val': 0.2}]]
+
+
+def test_numbers_that_are_not_finite_do_not_enter_the_history(validate):
+    assert validate({NAME: float('nan')}, 1).warned == []
+    assert validate.hub.get_info('overfitting_history') == [[1, {}]]
+
+
+def test_a_growing_gap_is_seen_over_validations_by_another_hook_too(validate):
+    for iteration in (1, 2):
+        assert validate({'disc_gap_val': iteration / 10}, iteration).warned == []
+    resumed = HOOKS.build({'type': 'OverfittingHook'})
+    (text,) = validate({'disc_gap_val': 0.3}, 3, resumed).warned
+    assert 'the gap has grown over the last 3 validations' in text
+
+
+def test_a_runner_that_only_validates_is_not_asked_for_its_training():
+    class Runner:
+        _train_loop = {'type': 'IterBasedTrainLoop'}
+        message_hub = MessageHub('test_overfitting_hook_alone')
+        logger = SimpleNamespace(warning=lambda text: None, info=lambda text: None)
+
+        @property
+        def iter(self):
+            raise AssertionError('the training was built')
+
+    HOOKS.build({'type': 'OverfittingHook'}).after_val_epoch(Runner(), {NAME: -4.0})
