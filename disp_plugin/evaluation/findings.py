@@ -39,8 +39,8 @@ MARGIN = 0.1
 """How much worse than its best a distance must be, as a share of it; chosen here."""
 SHARE_MARGIN = 0.05
 """The same for numbers between 0 and 1, in their own units; chosen here."""
-METRIC_SPACES = ('clean', 'legacy', 'inception', 'pixels')
-"""Spaces of the metrics' own; any other is that of a prior's encoder."""
+PRIOR_SPACE = 'prior'
+"""Name of the space of the prior's own encoder."""
 
 _LOWER = ('fid', 'kid', 'fid_inverted', 'ivom')
 _SHARES = ('precision', 'recall', 'coverage')
@@ -278,21 +278,19 @@ def _find_trends(history: History) -> Iterable[Finding]:
 def _find_disagreement(numbers: list[Number], floors: list[Finding]) -> Iterable[Finding]:
     """See whether the prior's own space credits the model with what another space does not."""
     rule = "features of the prior's encoder flatter a GAN that was trained on them"
-    by_label = {number.label: number.name for number in numbers}
-    told: dict[tuple[str, str], dict[bool, Finding]] = {}
-    for finding in floors:
-        name = by_label[next(iter(finding.numbers))]
-        own = name.space in METRIC_SPACES
-        told.setdefault((name.metric, name.split), {})[own] = finding
-    for (metric, split), pair in told.items():
-        if len(pair) == 2 and pair[False].severity == 'good' and pair[True].severity == 'warning':
-            spaces = [by_label[next(iter(pair[own].numbers))].space for own in (False, True)]
+    names = {number.label: number.name for number in numbers}
+    named = [(names[next(iter(finding.numbers))], finding) for finding in floors]
+    for (name, credited), (other, refused) in itertools.product(named, named):
+        is_pair = name.space == PRIOR_SPACE and other.space != PRIOR_SPACE
+        if not is_pair or (name.metric, name.split) != (other.metric, other.split):
+            continue
+        if credited.severity == 'good' and refused.severity == 'warning':
             text = (
-                f'{metric.upper()} (split {split}) is below its floor in the space of the '
-                f"prior's encoder ({spaces[0]}) but not in that of {spaces[1]}: trust the latter"
+                f'{name.metric.upper()} (split {name.split}) is below its floor in the space of '
+                f"the prior's encoder but not in that of {other.space}: trust the latter"
             )
-            numbers_of = {**pair[False].numbers, **pair[True].numbers}
-            yield Finding('spaces', 'warning', text, rule, numbers_of)
+            values = {**credited.numbers, **refused.numbers}
+            yield Finding('spaces', 'warning', text, rule, values)
 
 
 def _recent(history: History, label: str) -> list[float]:
