@@ -118,9 +118,8 @@ def peak_mib():
     return int(next(line for line in lines if line.startswith('VmHWM')).split()[1]) / 1024
 
 
-def measure(args):
-    """Measure in this process and print what it took."""
-    metric, kind = args.measure
+def measure(args, metric, kind):
+    """Measure in this process."""
     import sklearn.cluster  # noqa: F401
 
     import disp_plugin.evaluation  # noqa: F401
@@ -139,8 +138,8 @@ def measure(args):
     start = time.perf_counter()
     numbers = compute(*sets)
     seconds = time.perf_counter() - start
-    result = {'s': round(seconds, 2), 'peak_mib': round(peak_mib() - before)}
-    print(json.dumps({**result, 'numbers': numbers}))
+    peak = round(peak_mib() - before)
+    return {'s': round(seconds, 2), 'peak_mib': peak, 'numbers': numbers}
 
 
 def measure_apart(args, metric, kind):
@@ -156,7 +155,7 @@ def measure_apart(args, metric, kind):
 def main(argv=None):
     args = parse_args(argv)
     if args.measure:
-        measure(args)
+        print(json.dumps(measure(args, *args.measure)))
         return
     from statistics import median
 
