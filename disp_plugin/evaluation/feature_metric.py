@@ -13,7 +13,6 @@ from disp_plugin.applications.sample_images import to_rgb
 
 from .feature_space import FeatureSpace, get_space
 from .gan_metric import GanMetric, check_finite
-from .reference_set import ReferenceSet
 
 __all__ = ['FeatureMetric']
 
@@ -128,7 +127,7 @@ class FeatureMetric(GanMetric):
         Returns:
             Tensor: (T, F).
         """
-        assert isinstance(self.train, ReferenceSet)
+        assert self.train is not None
         return self.train.features(self.space, mirrored=True).to(self.device)
 
     def card(self, metric: str, value: float, spread: float | None = None, **fields: Any) -> dict:
