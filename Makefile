@@ -1,5 +1,5 @@
 # make test    create .venv where it is missing, then lint, types and tests
-# make demo    create .venv where it is missing, then digits -> encoder -> bank -> GAN -> picture and number
+# make demo    create .venv where it is missing, then digits -> encoder -> bank -> GAN -> metrics -> report
 # make env     the environment alone
 # make lock    compile requirements/lock-py311.txt anew
 #
@@ -76,7 +76,9 @@ demo: $(STAMP)
 	$(BIN)/python tools/sample.py "$$(cat $(RUN)/last_checkpoint)" --out $(RUN)/samples --num 64
 	$(BIN)/python tools/benchmarks/digits_class_agreement.py "$$(cat $(RUN)/last_checkpoint)" \
 	    --out $(RUN)/class_agreement.json
-	@echo 'the picture: $(RUN)/samples/grid.png'
+	$(BIN)/python tools/evaluate.py $(RUN)
+	$(BIN)/python tools/report.py $(RUN)
+	@echo 'the picture: $(RUN)/samples/grid.png, the report: $(RUN)/report.html'
 
 lock: | $(UV)
 	$(UV) pip compile setup.py requirements/tests.txt --extra lite -c requirements/known_good.txt \

@@ -1,6 +1,6 @@
 """Measure how good a trained GAN is, or a folder of images, and whether it copies.
 
-python tools/evaluate.py work_dirs/disp_biggan_folder/iter_100000.pth --held-out my_test_photos
+python tools/evaluate.py work_dirs/disp_biggan_folder --held-out my_test_photos
 python tools/evaluate.py --images samples --held-out my_test_photos --train my_photos
 
 Held-out images are a folder, or a manifest in the folder of the training images. Every number is
@@ -20,7 +20,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoint', nargs='?', help='file of the checkpoint')
+    parser.add_argument(
+        'checkpoint', nargs='?', help="a checkpoint, or a run's folder: its best snapshot"
+    )
     parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
     parser.add_argument('--images', help='folder of images to evaluate in place of a checkpoint')
     parser.add_argument(
@@ -119,6 +121,18 @@ def build_evaluator(args: argparse.Namespace, cfg: Any, split: str, **fields: An
     )
 
 
+def find_checkpoint(given: str) -> Path:
+    """Take a file, or the best snapshot of a folder, or else its last."""
+    from disp_plugin.evaluation.find_run import find_run
+
+    if not Path(given).is_dir():
+        return Path(given)
+    found = find_run(given).checkpoint
+    if found is None:
+        raise FileNotFoundError(f'{given} holds no checkpoint')
+    return found
+
+
 def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str], Path]:
     import torch
     from mmagic.registry import DATASETS
@@ -129,7 +143,7 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str]
     from disp_plugin.evaluation.find_held_out import find_held_out, training_view
     from disp_plugin.evaluation.metric_card import CARDS_FILE
 
-    path = Path(args.checkpoint)
+    path = find_checkpoint(args.checkpoint)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     gan, cfg = applications.load_gan(path, args.config, device)
     dataset, split = find_held_out(cfg, args.held_out, args.split)
