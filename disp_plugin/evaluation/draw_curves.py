@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .findings import as_float
 from .metric_name import MetricName
 
 __all__ = ['Curves', 'draw_curves', 'group_series']
@@ -65,8 +67,7 @@ def group_series(
         title = _choose_title(name)
         if title and pairs:
             grouped.setdefault(title, {})[name] = pairs
-    order = ['Losses', 'Scores of the discriminator', 'Augmentation (ADA), p']
-    titles = sorted(grouped, key=lambda title: order.index(title) if title in order else 99)
+    titles = sorted(grouped, key=lambda title: min(map(_rank, grouped[title])))
     return [
         Curves(
             title,
@@ -195,6 +196,14 @@ _TITLES = {
 }
 
 
+def _rank(name: str) -> int:
+    """Order what training itself logs before the metrics."""
+    parsed = MetricName.parse(name)
+    if parsed is not None:
+        return parsed.rank
+    return -3 if name.startswith('loss') else -2 if name.startswith('score') else -1
+
+
 def _choose_floors(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, float]:
     """Find the lines that a curve is compared with."""
     found = {}
@@ -202,8 +211,9 @@ def _choose_floors(names: Iterable[str], values: Mapping[str, Any]) -> dict[str,
         parsed = MetricName.parse(name)
         if parsed and parsed.metric in ('fid', 'kid'):
             floor = name.rsplit('/', 1)[-1].replace(parsed.metric, f'{parsed.metric}_floor', 1)
-            if isinstance(values.get(floor), (int, float)):
-                found['memorisation floor'] = float(values[floor])
+            value = as_float(values.get(floor))
+            if value is not None and math.isfinite(value):
+                found['memorisation floor'] = value
         elif parsed and parsed.metric == 'copying':
             found |= {'copying below -3': -3.0}
     return found

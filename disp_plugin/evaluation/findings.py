@@ -16,6 +16,7 @@ __all__ = [
     'History',
     'Number',
     'Severity',
+    'as_float',
     'find_signs',
     'read_numbers',
 ]
@@ -100,12 +101,12 @@ def read_numbers(cards: Iterable[Mapping[str, Any]]) -> list[Number]:
     numbers = []
     for card in cards:
         name = MetricName.parse(str(card.get('name')))
-        value = _as_float(card.get('value'))
+        value = as_float(card.get('value'))
         if name is None or value is None:
             continue
         details = card.get('details')
         details = details if isinstance(details, Mapping) else {}
-        sd = _as_float(card.get('standard_deviation'))
+        sd = as_float(card.get('standard_deviation'))
         numbers.append(Number(str(card['name']), name, value, sd, details))
     return numbers
 
@@ -205,7 +206,7 @@ def _find_gaps(numbers: list[Number], history: History) -> Iterable[Finding]:
     )
     in_sd = {n.name.split: n.value for n in numbers if n.name.metric == 'disc_gap_in_sd'}
     for number in (n for n in numbers if n.name.metric == 'disc_gap'):
-        gap = _as_float(number.details.get('gap_in_sd', in_sd.get(number.name.split)))
+        gap = as_float(number.details.get('gap_in_sd', in_sd.get(number.name.split)))
         recent = _recent(history, number.label)
         grows = len(recent) == NUM_VALIDATIONS and recent[0] > 0 and _is_rising(recent)
         if gap is None and len(recent) < NUM_VALIDATIONS:
@@ -318,6 +319,18 @@ def _short(value: float) -> str:
     return f'{value:.4g}' if math.isfinite(value) else str(value)
 
 
-def _as_float(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number else None
+def as_float(value: Any) -> float | None:
+    """Take a number out of a file that may hold anything.
+
+    Args:
+        value (Any): What came.
+
+    Returns:
+        float | None: The number, finite or not; None for what is no number.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

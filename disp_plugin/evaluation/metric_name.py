@@ -11,6 +11,11 @@ _PATTERN = re.compile(
     r'(?P<count>\d+k?)?(?:_k(?P<k>\d+))?_(?P<split>[^_/\s]+)(?:_(?P<space>[^/\s]+))?'
 )
 
+_ORDER = (
+    *('fid', 'fid_floor', 'kid', 'kid_floor', 'copying', 'precision', 'recall', 'density'),
+    *('coverage', 'disc_gap', 'disc_gap_in_sd', 'ivom', 'fid_inverted'),
+)
+
 
 @dataclass(frozen=True)
 class MetricName:
@@ -29,6 +34,11 @@ class MetricName:
     k: int | None
     split: str
     space: str | None
+
+    @property
+    def rank(self) -> int:
+        """int: Place in a list of numbers: what to look at first is first."""
+        return _ORDER.index(self.metric)
 
     @classmethod
     def parse(cls, name: str) -> MetricName | None:

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .findings import as_float
 from .metric_name import MetricName
 
 __all__ = ['RunLog', 'read_log']
+
+MAX_ITERATION = 2**53
+"""Beyond, an iteration is no number that could be drawn."""
 
 
 class RunLog(NamedTuple):
@@ -64,10 +68,11 @@ def read_log(work_dir: str | Path) -> RunLog:
     num_lost = 0
     for record in records:
         for name, value in record.items():
-            if name in ('iter', 'step', 'epoch') or isinstance(value, bool):
+            if name in ('iter', 'step', 'epoch'):
                 continue
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                series.setdefault(name, {})[record['step']] = float(value)
+            number = as_float(value)
+            if number is not None and math.isfinite(number):
+                series.setdefault(name, {})[record['step']] = number
             else:
                 num_lost += 1
     if num_lost:
@@ -84,8 +89,8 @@ def _read_session(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]
     for line in file.read_bytes().splitlines():
         try:
             record = json.loads(line)
-            if not isinstance(record['step'], int):
-                raise TypeError
+            if not isinstance(record['step'], int) or not 0 <= record['step'] < MAX_ITERATION:
+                raise ValueError
         except (ValueError, KeyError, TypeError, RecursionError):
             num_bad += 1
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,8 +14,9 @@ from disp_plugin.whole_file import write_file
 from .digest_config import digest_config
 from .draw_curves import draw_curves, group_series
 from .find_run import Run, find_run
-from .findings import Finding
-from .read_log import read_log
+from .findings import Finding, as_float
+from .metric_name import MetricName
+from .read_log import MAX_ITERATION, read_log
 from .show_images import show_grid, show_nearest, show_walks
 from .verdict import judge_run
 
@@ -27,7 +29,10 @@ CONTENT_POLICY = (
 )
 """What the page tells browsers: load nothing, run nothing."""
 
-_EXPECTED = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+_EXPECTED = (
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError),
+    *(AttributeError, AssertionError, ImportError),
+)
 """What a damaged or incomplete run raises."""
 
 Result = TypeVar('Result')
@@ -176,13 +181,19 @@ def _choose_cards(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
         wanted = max((i for i in iterations if i is not None), default=None)
     chosen = [card for card, i in zip(run.cards, iterations, strict=True) if i == wanted]
     others = [card for card, i in zip(run.cards, iterations, strict=True) if i != wanted]
-    return chosen, others
+    return sorted(chosen, key=_rank), others
+
+
+def _rank(card: Mapping[str, Any]) -> tuple[int, str]:
+    name = MetricName.parse(str(card.get('name')))
+    return (99, '') if name is None else (name.rank, name.space or '')
 
 
 def _iteration(card: Mapping[str, Any]) -> int | None:
     snapshot = card.get('snapshot')
     iteration = snapshot.get('iteration') if isinstance(snapshot, Mapping) else None
-    return iteration if isinstance(iteration, int) else None
+    is_known = isinstance(iteration, int) and 0 <= iteration < MAX_ITERATION
+    return iteration if is_known else None
 
 
 def _merge_history(
@@ -191,9 +202,9 @@ def _merge_history(
     """Add numbers that were measured after training to those of its validations."""
     merged = {iteration: dict(metrics) for iteration, metrics in logged}
     for card in cards:
-        iteration, value = _iteration(card), card.get('value')
-        if iteration is not None and isinstance(value, (int, float)):
-            merged.setdefault(iteration, {}).setdefault(card['name'], float(value))
+        iteration, value = _iteration(card), as_float(card.get('value'))
+        if iteration is not None and value is not None and math.isfinite(value):
+            merged.setdefault(iteration, {}).setdefault(card['name'], value)
     return sorted(merged.items())
 
 
@@ -218,7 +229,9 @@ class _Source(NamedTuple):
         if not isinstance(images, Mapping):
             return None
         short = f'{images.get("num")} {images.get("split")} images'
-        return cls(short, _mark(images), f'{short} of {images.get("data_root")}')
+        flips = images.get('flips')
+        views = ', and mirrored' if flips is True else ', not mirrored' if flips is False else ''
+        return cls(short, _mark(images), f'{short} of {images.get("data_root")}{views}')
 
     @classmethod
     def of_space(cls, space: Any) -> _Source | None:
@@ -245,8 +258,8 @@ class _Row:
     def __init__(self, card: Mapping[str, Any]) -> None:
         self.name = str(card.get('name'))
         self.value = _short(card.get('value'))
-        spread = card.get('standard_deviation')
-        self.spread = f' ± {spread:.2g}' if isinstance(spread, (int, float)) else ''
+        spread = as_float(card.get('standard_deviation'))
+        self.spread = '' if spread is None else f' ± {spread:.2g}'
         self.better = {
             'lower': 'lower is better',
             'higher': 'higher is better',
@@ -264,7 +277,8 @@ class _Row:
 
 
 def _short(value: Any) -> str:
-    return f'{value:.4g}' if isinstance(value, (int, float)) else str(value)
+    number = as_float(value)
+    return str(value) if number is None else f'{number:.4g}'
 
 
 def _list(value: Any) -> str:

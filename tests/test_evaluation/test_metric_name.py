@@ -25,3 +25,8 @@ def test_a_name_is_taken_apart(name, parts):
 @pytest.mark.parametrize('name', ['loss', 'time', 'fidelity', 'fid', 'fid10', 'score_real', ''])
 def test_what_is_no_metric_has_no_parts(name):
     assert MetricName.parse(name) is None
+
+
+def test_fid_is_looked_at_before_ivom_and_every_metric_has_its_place():
+    names = ['ivom_test', 'disc_gap_test', 'copying9_test_x', 'kid9_test_x', 'fid9_test_x']
+    assert sorted(names, key=lambda name: MetricName.parse(name).rank) == names[::-1]

@@ -81,6 +81,15 @@ def test_a_log_alone_makes_a_page_with_its_curves(tmp_path):
     assert page.count('The folder holds no checkpoint') >= 3
 
 
+def strange_cards():
+    """Cards with each of some values in each field."""
+    fields = ('value', 'standard_deviation', 'space', 'reference', 'snapshot', 'details', 'seed')
+    for value in (None, 'x', [[]], {'flips': [[]], 'iteration': 10**400}, 10**400, float('nan')):
+        for field in fields:
+            card = {'name': 'fid9_val_x', 'value': 1.0, 'snapshot': {'iteration': 3}}
+            yield {**card, field: value}
+
+
 @pytest.mark.parametrize(
     ('break_it', 'said'),
     [
@@ -89,6 +98,9 @@ def test_a_log_alone_makes_a_page_with_its_curves(tmp_path):
         (lambda run: (run / 'metric_cards.json').write_text('{"version": 9, "cards": []}'), '9'),
         (lambda run: write_cards(run, {'name': 'fid9_val_x', 'value': 'low', 'space': 3}), 'low'),
         (lambda run: write_cards(run, {'name': 'x', 'snapshot': 4, 'reference': [1]}), 'None'),
+        (lambda run: write_cards(run, *strange_cards()), 'fid9_val_x'),
+        (lambda run: write_log(run, [{'loss': 1.0, 'iter': 1, 'step': 10**400}]), 'are damaged'),
+        (lambda run: write_log(run, [{'loss': 10**400, 'iter': 1, 'step': 1}]), 'not finite'),
         (lambda run: write_log(run, [{'loss': 'x', 'iter': 1, 'step': 1}, [], 3]), 'are damaged'),
     ],
 )
