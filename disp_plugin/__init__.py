@@ -15,6 +15,7 @@ Rooms, each of which imports only from those above it:
     hooks/       when things happen
     running/     from a command line to a run: options checked, sizes chosen, errors explained
     applications/  trained model -> uses
+    evaluation/  images -> numbers: metrics, tests for memorisation, the report
 
 Importing this package is cheap; ``import disp_plugin.register`` mends mmagic and registers all.
 """
