@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .findings import COPYING_BELOW, Finding, History, Severity, find_signs, read_numbers
+from .findings import (
+    COPYING_BELOW,
+    UNDERFITTING_ABOVE,
+    Finding,
+    History,
+    Severity,
+    find_signs,
+    read_numbers,
+)
 
 __all__ = ['Verdict', 'judge_run']
 
@@ -47,13 +55,19 @@ def judge_run(cards: Iterable[Mapping[str, Any]], history: History = ()) -> Verd
     cleared = 'good' in floors and 'warning' not in floors
     if copying or cleared:
         tests = ['the data-copying test'] * bool(copying) + ['the memorisation floor'] * cleared
-        sentence = f'No sign of copying, by {" and ".join(tests)}.'
-        return Verdict('good', sentence, findings)
+        sentence = f'No sign of copying, by {" and ".join(tests)}'
+        if copying and all(map(_is_underfitting, copying)):
+            sentence += ', in a model that underfits'
+        return Verdict('good', f'{sentence}.', findings)
     return Verdict('unknown', _say_what_is_missing(cards), findings)
 
 
 def _is_copying(finding: Finding) -> bool:
     return any(value < COPYING_BELOW for value in finding.numbers.values())
+
+
+def _is_underfitting(finding: Finding) -> bool:
+    return all(value > UNDERFITTING_ABOVE for value in finding.numbers.values())
 
 
 def _say_what_is_missing(cards: list[Mapping[str, Any]]) -> str:

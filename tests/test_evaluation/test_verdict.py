@@ -27,8 +27,8 @@ FLOOR = card('fid_floor1000_val_clean', 10.0)
             'warning',
             'Signs of copying',
         ),
-        ([card('copying1000_val_clean', 0.0)], 'good', 'No sign of copying, by the data-copying'),
-        ([card('copying1000_val_clean', 9.0)], 'good', 'No sign of copying'),
+        ([card('copying1000_val_clean', 0.0)], 'good', 'by the data-copying test.'),
+        ([card('copying1000_val_clean', 9.0)], 'good', 'test, in a model that underfits.'),
         (
             [card('fid1000_val_clean', 5.0), FLOOR],
             'good',

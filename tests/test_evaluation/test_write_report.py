@@ -148,6 +148,12 @@ def test_the_best_snapshot_is_reported_where_there_is_one(tmp_path):
     assert '<code>iter_3.pth</code>' in make_report(tmp_path, str(tmp_path / 'iter_3.pth'))
 
 
+def test_another_seed_shows_other_samples(tmp_path):
+    save_checkpoint(tmp_path)
+    grids = {make_report(tmp_path, seed=seed).split('src="')[1][:5000] for seed in (0, 1)}
+    assert len(grids) == 2
+
+
 def test_a_checkpoint_that_is_not_there_is_an_error(tmp_path):
     save_checkpoint(tmp_path)
     with pytest.raises(FileNotFoundError, match='takes best, last or a file'):

@@ -78,13 +78,10 @@ def test_every_part_of_a_whole_run_is_there(page):
     assert '100 in ' in text and 'VicinalMixSampler' in text
 
 
-def test_the_same_seed_gives_the_same_page_and_another_one_does_not(tool, page, tmp_path):
-    pages = []
-    for seed in ('0', '1'):
-        out = tmp_path / f'{seed}.html'
-        tool('report.py').main([str(page.parent), '--out', str(out), '--seed', seed])
-        pages.append(out.read_bytes())
-    assert pages[0] == page.read_bytes() != pages[1]
+def test_the_same_seed_gives_the_same_page(tool, page, tmp_path):
+    out = tmp_path / 'again.html'
+    tool('report.py').main([str(page.parent), '--out', str(out), '--seed', '0'])
+    assert out.read_bytes() == page.read_bytes()
 
 
 def test_a_folder_that_is_no_run_is_refused(tool, tmp_path, capsys):
