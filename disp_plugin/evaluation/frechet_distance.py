@@ -119,9 +119,8 @@ def gaussian_distance(first: Gaussian, second: Gaussian) -> float:
         common = torch.linalg.svdvals(first.rows @ second.rows.T).sum()
     else:
         narrow, other = (first, second) if second.rows is None else (second, first)
-        roots = torch.linalg.eigvalsh(other.seen_along(narrow.root())).clamp(min=0).sqrt()
-        # beyond the rank there is only rounding, whose root is large
-        common = roots[-min(first.num - 1, second.num - 1, len(roots)) :].sum()
+        squares = torch.linalg.eigvalsh(other.seen_along(narrow.root()))
+        common = squares.clamp(min=0).sqrt().sum()
     shift = (first.mean - second.mean).square().sum()
     return max(float(shift) + first.variance + second.variance - 2 * float(common), 0.0)
 
