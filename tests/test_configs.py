@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 import disp_plugin.register  # noqa: F401  (mends mmagic, so that the rest can be imported)
 from disp_plugin.encoders.load_weights import META_KEY
+from disp_plugin.evaluation.metric_card import read_cards
 from disp_plugin.priors import BankOrigin, PriorBank, build_bank
 from disp_plugin.priors.check_origin import simplify_config
 from disp_plugin.resolve_config import resolve_config
@@ -33,8 +34,8 @@ SHRUNK = {
     'batch_size', 'n_samples', 'num_batches', 'num_components',
     'base_channels', 'in_channels', 'out_channels', 'channel_max', 'style_channels', 'num_mlps',
     'image_size', 'output_scale', 'input_scale', 'out_size', 'in_size', 'scale',
-    'max_iters', 'interval',
-    'data_root', 'bank_file', 'checkpoint', 'work_dir', 'experiment_name',
+    'max_iters', 'interval', 'val_interval', 'val_begin', 'fake_nums',
+    'data_root', 'bank_file', 'checkpoint', 'cache_dir', 'work_dir', 'experiment_name', 'save_best',
 }  # fmt: skip
 
 
@@ -55,9 +56,21 @@ def images(tmp_path_factory, make_image_folder):
     folder = tmp_path_factory.mktemp('images')
     make_image_folder(folder / 'train', num=6, size=40)
     keys = ''.join(f'train/{path.name}\n' for path in sorted((folder / 'train').iterdir()))
-    for split in ('train', 'train_20p', 'train_10p'):
+    for split in ('train', 'train_20p', 'train_10p', 'val', 'report'):
         (folder / f'{split}.txt').write_text(keys)
+    write_encoder(folder / 'encoder.pth')
     return folder
+
+
+def write_encoder(file):
+    """What tools/pretrain_encoder.py writes of the encoder that the demo trains."""
+    meta = dict(
+        arch='timm/resnet10t',
+        arch_kwargs=dict(channels=[16, 32, 64, 128], stem_width=8),
+        in_size=32,
+    )
+    untrained = MODELS.build(dict(type='CheckpointEncoder', untrained=True, **meta))
+    torch.save({META_KEY: json.dumps(meta), **untrained.network.state_dict()}, file)
 
 
 @functools.cache
@@ -93,6 +106,13 @@ def shrink(name, images, work_dir):
         'work_dir': str(work_dir),
         'experiment_name': name,
     }
+    if cfg.get('val_evaluator'):
+        options |= {'train_cfg.val_begin': 1, 'train_cfg.val_interval': 2 * steps}
+        options |= {'val_evaluator.fake_nums': 24, 'test_evaluator.fake_nums': 24}
+        options['val_evaluator.cache_dir'] = str(work_dir)
+        options['default_hooks.checkpoint.save_best'] = 'kid24_val_pixels'
+        if 'checkpoint' in (cfg.encoder or {}):
+            options['encoder.checkpoint'] = str(images / 'encoder.pth')
     if cfg.bank_file:
         options['bank_file'] = str(work_dir / 'bank.safetensors')
     if 'num_components' in (cfg.model.sampler or {}):
@@ -214,6 +234,13 @@ def check_trained(runner, cfg, before):
         assert logged['train/loss_path_regular'].max() > 0
         assert state['gen_auxiliary_losses.0.mean_path_length'] > 0
         assert state['generator.w_avg'].any()
+    if cfg.get('val_evaluator'):
+        cards = read_cards(Path(cfg.work_dir) / 'metric_cards.json')
+        names = {card['name'] for card in cards}
+        assert {'kid24_val_pixels', 'kid_floor24_val_pixels', 'disc_gap_val'} <= names
+        has_prior_space = 'checkpoint' in (cfg.encoder or {})
+        assert ('kid24_val_prior' in names) == has_prior_space
+        assert len(list(Path(cfg.work_dir).glob('best_kid24_val_pixels_iter_*.pth'))) == 1
     sample = gan({'num_batches': 2})[0].fake_img
     assert sample.shape == (3, cfg.image_size, cfg.image_size)
 
@@ -260,18 +287,8 @@ def test_vgg16_fc7_gives_the_priors_of_a_config_from_a_local_file(images, tmp_pa
 
 def test_digits_train_on_priors_of_an_encoder_from_a_local_file(images, tmp_path):
     cfg = shrink('disp_sngan_digits', images, tmp_path)
-    # what tools/pretrain_encoder.py writes about the encoder that the demo trains
-    meta = dict(
-        arch='timm/resnet10t',
-        arch_kwargs=dict(channels=[16, 32, 64, 128], stem_width=8),
-        in_size=32,
-    )
-    untrained = MODELS.build(dict(type='CheckpointEncoder', untrained=True, **meta))
-    tensors = dict(untrained.network.state_dict())
-    torch.save({META_KEY: json.dumps(meta), **tensors}, tmp_path / 'encoder.pth')
     for hook in cfg.custom_hooks:
         if 'encoder' in hook:
-            hook.encoder.checkpoint = str(tmp_path / 'encoder.pth')
             bank = build_bank(cfg, MODELS.build(hook.encoder), cfg.bank_file, progress=False)
     assert bank.prior_dim == cfg.prior_dim
     runner, weights = train(cfg)
