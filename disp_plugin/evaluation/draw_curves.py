@@ -179,11 +179,12 @@ def _choose_title(name: str) -> str | None:
         return 'Augmentation (ADA), p' if name == 'augment' else None
     if parsed.metric in ('fid_floor', 'kid_floor', 'disc_gap_in_sd'):
         return None
-    space = f', {parsed.space}' if parsed.space else ''
-    where = f'{parsed.split} images{space}'
+    protocol = f'{parsed.split} images{f", {parsed.space}" if parsed.space else ""}'
+    if parsed.count is not None:
+        protocol = f'{parsed.count:,} samples, {protocol}'
     if parsed.metric in ('precision', 'recall', 'density', 'coverage'):
-        return f'Precision, recall and coverage ({where})'
-    return f'{_TITLES.get(parsed.metric, parsed.metric)} ({where})'
+        return f'Precision, recall and coverage ({protocol})'
+    return f'{_TITLES.get(parsed.metric, parsed.metric)} ({protocol})'
 
 
 _TITLES = {

@@ -62,6 +62,13 @@ def test_what_belongs_together_is_drawn_together():
     assert grouped[3].floors == {'memorisation floor': 2.0}
 
 
+def test_numbers_of_different_protocols_do_not_share_axes():
+    names = ['fid9_val_x', 'fid8_val_x', 'fid9_test_x', 'fid9_val_y', 'kid9_val_x']
+    titles = [curves.title for curves in group_series(dict.fromkeys(names, LINE))]
+    assert len(set(titles)) == len(names)
+    assert 'FID (9 samples, val images, x)' in titles
+
+
 def test_a_floor_that_was_measured_once_is_taken_from_its_card():
     series = {'kid9_val_x': LINE, 'kid9_val_y': LINE}
     grouped = group_series(series, [{'name': 'kid_floor9_val_x', 'value': 0.5}])
