@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from disp_plugin.evaluation.metric_card import read_cards
+
 CONFIG = 'configs/disp_biggan_digits.py'
 
 
@@ -23,6 +25,9 @@ def test_digits_become_an_encoder_a_bank_a_gan_and_pictures(
     ]
     shrink = ['batch_size=4', 'max_iters=2', 'default_hooks.checkpoint.interval=2']
     shrink += ['model.generator.base_channels=4', 'model.ema_config.start_iter=0']
+    shrink += ['train_cfg.val_begin=1', 'train_cfg.val_interval=2', 'val_evaluator.fake_nums=50']
+    shrink += [f'val_evaluator.cache_dir={tmp_path / "features"}']
+    shrink += ['default_hooks.checkpoint.save_best=kid50_val_pixels']
     shrink += ['model.discriminator.discriminator.base_channels=4']
 
     tool('pretrain_encoder.py').main(
@@ -50,4 +55,15 @@ def test_digits_become_an_encoder_a_bank_a_gan_and_pictures(
     tool('sample.py').main([str(checkpoint), *variations, '--prior-from', str(shown)])
     grid = np.asarray(Image.open(tmp_path / 'variations' / 'grid.png'))
     assert grid.shape[2] == 3 and grid.std() > 0
+
+    measure = ['--num-images', '60', '--cache-dir', str(tmp_path / 'features')]
+    tool('evaluate.py').main([str(run), *measure])
+    cards = {card['name']: card for card in read_cards(run / 'metric_cards.json')}
+    for space in ('pixels', 'prior'):
+        assert cards[f'kid60_report_{space}']['reference']['num'] == 596
+        assert cards[f'kid50_val_{space}']['snapshot']['iteration'] == 2
+    assert cards['kid60_report_pixels']['snapshot']['file'].startswith('best_kid50_val_pixels')
+    tool('report.py').main([str(run)])
+    page = (run / 'report.html').read_text(encoding='utf-8')
+    assert 'kid60_report_pixels' in page and 'src="http' not in page
     capsys.readouterr()
