@@ -42,8 +42,10 @@ def page(tool, trained, tmp_path_factory):
     """The file of the report of a small run with a number."""
     run = tmp_path_factory.mktemp('report') / 'run'
     shutil.copytree(trained, run)
+    images = {'num': 1000, 'split': 'val', 'data_root': 'data/digits', 'fingerprint': 'ab' * 32}
+    protocol = {'reference': images, 'train': images, 'space': images | {'name': 'pixels'}}
     cards = [
-        {'name': f'fid1000_val_{space}', 'value': 3.0 + i, 'snapshot': {'iteration': i}}
+        {'name': f'fid1000_val_{space}', 'value': 3.0 + i, 'snapshot': {'iteration': i}, **protocol}
         for space in ('pixels', 'prior')
         for i in (2, 4)
     ]
@@ -151,3 +153,11 @@ def test_no_text_of_a_curve_is_cut_off(browser, page):
         })"""
     )
     assert cut == []
+
+
+@pytest.mark.browser
+def test_the_page_fits_paper(browser, page):
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': 'print'})
+    show(browser, page, 700)  # A4 without its margins
+    assert browser.execute_script('return document.documentElement.scrollWidth') <= 700
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': ''})
