@@ -42,10 +42,17 @@ def page(tool, trained, tmp_path_factory):
     """The file of the report of a small run with a number."""
     run = tmp_path_factory.mktemp('report') / 'run'
     shutil.copytree(trained, run)
-    images = {'num': 1000, 'split': 'val', 'data_root': 'data/digits', 'fingerprint': 'ab' * 32}
+    images = {'num': 1000, 'split': 'report', 'data_root': 'data/digits', 'fingerprint': 'ab' * 32}
     protocol = {'reference': images, 'train': images, 'space': images | {'name': 'pixels'}}
+    protocol |= {'num_generated': 1000, 'sample_model': 'ema', 'standard_deviation': 0.00012345}
+    protocol |= {'better': 'higher', 'details': {'trials': [1.23456] * 5}}
     cards = [
-        {'name': f'fid1000_val_{space}', 'value': 3.0 + i, 'snapshot': {'iteration': i}, **protocol}
+        {
+            'name': f'precision1000_k10_report_{space}',
+            'value': 3.0 + i,
+            'snapshot': {'iteration': i},
+            **protocol,
+        }
         for space in ('pixels', 'prior')
         for i in (2, 4)
     ]
@@ -75,7 +82,7 @@ def test_every_part_of_a_whole_run_is_there(page):
     # a grid, twelve samples with three images in each of two spaces, four walks
     assert len(outline.images) == 1 + 12 * (1 + 3 + 3) + 4
     assert all(image.get('alt') for image in outline.images)
-    assert text.count('<svg') == 4  # losses, scores, FID in two spaces
+    assert text.count('<svg') == 4  # losses, scores, precision in two spaces
     assert 'class="missing"' not in text
     assert '100 in ' in text and 'VicinalMixSampler' in text
 
