@@ -16,7 +16,8 @@ sync_bn = 'torch'
 custom_hooks = [
     dict(type='RandomStateHook'),
     dict(type='EMABatchNormHook'),
-    # after each validation, where there is one
+    # where held-out images are named; without validation these do nothing
+    dict(type='RevalidationHook'),
     dict(type='MetricCardHook'),
     dict(type='OverfittingHook'),
     dict(

@@ -70,6 +70,6 @@ def add_validation(
     name = f'{metric}{format_count(NUM_IMAGES)}_{split}_{next(iter(chosen))}'
     cfg.default_hooks.checkpoint.update(save_best=name, rule='less')
     if patience is not None:
-        hook = dict(type='EarlyStoppingHook', monitor=name, rule='less', patience=patience)
+        hook = dict(type='ResumableEarlyStoppingHook', monitor=name, rule='less', patience=patience)
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
     return name

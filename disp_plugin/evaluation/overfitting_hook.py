@@ -8,7 +8,7 @@ from typing import Any
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 
-from .findings import Finding, find_signs
+from .findings import Finding, History, find_signs
 from .metric_name import MetricName
 
 HISTORY = 'overfitting_history'
@@ -19,11 +19,14 @@ WARNED = 'overfitting_warned'
 class OverfittingHook(Hook):
     """After each validation, warn of what its numbers show: once, until it changes.
 
+    Underfitting is no such sign, and a number above its memorisation floor is one only once it has
+    ceased to get better: both are said in the report, not here.
+
     The rules are those of the report (:mod:`.findings`). They read the names of the numbers, such
     as ``copying1000_val_pixels``; others are left alone. What was measured before, which trends
     need, is in every checkpoint.
 
-    It only warns. To stop, use mmengine's ``EarlyStoppingHook(monitor=..., rule='less')``; to keep
+    It only warns. To stop, use ``ResumableEarlyStoppingHook(monitor=..., rule='less')``; to keep
     the best snapshot, ``CheckpointHook(save_best=..., rule='less')``.
     """
 
@@ -49,7 +52,7 @@ class OverfittingHook(Hook):
         warnings = {
             _identify(finding): finding
             for finding in find_signs(cards, history)
-            if finding.severity == 'warning'
+            if finding.severity == 'warning' and not _is_too_early(finding, history)
         }
         before = runner.message_hub.runtime_info.get(WARNED, [])
         for identity, finding in warnings.items():
@@ -75,9 +78,15 @@ class OverfittingHook(Hook):
 
 def _identify(finding: Finding) -> str:
     """Name a finding without its numbers, which change with each validation."""
-    tail = ' (underfitting)' if finding.subject == 'copying' and _is_far(finding) else ''
-    return f'{finding.subject} by {", ".join(finding.numbers)}{tail}'
+    return f'{finding.subject} by {", ".join(finding.numbers)}'
 
 
-def _is_far(finding: Finding) -> bool:
-    return all(value > 0 for value in finding.numbers.values())
+def _is_too_early(finding: Finding, history: History) -> bool:
+    """Tell whether a finding is what any run that is still learning shows."""
+    if finding.subject == 'copying':
+        return all(value > 0 for value in finding.numbers.values())
+    if finding.subject != 'floor':
+        return False
+    name = next(iter(finding.numbers))
+    values = [metrics[name] for _, metrics in history if name in metrics]
+    return values[-1:] == [min(values, default=math.nan)]

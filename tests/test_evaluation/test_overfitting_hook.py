@@ -42,8 +42,15 @@ def test_it_is_warned_of_once_until_it_changes(validate):
     gone = validate({NAME: 0.0}, 3)
     assert gone.warned == [] and f'copying by {NAME}' in gone.told[0]
     assert len(validate({NAME: -4.0}, 4).warned) == 1
-    # from copying to underfitting is a change, too
-    assert 'underfitting' in validate({NAME: 9.0}, 5).warned[0]
+
+
+def test_what_any_run_shows_that_is_still_learning_is_no_sign(validate):
+    fid, floor = 'fid1000_val_pixels', 'fid_floor1000_val_pixels'
+    assert validate({NAME: 9.0, fid: 8.0, floor: 1.0}, 1).warned == []
+    assert validate({NAME: 9.0, fid: 5.0, floor: 1.0}, 2).warned == []
+    (text,) = validate({NAME: 9.0, fid: 5.1, floor: 1.0}, 3).warned
+    assert 'repeating the training images would do as well' in text
+    assert validate({NAME: 9.0, fid: 0.9, floor: 1.0}, 4).warned == []
 
 
 def test_numbers_of_unknown_names_and_good_ones_are_passed_over(validate):
