@@ -96,6 +96,21 @@ def digits_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='session')
+def inception_weights(tmp_path_factory):
+    """Random weights in the published file's layout, large enough to tell images apart."""
+    folder = tmp_path_factory.mktemp('inception')
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        file = load_tool('benchmarks/evaluation_cost.py').write_inception(folder)
+        state = torch.load(file, weights_only=True)
+        for value in state.values():
+            if value.dim() == 4:
+                value.normal_().mul_(1.4 / value[0].numel() ** 0.5)
+    torch.save(state, file)
+    return file
+
+
 def load_tool(path):
     """Import a script of tools/ as a module, without running it."""
     file = ROOT / 'tools' / path

@@ -8,6 +8,7 @@ from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 from .base_encoder import PriorEncoder
+from .build_network import seeded
 from .fetch_weights import fetch_url
 from .preprocessing import Preprocessing
 
@@ -81,7 +82,8 @@ def _build_network(file: Path) -> nn.Module:
         copy = io.BytesIO()
         torch.save(dict(state), copy)
         copy.seek(0)
-        network = FeatureExtractorInceptionV3('inception', ['2048'], copy)
+        with seeded(0):  # it draws weights before it loads others
+            network = FeatureExtractorInceptionV3('inception', ['2048'], copy)
     except Exception as error:  # of many kinds: pickle's, zip's, of names and shapes
         reason = str(error).strip().split('\n')[0][:200]
         raise ValueError(

@@ -18,7 +18,14 @@ CASES = {
     ),
     'CheckpointEncoder': dict(arch='timm/resnet10t', arch_kwargs=SMALL, untrained=True, in_size=32),
     'PerImageEncoder': dict(num_images=6, scale=2.0),
+    'PixelEncoder': dict(size=4),
+    'InceptionEncoder': dict(),
 }
+
+
+@pytest.fixture(scope='module', autouse=True)
+def local_weights(inception_weights):
+    CASES['InceptionEncoder']['checkpoint'] = str(inception_weights)
 
 
 def registered_encoders():
@@ -47,8 +54,10 @@ def test_a_prior_does_not_depend_on_the_batch(encoder):
     assert whole.shape == (6, encoder.prior_dim)
     assert whole.dtype == torch.float32
     assert (whole[0] - whole[1]).abs().max() > 1e-3  # not invariant for being constant
-    torch.testing.assert_close(singly, whole, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(odd, whole, rtol=1e-5, atol=1e-6)
+    # a deep network, whose convolutions another batch may be summed in another order
+    atol = 1e-6 if encoder.prior_dim < 2048 else 1e-5
+    torch.testing.assert_close(singly, whole, rtol=1e-5, atol=atol)
+    torch.testing.assert_close(odd, whole, rtol=1e-5, atol=atol)
 
 
 def test_an_encoder_stays_frozen_whatever_its_owner_does(encoder):

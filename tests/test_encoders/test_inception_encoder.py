@@ -10,28 +10,6 @@ from disp_plugin.encoders import InceptionEncoder
 
 
 @pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    """Random weights in the layout of the published file, whose BatchNorms keep values apart."""
-    torch.manual_seed(0)
-    blank = FeatureExtractorInceptionV3.__new__(FeatureExtractorInceptionV3)
-    load = torch.nn.Module.load_state_dict
-    torch.nn.Module.load_state_dict = lambda self, state, **kwargs: None
-    try:
-        empty = tmp_path_factory.mktemp('inception') / 'empty.pth'
-        torch.save({}, empty)
-        blank.__init__('inception', ['2048'], str(empty))
-    finally:
-        torch.nn.Module.load_state_dict = load
-    state = {
-        name: torch.randn_like(value) / value[0].numel() ** 0.5 * 1.4 if value.dim() == 4 else value
-        for name, value in blank.state_dict().items()
-    }
-    file = empty.parent / 'weights.pth'
-    torch.save(state, file)
-    return file
-
-
-@pytest.fixture(scope='module')
 def images():
     rng = np.random.default_rng(0)
     low = rng.integers(0, 256, (3, 9, 9, 3), dtype=np.uint8)
@@ -42,18 +20,18 @@ def as_batch(images):
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def test_legacy_features_are_those_of_torch_fidelity(weights, images):
-    reference = FeatureExtractorInceptionV3('inception', ['2048'], str(weights))
+def test_legacy_features_are_those_of_torch_fidelity(inception_weights, images):
+    reference = FeatureExtractorInceptionV3('inception', ['2048'], str(inception_weights))
     expected = reference(as_batch(images))[0]
-    encoder = InceptionEncoder(resize='legacy', checkpoint=str(weights))
+    encoder = InceptionEncoder(resize='legacy', checkpoint=str(inception_weights))
     found = encoder(as_batch(images).float() / 255)
     assert found.shape == (3, 2048)
     assert found.std(dim=0).mean() > 1e-3
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_clean_images_are_those_of_clean_fid(weights, images):
-    encoder = InceptionEncoder(checkpoint=str(weights))
+def test_clean_images_are_those_of_clean_fid(inception_weights, images):
+    encoder = InceptionEncoder(checkpoint=str(inception_weights))
     resize = build_resizer('clean')
     expected = np.stack([resize(image) for image in images])
     found = encoder.preprocessing(as_batch(images).float() / 255) * 128 + 128
@@ -61,9 +39,10 @@ def test_clean_images_are_those_of_clean_fid(weights, images):
     assert np.abs(found.permute(0, 2, 3, 1).numpy() - expected).max() < 0.01
 
 
-def test_the_resizer_is_part_of_the_fingerprint(weights):
+def test_the_resizer_is_part_of_the_fingerprint(inception_weights):
     clean, legacy = (
-        InceptionEncoder(resize=name, checkpoint=str(weights)) for name in ('clean', 'legacy')
+        InceptionEncoder(resize=name, checkpoint=str(inception_weights))
+        for name in ('clean', 'legacy')
     )
     assert clean.fingerprint() != legacy.fingerprint()
 
