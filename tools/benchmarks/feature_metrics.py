@@ -139,7 +139,7 @@ def measure(args, metric, kind):
     numbers = compute(*sets)
     seconds = time.perf_counter() - start
     peak = round(peak_mib() - before)
-    return {'s': round(seconds, 2), 'peak_mib': peak, 'numbers': numbers}
+    return {'s': round(seconds, 4), 'peak_mib': peak, 'numbers': numbers}
 
 
 def measure_apart(args, metric, kind):
