@@ -121,4 +121,9 @@ class DiscriminatorGapMetric(GanMetric):
             return network(pixels, self.gan.condition(prior))
         if self._is_per_image and hasattr(network, 'prior_projection'):
             return network.discriminator(pixels)
+        if getattr(network, 'num_classes', 0):
+            raise ValueError(
+                f'{type(network).__name__} scores images with class labels, which real images here '
+                'do not bring; leave disc_gap out'
+            )
         return network(pixels)

@@ -88,6 +88,16 @@ def test_per_image_embeddings_are_left_out_of_the_score(measure, gan, held_out_c
     assert found['disc_gap_val'] == pytest.approx(means[0] - means[1], abs=1e-5)
 
 
+def test_a_discriminator_that_takes_labels_is_left_out(measure, train_cfg):
+    gan = SimpleNamespace(
+        discriminator=SimpleNamespace(num_classes=10),
+        data_preprocessor=SimpleNamespace(output_channel_order=None),
+        parameters=lambda: iter([torch.zeros(1)]),
+    )
+    metric, found = measure(gan, encoder=None)
+    assert found == {} and 'with class labels' in metric.left_out[0]
+
+
 def test_a_gan_with_priors_needs_their_encoder(measure, gan):
     metric, found = measure(gan, encoder=None)
     assert found == {} and 'give encoder=' in metric.left_out[0]
