@@ -56,8 +56,12 @@ def images(tmp_path_factory, make_image_folder):
     folder = tmp_path_factory.mktemp('images')
     make_image_folder(folder / 'train', num=6, size=40)
     keys = ''.join(f'train/{path.name}\n' for path in sorted((folder / 'train').iterdir()))
-    for split in ('train', 'train_20p', 'train_10p', 'val', 'report'):
+    for split in ('train', 'train_20p', 'train_10p'):
         (folder / f'{split}.txt').write_text(keys)
+    unseen = make_image_folder(tmp_path_factory.mktemp('unseen') / 'unseen', num=6, seed=1)
+    for split in ('val', 'report'):
+        (unseen / f'{split}.txt').write_text(''.join(f'{p.name}\n' for p in unseen.glob('*.png')))
+    (folder / 'unseen.txt').write_text(str(unseen))
     write_encoder(folder / 'encoder.pth')
     return folder
 
@@ -110,6 +114,8 @@ def shrink(name, images, work_dir):
         options |= {'train_cfg.val_begin': 1, 'train_cfg.val_interval': 2 * steps}
         options |= {'val_evaluator.fake_nums': 24, 'test_evaluator.fake_nums': 24}
         options['val_evaluator.cache_dir'] = str(work_dir)
+        unseen = (images / 'unseen.txt').read_text()
+        options |= {f'{split}_dataloader.dataset.data_root': unseen for split in ('val', 'test')}
         options['default_hooks.checkpoint.save_best'] = 'kid24_val_pixels'
         if 'checkpoint' in (cfg.encoder or {}):
             options['encoder.checkpoint'] = str(images / 'encoder.pth')

@@ -67,17 +67,45 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('give either a checkpoint or --images')
     if args.images is not None and args.held_out is None:
         parser.error('--images needs --held-out, a folder of unseen images')
-    if args.batch_size < 1:
-        parser.error(f'--batch-size must be at least 1, but is {args.batch_size}')
+    for name, least in (('batch_size', 1), ('num_images', 2), ('size', 1), ('truncation', 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            flag = name.replace('_', '-')
+            parser.error(f'--{flag} must be at least {least}, but is {value}')
+    if args.images is None and (args.size or args.train):
+        parser.error('--size and --train go with --images; a checkpoint knows its own')
+    if args.images is not None:
+        if {'disc_gap', 'ivom'} & set(args.metrics or ()):
+            parser.error('disc_gap and ivom need a checkpoint, not --images')
+        if args.train is None and {'copying', 'floor'} & set(args.metrics or ()):
+            parser.error('copying and floor need --train, the folder of training images')
     return args
 
 
-def folder_dataset(folder: str, size: int | None) -> dict:
-    """State a folder of images; without ``--size`` all must have one size."""
-    from PIL import Image
+def check_sizes(folders: list[str]) -> None:
+    """Refuse images of several sizes, which no batch and no comparison can hold."""
+    from PIL import Image, UnidentifiedImageError
 
     from disp_plugin.datasets import ImageFolderDataset
 
+    sizes = {}
+    for folder in folders:
+        for info in ImageFolderDataset(folder).load_data_list():
+            try:
+                with Image.open(info['gt_path']) as image:
+                    sizes.setdefault(image.size, info['gt_path'])
+            except (UnidentifiedImageError, OSError) as error:
+                raise ValueError(f'{info["gt_path"]} is no image: {error}') from error
+    if len(sizes) > 1:
+        shown = ', '.join(f'{path} {w}x{h}' for (w, h), path in sorted(sizes.items())[:3])
+        raise ValueError(
+            f'images differ in size ({shown}, ...); give --size N, which crops them centrally to '
+            'squares and resizes them to N'
+        )
+
+
+def folder_dataset(folder: str, size: int | None) -> dict:
+    """State a folder of images."""
     pipeline: list[dict] = [dict(type='LoadTrainingImage')]
     if size is not None:
         scale = (size, size)
@@ -85,18 +113,6 @@ def folder_dataset(folder: str, size: int | None) -> dict:
             dict(type='CenterCropLongEdge', keys='gt'),
             dict(type='Resize', keys='gt', scale=scale, interpolation='bicubic', backend='pillow'),
         ]
-    else:
-        files = [info['gt_path'] for info in ImageFolderDataset(folder).load_data_list()]
-        sizes = set()
-        for file in files:
-            with Image.open(file) as image:
-                sizes.add(image.size)
-        if len(sizes) > 1:
-            shown = ', '.join(f'{w}x{h}' for w, h in sorted(sizes)[:3])
-            raise ValueError(
-                f'the images of {folder} differ in size ({shown}, ...); give --size N, which crops '
-                'them centrally to squares and resizes them to N'
-            )
     return dict(type='ImageFolderDataset', data_root=folder, ann_file='', pipeline=pipeline)
 
 
@@ -159,7 +175,8 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str]
     )
     cards = evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
     iteration = (read_checkpoint(path).get('meta') or {}).get('iter')
-    snapshot = {'file': path.name, 'iteration': iteration}
+    run = path.absolute().parent.name
+    snapshot = {'file': path.name, 'iteration': iteration, 'run': run}
     cards = [{**card, 'snapshot': snapshot} for card in cards]
     return cards, evaluator.left_out, Path(args.out or path.parent / CARDS_FILE)
 
@@ -172,6 +189,8 @@ def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Pa
     from disp_plugin.evaluation.metric_card import CARDS_FILE
     from disp_plugin.evaluation.reference_set import ReferenceSet
 
+    if args.size is None:
+        check_sizes([folder for folder in (args.images, args.held_out, args.train) if folder])
     images, held_out = (
         DATASETS.build(folder_dataset(folder, args.size)) for folder in (args.images, args.held_out)
     )
@@ -217,6 +236,8 @@ def evaluate(args: argparse.Namespace) -> None:
             write_cards(out, cards)
             print(f'{len(cards)} numbers with their protocol in {out}')
     leave_group()
+    if not cards:
+        raise ValueError('no number could be computed; the warnings above say why')
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -40,7 +40,8 @@ def add_validation(
 
     Raises:
         FileNotFoundError: There is no such folder or manifest.
-        ValueError: Held-out images are training images, or an option is out of range.
+        ValueError: Held-out images are training images or fewer than 2, or an option is out of
+            range.
     """
     for name, value in (('the validation interval', interval), ('patience', patience)):
         if value is not None and value < 1:
@@ -65,8 +66,10 @@ def add_validation(
         split=split,
     )
     cfg.train_cfg.update(val_begin=interval, val_interval=interval)
-    num = min(NUM_IMAGES, len(DATASETS.build({**dataset, 'pipeline': []})))
-    metric = 'fid' if num >= LEAST_FOR_FID else 'kid'
+    num = len(DATASETS.build({**dataset, 'pipeline': []}))
+    if num < 2:
+        raise ValueError(f'--held-out {held_out} holds 1 image; a metric needs at least 2')
+    metric = 'fid' if min(num, NUM_IMAGES) >= LEAST_FOR_FID else 'kid'
     name = f'{metric}{format_count(NUM_IMAGES)}_{split}_{next(iter(chosen))}'
     cfg.default_hooks.checkpoint.update(save_best=name, rule='less')
     if patience is not None:

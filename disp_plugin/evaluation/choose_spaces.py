@@ -70,7 +70,11 @@ def choose_spaces(
     if chosen is None:
         configured = (cfg.get('test_evaluator') or {}).get('spaces')
         if configured:
-            return {name: dict(encoder) for name, encoder in configured.items()}
+            return {
+                name: dict(encoder)
+                for name, encoder in configured.items()
+                if encoder is not None and encoder.get('type') != 'PerImageEncoder'
+            }
         chosen = ['clean', 'prior'] if prior else ['clean']
     spaces: dict[str, dict[str, Any]] = {}
     for item in chosen:

@@ -19,14 +19,15 @@ class DataCopying(NamedTuple):
     Attributes:
         value (float): Mean over the trials: below 0 towards copying, above 0 towards underfitting,
             in units of about one standard deviation.
-        standard_deviation (float): That of the trials, over starts of the clustering.
+        standard_deviation (float | None): That of the trials, over starts of the clustering; None
+            for one cell or one trial. Another draw of images moves C_T by about 1.
         trials (tuple[float, ...]): C_T of each trial.
         num_cells (int): Cells that the training set was divided into.
         used_cells (float): Mean number of cells that counted.
     """
 
     value: float
-    standard_deviation: float
+    standard_deviation: float | None
     trials: tuple[float, ...]
     num_cells: int
     used_cells: float
@@ -81,7 +82,9 @@ def data_copying(
     trials = tuple(value for value, _ in found)
     return DataCopying(
         value=float(np.mean(trials)),
-        standard_deviation=float(np.std(trials, ddof=1)) if num_trials > 1 else 0.0,
+        standard_deviation=(
+            float(np.std(trials, ddof=1)) if num_trials > 1 and num_cells > 1 else None
+        ),
         trials=trials,
         num_cells=num_cells,
         used_cells=float(np.mean([used for _, used in found])),

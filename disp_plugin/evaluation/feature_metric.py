@@ -53,19 +53,24 @@ class FeatureMetric(GanMetric):
             data_samples (Sequence[dict]): With ``fake_img`` (3, H, W) in [0, 255].
         """
         if self._num < self.fake_nums_per_device:
-            self.add_images(_rgb_of(data_samples, self.channel_order))
+            self.add_images(*_rgb_of(data_samples, self.channel_order))
 
-    def add_images(self, images: Tensor) -> None:
+    def add_images(self, images: Tensor, is_finite: Tensor | None = None) -> None:
         """Encode generated images.
 
         Args:
             images (Tensor): (n, H, W, 3) uint8 RGB; those beyond ``fake_nums`` are ignored.
+            is_finite (Tensor | None): (n,) bool, False for an image that was none before it was
+                rounded to 8 bits. Defaults to None: all are.
         """
         wanted = self.fake_nums_per_device - self._num
-        if wanted > 0:
-            features = self.space.features(images)[:wanted]
-            self._features.append(features)
-            self._num += len(features)
+        if wanted <= 0:
+            return
+        features = self.space.features(images)
+        if is_finite is not None and not is_finite.all():
+            features = features.masked_fill(~is_finite[:, None], float('nan'))
+        self._features.append(features[:wanted])
+        self._num += len(self._features[-1])
 
     @property
     def device(self) -> torch.device:
@@ -153,9 +158,11 @@ class _LastBatch:
     images: Any = None
 
 
-def _rgb_of(data_samples: Any, channel_order: str) -> Tensor:
+def _rgb_of(data_samples: Any, channel_order: str) -> tuple[Tensor, Tensor]:
     if _LastBatch.samples is not data_samples:
         pixels = torch.stack([sample['fake_img'] for sample in data_samples])
-        _LastBatch.images = torch.from_numpy(to_rgb(pixels, channel_order))
+        is_finite = pixels.isfinite().flatten(1).all(dim=1).cpu()
+        rgb = torch.from_numpy(to_rgb(pixels.nan_to_num(), channel_order))
+        _LastBatch.images = rgb, is_finite
         _LastBatch.samples = data_samples
     return _LastBatch.images

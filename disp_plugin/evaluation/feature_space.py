@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,7 +82,10 @@ def get_space(name: str, encoder: Mapping[str, Any]) -> FeatureSpace:
             'a PerImageEncoder knows only training images and is no space to compare images in; '
             'name another encoder'
         )
-    identity = json.dumps([name, simplify_config(encoder)], sort_keys=True)
+    file = encoder.get('checkpoint')
+    status = os.stat(file) if file and os.path.isfile(file) else None
+    content = [status.st_size, status.st_mtime_ns] if status else []
+    identity = json.dumps([name, simplify_config(encoder), content], sort_keys=True)
     if identity not in _SPACES:
         _SPACES[identity] = FeatureSpace(name, MODELS.build(dict(encoder)))
     return _SPACES[identity]

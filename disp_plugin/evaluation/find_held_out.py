@@ -10,6 +10,8 @@ from mmagic.registry import DATASETS
 
 from disp_plugin.priors import view_config
 
+from .check_disjoint import check_disjoint
+
 __all__ = ['find_held_out', 'training_view']
 
 
@@ -65,22 +67,14 @@ def find_held_out(
             f'--held-out {given} is neither a folder nor a manifest, here or in {root}'
         )
     dataset = {**train, **changes}
-    dataset['pipeline'] = [step for step in train['pipeline'] if step['type'] != 'Flip']
-    _check_disjoint(train, dataset, held_out)
+    dataset.pop('indices', None)  # a choice among the training images
+    dataset['pipeline'] = [
+        step for step in train['pipeline'] if str(step['type']).split('.')[-1] != 'Flip'
+    ]
+    check_disjoint(_list_files(train), _list_files(dataset), f'--held-out {held_out}')
     return dataset, split or name
 
 
-def _check_disjoint(train: dict[str, Any], held_out: dict[str, Any], given: str) -> None:
-    seen, unseen = _list_files(train), _list_files(held_out)
-    num = len(seen & unseen)
-    if num:
-        raise ValueError(
-            f'{num} of the {len(unseen)} images of --held-out {given} are training images, so that '
-            'nothing could be told by them; name images that the run does not train on (for a run '
-            'on a whole folder: in another folder)'
-        )
-
-
-def _list_files(dataset: dict[str, Any]) -> set[Path]:
+def _list_files(dataset: dict[str, Any]) -> list[str]:
     built = DATASETS.build({**dataset, 'pipeline': []})
-    return {Path(built.get_data_info(row)['gt_path']).resolve() for row in range(len(built))}
+    return [built.get_data_info(row)['gt_path'] for row in range(len(built))]

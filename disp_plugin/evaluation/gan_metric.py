@@ -16,7 +16,7 @@ from mmengine.model import is_model_wrapper
 from disp_plugin.applications.sample_images import channel_order_of
 
 from .metric_card import make_card
-from .reference_set import CACHE_DIR, ReferenceSet
+from .reference_set import CACHE_DIR, BrokenImagesError, ReferenceSet
 from .seeded_batches import SeededBatches
 
 __all__ = ['GanMetric']
@@ -28,6 +28,7 @@ class GanMetric(GenMetric):
     mmagic's loop calls ``prepare`` once, ``process`` for each sampled batch and ``evaluate`` at the
     end. Rank 0 computes. A number that cannot be computed, for too few images or because the
     generator diverged, is left out with a warning that says why: a run of days is not stopped.
+    Damaged real images are an error.
 
     Args:
         fake_nums (int): Images to sample; metrics of one evaluator may differ in it. Defaults to 0.
@@ -92,7 +93,7 @@ class GanMetric(GenMetric):
             dataloader (DataLoader): Gives the held-out images by its data set.
         """
         self.set_gan(module)
-        if is_main_process():
+        if is_main_process() and self.held_out is None:
             self.set_references(dataloader.dataset)
 
     def set_gan(self, gan: Any) -> None:
@@ -100,11 +101,19 @@ class GanMetric(GenMetric):
 
         Args:
             gan (nn.Module): The GAN, wrapped or not.
+
+        Raises:
+            ValueError: There is no moving average to sample.
         """
         self.gan = gan.module if is_model_wrapper(gan) else gan
         self.channel_order = channel_order_of(self.gan)
+        has_ema = hasattr(self.gan, 'generator_ema')
         if self.sample_model is None:
-            self.sample_model = 'ema' if hasattr(self.gan, 'generator_ema') else 'orig'
+            self.sample_model = 'ema' if has_ema else 'orig'
+        if self.sample_model == 'ema' and not has_ema:
+            raise ValueError(
+                "this GAN has no moving average of its generator; sample_model must be 'orig'"
+            )
 
     def set_references(self, held_out: Any) -> None:
         """Note the real images.
@@ -167,7 +176,9 @@ class GanMetric(GenMetric):
         if is_main_process():
             try:
                 outcome[0] = self.compute_cards(collected)
-            except (ValueError, FloatingPointError) as error:
+            except BrokenImagesError as error:
+                outcome[3] = error
+            except (ValueError, ArithmeticError, RuntimeError) as error:
                 outcome[1:3] = self.missing(), f'{type(self).__name__} is left out: {error}'
             except Exception as error:  # told to all ranks, which would wait for ever
                 outcome[3] = error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ BETTER = {
 }
 """Metric -> which values of it are better."""
 
+PARAMETERS = ('k', 'cells', 'queries', 'steps', 'lr')
+"""Details of a card that are not results."""
+
 LEAST_FOR_FID = 2048
 """As many images as Inception has features: with fewer, covariances have no full rank, and FID's
 bias, which depends on the count, outgrows differences between models (Binkowski et al. 2018)."""
@@ -56,6 +60,18 @@ def format_count(num: int) -> str:
         str: '10k'; whole thousands from 10,000 on are shortened.
     """
     return f'{num // 1000}k' if num >= 10000 and num % 1000 == 0 else str(num)
+
+
+def spell(name: str) -> str:
+    """Write the name of a split or space so that the names of numbers can be read again.
+
+    Args:
+        name (str): Such as 'my_test photos'.
+
+    Returns:
+        str: 'my-test-photos'.
+    """
+    return re.sub(r'[^A-Za-z0-9.-]+', '-', name)
 
 
 def make_card(
@@ -94,11 +110,12 @@ def make_card(
     if not math.isfinite(value):
         raise ValueError(f'{metric} is {value}: the features are damaged or overflow')
     k = (details or {}).get('k')
+    split = spell(split)
     parts = [
         f'{metric}{format_count(num_generated) if num_generated else ""}',
         *([f'k{k}'] if k and metric in ('precision', 'recall') else []),
         split,
-        *([space['name']] if space else []),
+        *([spell(space['name'])] if space else []),
     ]
     return {
         'name': '_'.join(parts),
@@ -220,8 +237,10 @@ def _iteration(card: Mapping[str, Any]) -> int:
 
 
 def _identify(card: Mapping[str, Any]) -> str:
-    snapshot = card.get('snapshot') or {}
+    snapshot, details = card.get('snapshot') or {}, card.get('details') or {}
     protocol = [card.get(key) for key in ('name', 'seed', 'sample_model', 'truncation')]
-    where = [(card.get(name) or {}).get('fingerprint') for name in ('reference', 'space')]
-    taken_at = snapshot.get('iteration', snapshot.get('file'))
-    return json.dumps([*protocol, *where, taken_at], sort_keys=True)
+    protocol += [details.get(key) for key in PARAMETERS]
+    where = [(card.get(name) or {}).get('fingerprint') for name in ('reference', 'train', 'space')]
+    iteration = snapshot.get('iteration')
+    taken_at = snapshot.get('file') if iteration is None else iteration
+    return json.dumps([*protocol, *where, snapshot.get('run'), taken_at], sort_keys=True)

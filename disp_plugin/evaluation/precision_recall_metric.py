@@ -1,9 +1,11 @@
 """Improved precision and recall, density and coverage."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from mmagic.registry import METRICS
+from mmengine.logging import print_log
 from torch import Tensor
 
 from .feature_metric import FeatureMetric
@@ -43,16 +45,30 @@ class PrecisionRecallMetric(FeatureMetric):
             generated (Tensor): (N, F).
 
         Returns:
-            list[dict[str, Any]]: A card for each number and k.
+            list[dict[str, Any]]: A card for each number and k; a k that is not below the number of
+            images is left out.
         """
+        reference = self.held_out_features()
         scores = manifold_scores(
             generated,
-            self.held_out_features(),
-            self.precision_neighbours,
-            self.recall_neighbours,
+            reference,
+            _possible(self.precision_neighbours, len(reference), 'held-out'),
+            _possible(self.recall_neighbours, len(generated), 'generated'),
             self.density_neighbours,
         )
         return [
             self.card(metric, *estimate, num_generated=len(generated), details={'k': k})
             for (metric, k), estimate in scores.items()
         ]
+
+
+def _possible(neighbours: Sequence[int], num: int, kind: str) -> list[int]:
+    possible = [k for k in neighbours if k < num]
+    if len(possible) < len(neighbours):
+        print_log(
+            f'k of {max(neighbours)} needs {max(neighbours) + 1} {kind} images, but there are '
+            f'{num}: left out',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return possible

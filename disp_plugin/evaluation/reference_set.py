@@ -19,11 +19,15 @@ from disp_plugin.priors.training_view import unwrap_dataset
 
 from .feature_space import FeatureSpace
 
-__all__ = ['ReferenceSet']
+__all__ = ['BrokenImagesError', 'ReferenceSet']
 
 CACHE_DIR = 'data/features'
 MAX_IMAGES = 50000
 """As many as published FIDs take at most; a larger set is represented by a seeded choice."""
+
+
+class BrokenImagesError(ValueError):
+    """Real images that cannot be read, without which nothing can be measured."""
 
 
 class ReferenceSet:
@@ -103,10 +107,16 @@ class ReferenceSet:
 
         Returns:
             Tensor: (M, F) float32 in the order of image keys, or (M times views, F).
+
+        Raises:
+            BrokenImagesError: An image cannot be read, or has features that are not finite.
         """
         known = space.encoder.fingerprint()
         if known not in self._features:
-            bank = self._open(space.encoder)
+            try:
+                bank = self._open(space.encoder)
+            except ValueError as error:
+                raise BrokenImagesError(f'the {self.split} images: {error}') from error
             views = [bank.take(np.arange(len(bank)), view) for view in range(bank.num_views)]
             self._features[known] = torch.from_numpy(np.concatenate(views)).float()
         features = self._features[known]
@@ -144,5 +154,7 @@ class ReferenceSet:
     def _identify(self, encoder: Any) -> str:
         digest = hashlib.sha256(f'{self._fingerprint} {encoder.fingerprint()}'.encode())
         for path in self.view.paths:
-            digest.update(f'{os.path.abspath(path)} {os.stat(path).st_mtime_ns}\n'.encode())
+            status = os.stat(path)  # a copy that keeps its date has another time of change
+            dates = f'{status.st_mtime_ns} {status.st_ctime_ns}'
+            digest.update(f'{os.path.abspath(path)} {dates}\n'.encode())
         return digest.hexdigest()[:24]

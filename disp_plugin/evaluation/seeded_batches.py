@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+from mmagic.structures import DataSample
 from mmengine.dist import get_rank, get_world_size
 
 from disp_plugin.applications.sample_images import draw_inputs
@@ -49,6 +51,8 @@ class SeededBatches:
             return
         rank, world_size = get_rank(), get_world_size()
         noise, prior = draw_inputs(self.gan, self.num_per_process * world_size, self.seed)
+        labels = self._draw_labels(len(noise))
+        labels = None if labels is None else labels[rank::world_size]
         noise = noise[rank::world_size]
         prior = None if prior is None else prior[rank::world_size]
         for start in range(0, len(noise), self.batch_size):
@@ -61,4 +65,21 @@ class SeededBatches:
             }
             if prior is not None:
                 inputs['prior'] = prior[part]
-            yield {'inputs': inputs}
+            batch: dict[str, Any] = {'inputs': inputs}
+            if labels is not None:
+                batch['data_samples'] = [_labelled(label) for label in labels[part]]
+            yield batch
+
+    def _draw_labels(self, num: int) -> list[int] | None:
+        """Draw classes for one of mmagic's class-conditional GANs, which would draw its own."""
+        num_classes = getattr(self.gan, 'num_classes', None)
+        if not num_classes or hasattr(self.gan, 'prior_dim'):
+            return None
+        rng = torch.Generator().manual_seed(self.seed)
+        return torch.randint(num_classes, (num,), generator=rng).tolist()
+
+
+def _labelled(label: int) -> DataSample:
+    sample = DataSample()
+    sample.set_gt_label(label)
+    return sample

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmagic.evaluation.evaluator import Evaluator
 from mmagic.registry import DATASETS, EVALUATORS, METRICS
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
-from .gan_metric import GanMetric
+from .check_disjoint import check_disjoint
+from .feature_metric import FeatureMetric
 from .reference_set import CACHE_DIR, ReferenceSet
 
 __all__ = ['METRIC_TYPES', 'StandardEvaluator']
@@ -27,10 +28,8 @@ METRIC_TYPES: dict[str, str] = {
 }
 """Name in a config -> type of metric."""
 
-IN_NO_SPACE = ('disc_gap', 'ivom')
-"""They look at scores and pixels, and are computed once rather than in every space."""
-
-NEED_GAN = IN_NO_SPACE
+NEED_GAN = ('disc_gap', 'ivom')
+"""They look at scores and pixels of a GAN, and are computed once rather than in every space."""
 
 
 @EVALUATORS.register_module()
@@ -72,6 +71,7 @@ class StandardEvaluator(Evaluator):
         **kwargs: Any,
     ) -> None:
         names = _choose_metrics(metrics, train_dataset is not None)
+        _check_names(options or {}, 'options of metrics')
         spaces = {
             name: cfg
             for name, cfg in spaces.items()
@@ -86,7 +86,7 @@ class StandardEvaluator(Evaluator):
         built = []
         for name in names:
             own = {**shared, **(options or {}).get(name, {}), 'type': METRIC_TYPES[name]}
-            if name in IN_NO_SPACE:
+            if name in NEED_GAN:
                 own.update(encoder=encoder)
                 if name == 'ivom':
                     own.setdefault('spaces', spaces)
@@ -103,6 +103,9 @@ class StandardEvaluator(Evaluator):
 
         Args:
             held_out (Dataset | ReferenceSet): The held-out split.
+
+        Raises:
+            ValueError: Real images are damaged, or held-out ones are training images.
         """
         if not isinstance(held_out, ReferenceSet):
             held_out = ReferenceSet(held_out, self.split, self.cache_dir)
@@ -111,19 +114,37 @@ class StandardEvaluator(Evaluator):
             dataset = DATASETS.build(dict(self._train_cfg))
             train = ReferenceSet(dataset, 'train', self.cache_dir)
         for metric in self.metrics:
-            if isinstance(metric, GanMetric):
-                metric.train = train
-                metric.set_references(held_out)
+            metric.train = train
+            metric.set_references(held_out)
+        if train is not None:
+            check_disjoint(train.view.paths, held_out.view.paths, f'the split {self.split}')
+        spaces = {m.space for m in self.metrics if isinstance(m, FeatureMetric)}
+        for space in sorted(spaces, key=lambda space: space.name):
+            held_out.features(space)
+            if train is not None:
+                train.features(space)
 
     def prepare_metrics(self, module: Any, dataloader: Any) -> None:
-        """Note the GAN and list the real images, once.
+        """Note the GAN, and encode the real images, once.
 
         Args:
             module (nn.Module): The GAN.
             dataloader (DataLoader): Gives the held-out images by its data set.
+
+        Raises:
+            ValueError: Real images are damaged, or held-out ones are training images.
         """
-        if not self.is_ready and is_main_process():
-            self.set_references(dataloader.dataset)
+        if self.is_ready:
+            return
+        fault: list[Any] = [None]
+        if is_main_process():
+            try:
+                self.set_references(dataloader.dataset)
+            except Exception as error:  # told to all ranks, which would wait for ever
+                fault[0] = error
+        broadcast_object_list(fault)
+        if fault[0] is not None:
+            raise fault[0]
         super().prepare_metrics(module, dataloader)
 
     def evaluate(self) -> dict[str, float]:
@@ -148,10 +169,14 @@ def _choose_metrics(names: Sequence[str] | None, has_train: bool) -> list[str]:
     if names is None:
         needs_train = ('copying', 'floor', 'disc_gap')
         return [n for n in METRIC_TYPES if n != 'ivom' and (has_train or n not in needs_train)]
+    _check_names(names, 'metrics')
+    return list(dict.fromkeys(names))
+
+
+def _check_names(names: Iterable[str], what: str) -> None:
     unknown = [name for name in names if name not in METRIC_TYPES]
     if unknown:
         raise ValueError(
-            f'metrics {", ".join(map(repr, unknown))} are unknown; known are '
+            f'{what} {", ".join(map(repr, unknown))} are unknown; known are '
             f'{", ".join(METRIC_TYPES)}'
         )
-    return list(names)

@@ -39,8 +39,11 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
 
         Args:
             runner (Runner): The runner.
-            metrics (dict): Values by name.
+            metrics (dict): Values by name; one that is None, because it could not be computed,
+                is no record.
         """
+        if metrics.get(self.monitor, 0.0) is None:
+            return
         super().after_val_epoch(runner, metrics)
         runner.message_hub.update_info(self._key, [self.wait_count, float(self.best_score)])
 

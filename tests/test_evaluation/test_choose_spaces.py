@@ -1,8 +1,13 @@
 """Spaces by name, by config, and by default."""
 
+from pathlib import Path
+
 import pytest
 
 from disp_plugin.evaluation.choose_spaces import choose_spaces, read_spaces
+from disp_plugin.resolve_config import load_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 SIMCLR = dict(type='CheckpointEncoder', checkpoint='encoder.pth')
 RUN = dict(model=dict(prior_dim=8), encoder=SIMCLR)
@@ -31,6 +36,13 @@ def test_a_configs_own_spaces_are_taken():
     run = dict(RUN, test_evaluator=dict(spaces=dict(pixels=dict(type='PixelEncoder'))))
     assert choose_spaces(None, run) == dict(pixels=dict(type='PixelEncoder'))
     assert list(choose_spaces(['legacy'], run)) == ['legacy']
+
+
+@pytest.mark.parametrize('name', sorted(CONFIGS.glob('*digits*.py')), ids=lambda file: file.stem)
+def test_every_config_of_the_digits_has_a_space(name):
+    cfg = load_config(name)
+    is_disp = name.stem.startswith('disp')
+    assert list(choose_spaces(None, cfg)) == (['pixels', 'prior'] if is_disp else ['pixels'])
 
 
 def test_the_command_line_names_known_ones_or_brings_a_config():

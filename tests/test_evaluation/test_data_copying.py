@@ -92,7 +92,7 @@ def test_clustering_is_that_of_the_seed(rng):
     assert first == again and first.trials != other.trials
     assert first.trials[1] == data_copying(*sets, num_cells=4, seed=2).trials[0]
     single = data_copying(*sets, num_cells=1, num_trials=1)
-    assert single.standard_deviation == 0 and single.used_cells == 1
+    assert single.standard_deviation is None and single.used_cells == 1
 
 
 @pytest.mark.parametrize(

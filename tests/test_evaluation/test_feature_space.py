@@ -1,7 +1,10 @@
 """Metrics share networks and encode each batch once."""
 
+import os
+
 import pytest
 import torch
+from mmagic.registry import MODELS
 
 from disp_plugin.evaluation.feature_space import get_space
 
@@ -21,6 +24,18 @@ def test_a_batch_is_encoded_once_and_the_next_one_anew():
     assert space.features(black) is first
     assert first.max() == 0 and space.features(white).min() == 1
     assert space.features(black).max() == 0
+
+
+def test_other_weights_in_the_same_file_are_another_space(tmp_path):
+    small = dict(arch='timm/resnet10t', arch_kwargs=dict(channels=(8, 8, 8, 8), stem_width=8))
+    file, found = tmp_path / 'encoder.pth', []
+    for seed in (0, 1):
+        made = MODELS.build(dict(type='CheckpointEncoder', untrained=True, seed=seed, **small))
+        torch.save(made.network.state_dict(), file)
+        os.utime(file, (seed, seed))
+        cfg = dict(type='CheckpointEncoder', checkpoint=str(file), **small)
+        found.append(get_space('prior', cfg).encoder.fingerprint())
+    assert found[0] != found[1]
 
 
 def test_a_per_image_embedding_is_no_space():

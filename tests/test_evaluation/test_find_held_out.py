@@ -47,6 +47,12 @@ def test_training_images_are_refused(run):
         find_held_out(run, 'mixed.txt')
 
 
+def test_a_choice_among_the_training_images_is_none_among_the_others(run):
+    run['train_dataloader']['dataset']['dataset']['indices'] = 1
+    dataset, _ = find_held_out(run, 'unseen.txt')
+    assert 'indices' not in dataset
+
+
 def test_without_a_name_the_config_must_have_a_test_set(run):
     with pytest.raises(ValueError, match='name unseen images by --held-out'):
         find_held_out(run, None)

@@ -12,6 +12,7 @@ from disp_plugin.evaluation.metric_card import (
     read_cards,
     write_cards,
 )
+from disp_plugin.evaluation.metric_name import MetricName
 
 CLEAN = dict(name='clean', encoder='inception', preprocessing='resize', fingerprint='ab')
 TEST = dict(data_root='data', split='test', num=5000, flips=False, fingerprint='cd')
@@ -62,6 +63,26 @@ def test_a_number_is_replaced_by_one_of_the_same_protocol_only():
     merged = merge_cards([first], [again, other_seed, later, other_images])
     assert sorted(c['value'] for c in merged) == [2.0, 3.0, 4.0, 5.0]
     assert merged[-1] is later
+
+
+def test_numbers_of_other_runs_files_training_sets_and_parameters_stay():
+    inverted = [
+        card('ivom', snapshot=dict(iteration=5), details=dict(steps=n, score=n)) for n in (5, 9)
+    ]
+    runs = [card(snapshot=dict(iteration=5, run=name)) for name in 'ab']
+    files = [card(snapshot=dict(iteration=None, file=name)) for name in ('a.pth', 'b.pth')]
+    trained = [card(snapshot=dict(iteration=5), train=dict(TEST, fingerprint=n)) for n in 'xy']
+    distinct = [*inverted, *runs, *files, *trained]
+    assert len(merge_cards([], distinct)) == len(distinct)
+    again = card('ivom', snapshot=dict(iteration=5), details=dict(steps=5, score=7))
+    assert len(merge_cards(inverted, [again])) == 2
+
+
+def test_names_of_splits_and_spaces_can_be_read_again():
+    odd = make_card('kid', 0.0, split='my_test photos', space=dict(CLEAN, name='a_b'))
+    assert odd['name'] == 'kid_my-test-photos_a-b'
+    name = MetricName.parse(odd['name'])
+    assert (name.split, name.space) == ('my-test-photos', 'a-b')
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"version": 1}', '{"version": 1, "cards": [3]}'])

@@ -1,11 +1,14 @@
 """The evaluator's numbers are those of the functions, on samples drawn in another way."""
 
+import copy
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from mmagic.registry import DATASETS, EVALUATORS, METRICS
+from mmagic.registry import DATASETS, EVALUATORS, METRICS, MODELS
 
 from disp_plugin.applications import draw_inputs, sample_images
 from disp_plugin.encoders import PixelEncoder
@@ -101,21 +104,85 @@ def test_another_seed_gives_other_samples_and_the_same_seed_the_same(evaluator, 
 
 
 def test_what_cannot_be_computed_is_left_out_and_said(evaluator, gan, held_out):
-    neighbours = dict(precision_recall=dict(recall_neighbours=[40]))
+    neighbours = dict(precision_recall=dict(density_neighbours=20))
     built = evaluator(metrics=['precision_recall', 'fid'], options=neighbours)
     cards = evaluate_gan(gan, built, held_out)
     assert [card['metric'] for card in cards] == ['fid']
     (reason,) = built.left_out
-    assert 'PrecisionRecallMetric is left out' in reason and '40' in reason
+    assert 'PrecisionRecallMetric is left out' in reason and '20' in reason
 
 
-def test_a_diverged_generator_gives_none_where_a_snapshot_is_chosen(evaluator, gan, held_out):
+def test_only_the_k_that_is_too_large_is_left_out(evaluator, gan, held_out):
+    neighbours = dict(precision_recall=dict(recall_neighbours=[40, 3], precision_neighbours=[20]))
+    built = evaluator(metrics=['precision_recall'], options=neighbours)
+    found = {(card['metric'], card['details']['k']) for card in evaluate_gan(gan, built, held_out)}
+    assert found == {('recall', 3), ('density', 5), ('coverage', 5)}
+
+
+def test_a_diverged_generator_is_no_best_snapshot(evaluator, gan, held_out):
+    diverged = copy.deepcopy(gan)
+    for value in diverged.generator.parameters():
+        value.data.fill_(float('nan'))
     built = evaluator(metrics=['kid', 'copying'])
-    built.prepare_metrics(gan, SimpleNamespace(dataset=held_out, batch_size=8))
-    for metric in built.metrics:
-        metric._features = [torch.full((30, 16), float('nan'))]
+    loader = SimpleNamespace(dataset=held_out, batch_size=8)
+    built.prepare_metrics(diverged, loader)
+    for metrics, batches in built.prepare_samplers(diverged, loader):
+        for batch in batches:
+            built.process(diverged.test_step(batch), batch, metrics)
     assert built.evaluate() == {'kid30_val_pixels': None}
     assert len(built.left_out) == 2 and '30 of 30 generated images' in built.left_out[0]
+    whole = evaluate_gan(gan, evaluator(metrics=['kid']), held_out)  # shared nothing of it
+    assert len(whole) == 1
+
+
+def test_damaged_and_wrong_real_images_stop_everything(
+    evaluator, gan, train_cfg, view, make_image_folder, tmp_path
+):
+    damaged = view(4, seed=7)
+    (Path(damaged['data_root']) / 'zzz.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'(?s)the val images: .*zzz\.png'):
+        evaluate_gan(gan, evaluator(), DATASETS.build(damaged))
+    with pytest.raises(ValueError, match='24 of the 24 images of the split val are training'):
+        evaluate_gan(gan, evaluator(), DATASETS.build(train_cfg))
+    copies = tmp_path / 'copies'
+    shutil.copytree(train_cfg['data_root'], copies)
+    copied = dict(train_cfg, data_root=str(copies))
+    with pytest.raises(ValueError, match='24 of the 24 images of the split val are copies'):
+        evaluate_gan(gan, evaluator(), DATASETS.build(copied))
+
+
+def test_classes_of_mmagics_gans_are_drawn_by_the_seed(evaluator, held_out):
+    sizes = dict(in_channels=[8, 8], out_channels=[8, 4], upsample=[True, True])
+    torch.manual_seed(0)
+    conditional = MODELS.build(
+        dict(
+            type='BigGAN',
+            num_classes=4,
+            data_preprocessor=dict(type='DataPreprocessor'),
+            generator=dict(
+                type='BigGANGenerator',
+                output_scale=16,
+                noise_size=8,
+                num_classes=4,
+                shared_dim=8,
+                base_channels=4,
+                arch_cfg=dict(sizes, resolution=[8, 16], attention=[False, False]),
+            ),
+            discriminator=None,
+        )
+    ).eval()
+    first, again = (
+        values(evaluate_gan(conditional, evaluator(metrics=['kid']), held_out, size))
+        for size in (7, 16)
+    )
+    assert first == pytest.approx(again, rel=1e-5)
+    other = values(evaluate_gan(conditional, evaluator(metrics=['kid'], seed=1), held_out))
+    assert first != pytest.approx(other, rel=1e-3)
+
+
+def test_a_moving_average_that_is_not_there_is_refused(evaluator, gan, held_out):
+    with pytest.raises(ValueError, match='no moving average'):
+        evaluate_gan(gan, evaluator(sample_model='ema'), held_out)
 
 
 def test_files_are_evaluated_as_samples_are(evaluator, train_cfg, held_out_cfg, tmp_path):
@@ -167,6 +234,9 @@ def test_wrong_configs_are_refused():
         EVALUATORS.build(
             dict(type='StandardEvaluator', spaces=dict(p=PIXELS), metrics=['fid', 'lpips'])
         )
+    with pytest.raises(ValueError, match="options of metrics 'precission' are unknown"):
+        spaces, options = dict(p=PIXELS), dict(precission=dict())
+        EVALUATORS.build(dict(type='StandardEvaluator', spaces=spaces, options=options))
     with pytest.raises(ValueError, match='at least one space'):
         per_image = dict(type='PerImageEncoder', num_images=3)
         EVALUATORS.build(dict(type='StandardEvaluator', spaces=dict(a=per_image, b=None)))

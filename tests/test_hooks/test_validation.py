@@ -110,6 +110,12 @@ def test_early_stopping_ends_the_run_when_the_metric_no_longer_improves(train):
     assert improving.iter == 4
 
 
+def test_a_number_that_could_not_be_computed_is_no_record(train):
+    runner = train([5.0, None, 3.0, None, 4.0, None, 4.0, 1.0], hooks=[STOP])
+    assert runner.iter == 7
+    assert best_of(runner) == [f'best_{NAME}_iter_3.pth']
+
+
 @pytest.mark.parametrize('stopped_at', [2, 3])
 def test_a_resumed_run_stops_early_where_an_uninterrupted_one_does(train, stopped_at):
     values = [5.0, 3.0, 4.0, 4.0, 4.0, 4.0]

@@ -43,7 +43,7 @@ def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
     assert set(cards) == names | {'disc_gap_report', 'disc_gap_in_sd_report'}
     card = cards['kid40_report_pixels']
     assert card['reference']['num'] == 596 and card['reference']['split'] == 'report'
-    assert card['snapshot'] == {'file': 'iter_4.pth', 'iteration': 4}
+    assert card['snapshot'] == {'file': 'iter_4.pth', 'iteration': 4, 'run': 'trained'}
     assert card['sample_model'] == 'ema'
     printed = capsys.readouterr().out
     assert 'the number to look at first: kid40_report_pixels' in printed
@@ -115,7 +115,8 @@ def test_folders_of_different_sizes_need_one(evaluate, tmp_path, capsys):
     arguments += ['--cache-dir', str(tmp_path / 'cache'), '--out', str(tmp_path / 'c.json')]
     with pytest.raises(SystemExit):
         evaluate.main(arguments)
-    assert 'differ in size (8x8, 8x9, ...); give --size N' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'odd.png 8x9' in said and 'give --size N' in said
     evaluate.main([*arguments, '--size', '8', '--metrics', 'fid'])
     assert (tmp_path / 'c.json').is_file()
 
@@ -129,7 +130,17 @@ def test_missing_weights_say_what_to_fetch(evaluate, checkpoint, tmp_path, capsy
 
 @pytest.mark.parametrize(
     'arguments',
-    [[], ['a.pth', '--images', 'b'], ['--images', 'b'], ['a.pth', '--batch-size', '0']],
+    [
+        [],
+        ['a.pth', '--images', 'b'],
+        ['--images', 'b'],
+        ['a.pth', '--batch-size', '0'],
+        ['a.pth', '--num-images', '1'],
+        ['a.pth', '--truncation', '-1'],
+        ['a.pth', '--size', '8'],
+        ['--images', 'a', '--held-out', 'b', '--metrics', 'disc_gap'],
+        ['--images', 'a', '--held-out', 'b', '--metrics', 'copying'],
+    ],
 )
 def test_contradictions_are_refused(evaluate, arguments):
     with pytest.raises(SystemExit):
@@ -147,6 +158,26 @@ def test_a_run_measures_itself_by_held_out_images(train, small_run, tmp_path, ca
     assert [p.name for p in work_dir.glob('best_*.pth')] == [
         f'best_kid2048_val_pixels_iter_{best}.pth'
     ]
+
+
+def test_a_test_by_the_runner_knows_its_snapshot(tool, small_run, checkpoint, tmp_path):
+    options = ['test_evaluator.fake_nums=30', f'test_evaluator.cache_dir={tmp_path}']
+    config, *arguments = small_run.arguments(tmp_path / 'tested', *options)
+    tool('test.py').main([config, str(checkpoint), *arguments])
+    snapshots = [card['snapshot'] for card in read_cards(tmp_path / 'tested/metric_cards.json')]
+    expected = {'file': 'iter_4.pth', 'iteration': 4, 'run': 'tested'}
+    assert snapshots and all(snapshot == expected for snapshot in snapshots)
+
+
+def test_a_run_by_damaged_held_out_images_does_not_start(train, small_run, tmp_path, capsys):
+    folder = tmp_path / 'unseen'
+    write_images(folder, np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8))
+    (folder / 'zzz.png').write_bytes(b'no image')
+    flags = ['--held-out', str(folder), '--space', 'pixels=', '--val-interval', '4']
+    with pytest.raises(SystemExit):
+        train.main(small_run.arguments(tmp_path / 'work', flags=flags))
+    assert 'zzz.png' in capsys.readouterr().err
+    assert not list((tmp_path / 'work').glob('*.pth'))
 
 
 def test_options_of_validation_need_held_out_images(train, small_run, tmp_path, capsys):

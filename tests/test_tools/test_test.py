@@ -54,7 +54,8 @@ def test_the_metrics_of_the_config_are_written(
 def test_a_config_without_metrics_and_a_missing_checkpoint_are_refused(
     evaluate, trained, small_run, tmp_path, capsys
 ):
-    arguments = small_run.arguments(tmp_path / 'test')
+    without = ('test_dataloader=None', 'test_cfg=None', 'test_evaluator=None')
+    arguments = small_run.arguments(tmp_path / 'test', *without)
     for checkpoint, message in (
         (trained / 'iter_4.pth', 'has no test_dataloader, test_cfg and test_evaluator'),
         (trained / 'iter_5.pth', 'iter_5.pth does not exist'),
