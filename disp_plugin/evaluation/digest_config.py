@@ -56,7 +56,7 @@ def _describe(part: Mapping[str, Any], names: tuple[str, ...] | None = None) -> 
     fields = [
         f'{name} {value}'
         for name, value in part.items()
-        if name != 'type' and name[:1] != '_' and (names is None or name in names)
+        if name != 'type' and str(name)[:1] != '_' and (names is None or name in names)
         if isinstance(value, (str, int, float))
     ]
     return kind + (f' ({", ".join(fields)})' if fields and kind else '')
@@ -74,7 +74,7 @@ def _describe_length(cfg: Mapping[str, Any], iteration: int | None) -> str | Non
     total = _mapping(cfg.get('train_cfg')).get('max_iters')
     if iteration is None:
         return None if total is None else f'{total} planned'
-    return f'{iteration} of {total}'
+    return str(iteration) if total is None else f'{iteration} of {total}'
 
 
 def _describe_data(dataset: Any) -> str | None:

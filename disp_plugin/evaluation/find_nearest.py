@@ -20,13 +20,15 @@ class Nearest(NamedTuple):
     Attributes:
         keys (list[list[str]]): N times K keys of training images, the nearest first.
         distances (np.ndarray): (N, K).
-        typical (float): Median distance of a training image to its nearest other one; nan where
-            there is but one.
+        views (np.ndarray): (N, K) which view of each image is that near: 0 as it is, 1 flipped.
+        typical (float): Median distance of a training image to its nearest other one; 0 where
+            most are there more than once, nan where there is but one.
         num_searched (int): How many training images were looked at.
     """
 
     keys: list[list[str]]
     distances: np.ndarray
+    views: np.ndarray
     typical: float
     num_searched: int
 
@@ -68,17 +70,20 @@ def find_nearest(
             Defaults to 100.
 
     Returns:
-        Nearest: Keys and distances, with fewer than K where there are fewer images.
+        Nearest: Keys, distances and views, with fewer than K where there are fewer images.
     """
     probes = rows[:: max(1, len(rows) // num_probes)][:num_probes]
     own = torch.cat([features[:, 0] for _, features in _read(view, probes, to_features)])
     queries = torch.cat([samples, own]).double()
     table = torch.empty(len(queries), len(rows), dtype=torch.float64)
+    views = torch.empty(len(queries), len(rows), dtype=torch.uint8)
     done = 0
     for read, features in _read(view, rows, to_features):
         flat = features.double().flatten(0, 1)
         distances = torch.cdist(queries, flat, compute_mode='donot_use_mm_for_euclid_dist')
-        table[:, done : done + len(read)] = distances.view(len(queries), len(read), -1).amin(2)
+        nearer = distances.view(len(queries), len(read), -1).min(2)
+        table[:, done : done + len(read)] = nearer.values
+        views[:, done : done + len(read)] = nearer.indices
         done += len(read)
     place = {row: column for column, row in enumerate(rows)}
     for index, row in enumerate(probes):
@@ -86,7 +91,8 @@ def find_nearest(
     best = table[: len(samples)].topk(min(num, len(rows)), largest=False)
     typical = table[len(samples) :].amin(1).median().item() if len(rows) > 1 else float('nan')
     keys = [[view.keys[rows[column]] for column in columns] for columns in best.indices.tolist()]
-    return Nearest(keys, best.values.numpy(), typical, len(rows))
+    chosen = views[: len(samples)].gather(1, best.indices)
+    return Nearest(keys, best.values.numpy(), chosen.numpy(), typical, len(rows))
 
 
 def _read(

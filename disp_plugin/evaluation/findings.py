@@ -79,6 +79,9 @@ class Number(NamedTuple):
         value (float): The value, finite or not.
         sd (float | None): Its standard deviation.
         details (Mapping[str, Any]): What else its card says.
+        origin (Mapping[str, Any]): What tells its measurement from others of the same name, as far
+            as it is known: fingerprints of the 'reference' images and of the 'space', and the
+            'seed'. A scalar of a log has none.
     """
 
     label: str
@@ -86,6 +89,7 @@ class Number(NamedTuple):
     value: float
     sd: float | None
     details: Mapping[str, Any]
+    origin: Mapping[str, Any]
 
 
 def read_numbers(cards: Iterable[Mapping[str, Any]]) -> list[Number]:
@@ -107,8 +111,24 @@ def read_numbers(cards: Iterable[Mapping[str, Any]]) -> list[Number]:
         details = card.get('details')
         details = details if isinstance(details, Mapping) else {}
         sd = as_float(card.get('standard_deviation'))
-        numbers.append(Number(str(card['name']), name, value, sd, details))
+        numbers.append(Number(str(card['name']), name, value, sd, details, _find_origin(card)))
     return numbers
+
+
+def _find_origin(card: Mapping[str, Any]) -> dict[str, Any]:
+    origin = {'seed': card.get('seed')}
+    for key in ('reference', 'space'):
+        part = card.get(key)
+        origin[key] = part.get('fingerprint') if isinstance(part, Mapping) else None
+    return {key: value for key, value in origin.items() if value is not None}
+
+
+def _agree(
+    one: Number, other: Number, keys: Iterable[str] = ('reference', 'space', 'seed')
+) -> bool:
+    """See whether two numbers are of the same images, space and seed where both say so."""
+    known = [key for key in keys if key in one.origin and key in other.origin]
+    return all(one.origin[key] == other.origin[key] for key in known)
 
 
 def find_signs(cards: Iterable[Mapping[str, Any]], history: History = ()) -> list[Finding]:
@@ -125,11 +145,11 @@ def find_signs(cards: Iterable[Mapping[str, Any]], history: History = ()) -> lis
     floors = _find_floors(numbers)
     found = [
         *_find_copying(numbers),
-        *floors,
+        *(finding for _, finding in floors),
         *_find_gaps(numbers, history),
         *_find_low_recall(numbers),
         *_find_trends(history),
-        *_find_disagreement(numbers, floors),
+        *_find_disagreement(floors),
     ]
     order = {'warning': 0, 'unknown': 1, 'good': 2}
     return sorted(found, key=lambda finding: order[finding.severity])
@@ -160,7 +180,7 @@ def _find_copying(numbers: list[Number]) -> Iterable[Finding]:
         yield Finding('copying', severity, text, rule, {number.label: number.value})
 
 
-def _find_floors(numbers: list[Number]) -> list[Finding]:
+def _find_floors(numbers: list[Number]) -> list[tuple[Number, Finding]]:
     """Compare FID and KID with those of training images drawn with repetition."""
     rule = (
         'a model is credited with novelty only where it is nearer to the held-out images than '
@@ -168,7 +188,7 @@ def _find_floors(numbers: list[Number]) -> list[Finding]:
     )
     found = []
     for number in (n for n in numbers if n.name.metric in ('fid', 'kid')):
-        floor = next((n for n in numbers if _is_floor_of(n.name, number.name)), None)
+        floor = next((n for n in numbers if _is_floor_of(n, number)), None)
         if floor is None:
             continue
         chance = NUM_SD * math.hypot(number.sd or 0.0, floor.sd or 0.0)
@@ -187,12 +207,13 @@ def _find_floors(numbers: list[Number]) -> list[Finding]:
         else:
             severity, text = 'good', f'{what}: better than repeating the training images'
         values = {number.label: number.value, floor.label: floor.value}
-        found.append(Finding('floor', severity, text, rule, values))
+        found.append((number, Finding('floor', severity, text, rule, values)))
     return found
 
 
-def _is_floor_of(floor: MetricName, name: MetricName) -> bool:
-    if floor.metric != f'{name.metric}_floor':
+def _is_floor_of(candidate: Number, number: Number) -> bool:
+    floor, name = candidate.name, number.name
+    if floor.metric != f'{name.metric}_floor' or not _agree(candidate, number):
         return False
     # FID is biased by the number of images, KID is not.
     same_count = name.metric == 'kid' or floor.count == name.count
@@ -211,8 +232,9 @@ def _find_gaps(numbers: list[Number], history: History) -> Iterable[Finding]:
         grows = len(recent) == NUM_VALIDATIONS and recent[0] > 0 and _is_rising(recent)
         if gap is None and len(recent) < NUM_VALIDATIONS:
             continue
-        said = f'D scores training images {number.value:.2f} higher than held-out ones'
-        said += '' if gap is None else f', {gap:.1f} standard deviations of the latter'
+        way = 'lower' if number.value < 0 else 'higher'
+        said = f'D scores training images {abs(number.value):.2f} {way} than held-out ones'
+        said += '' if gap is None else f', {abs(gap):.1f} standard deviations of the latter'
         if grows:
             said += f', and the gap has grown over the last {NUM_VALIDATIONS} validations'
         severity: Severity
@@ -238,7 +260,9 @@ def _find_low_recall(numbers: list[Number]) -> Iterable[Finding]:
             f'recall is {recall.value:.3f}{_with_k(recall.name)} and precision '
             f'{precision.value:.3f}{_with_k(precision.name)} {_where(recall.name)}'
         )
-        if recall.value < LOW_RECALL and precision.value > HIGH_PRECISION:
+        if not precision.value > HIGH_PRECISION:
+            continue  # samples are poor: recall then says nothing of the kinds that they show
+        if recall.value < LOW_RECALL:
             text = f'{said}: samples are good but show few of the kinds of images there are'
             yield Finding('recall', 'warning', text, rule, values)
         elif recall.value >= LOW_RECALL:
@@ -246,7 +270,8 @@ def _find_low_recall(numbers: list[Number]) -> Iterable[Finding]:
 
 
 def _pairs(one: Number, other: Number) -> bool:
-    return (one.name.split, one.name.space) == (other.name.split, other.name.space)
+    is_same = (one.name.split, one.name.space) == (other.name.split, other.name.space)
+    return is_same and _agree(one, other)
 
 
 def _find_trends(history: History) -> Iterable[Finding]:
@@ -276,14 +301,15 @@ def _find_trends(history: History) -> Iterable[Finding]:
             yield Finding('trend', 'warning', text, rule, {label: recent[-1]})
 
 
-def _find_disagreement(numbers: list[Number], floors: list[Finding]) -> Iterable[Finding]:
+def _find_disagreement(floors: list[tuple[Number, Finding]]) -> Iterable[Finding]:
     """See whether the prior's own space credits the model with what another space does not."""
     rule = "features of the prior's encoder flatter a GAN that was trained on them"
-    names = {number.label: number.name for number in numbers}
-    named = [(names[next(iter(finding.numbers))], finding) for finding in floors]
-    for (name, credited), (other, refused) in itertools.product(named, named):
+    for (one, credited), (another, refused) in itertools.product(floors, floors):
+        name, other = one.name, another.name
         is_pair = name.space == PRIOR_SPACE and other.space != PRIOR_SPACE
         if not is_pair or (name.metric, name.split) != (other.metric, other.split):
+            continue
+        if not _agree(one, another, ('reference', 'seed')):
             continue
         if credited.severity == 'good' and refused.severity == 'warning':
             text = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _PATTERN = re.compile(
     r'(?P<metric>fid_floor|fid_inverted|fid|kid_floor|kid|precision|recall|density|coverage'
     r'|copying|ivom|disc_gap_in_sd|disc_gap)'
-    r'(?P<count>\d+k?)?(?:_k(?P<k>\d+))?_(?P<split>[^_/\s]+)(?:_(?P<space>[^/\s]+))?'
+    r'(?P<count>\d{1,9}k?)?(?:_k(?P<k>\d{1,9}))?_(?P<split>[^_/\s]+)(?:_(?P<space>[^/\s]+))?'
 )
 
 _ORDER = (

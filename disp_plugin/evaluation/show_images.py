@@ -189,6 +189,8 @@ def _encode(encoder: Any, images: np.ndarray) -> Tensor:
 
 
 def _say_typical(nearest: Nearest) -> str:
+    if nearest.typical == 0:
+        return 'Most training images are there more than once: distances have nothing to go by.'
     if not nearest.typical > 0:
         return 'Training images have no others that they could be compared with.'
     return (
@@ -205,9 +207,11 @@ def _compare(samples: np.ndarray, spaces: dict[str, Nearest], view: Any) -> list
         found = []
         for space, nearest in spaces.items():
             pictures = []
-            for key, distance in zip(nearest.keys[index], nearest.distances[index], strict=True):
-                alt = f'Training image {key}, of sample {index + 1} {space}'
-                image = view[row_of[key]][0]
+            columns = (nearest.keys[index], nearest.distances[index], nearest.views[index])
+            for key, distance, side in zip(*columns, strict=True):
+                mirrored = ', mirrored' if side else ''
+                alt = f'Training image {key}{mirrored}, of sample {index + 1} {space}'
+                image = view[row_of[key]][side]
                 caption = f'{distance:.3g}'
                 if nearest.typical > 0:
                     caption += f'\n({distance / nearest.typical:.1f}x)'

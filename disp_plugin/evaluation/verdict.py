@@ -32,7 +32,9 @@ class Verdict(NamedTuple):
     findings: list[Finding]
 
 
-def judge_run(cards: Iterable[Mapping[str, Any]], history: History = ()) -> Verdict:
+def judge_run(
+    cards: Iterable[Mapping[str, Any]], history: History = (), measured: str = ''
+) -> Verdict:
     """Judge from metric cards whether a GAN repeats its training images.
 
     Copying is what the data-copying test C_T shows. Without it a model that is nearer to the
@@ -42,15 +44,18 @@ def judge_run(cards: Iterable[Mapping[str, Any]], history: History = ()) -> Verd
     Args:
         cards (Iterable[Mapping[str, Any]]): The run's metric cards.
         history (History): Its validations in order. Defaults to (), none.
+        measured (str): Where the cards are not those of the snapshot that is looked at, what they
+            are of, such as 'at iteration 800'. Defaults to ''.
 
     Returns:
         Verdict: The sentence and its evidence.
     """
     cards = list(cards)
+    at = f', measured {measured}' if measured else ''
     findings = find_signs(cards, history)
     copying = [f for f in findings if f.subject == 'copying' and f.severity != 'unknown']
     if any(_is_copying(finding) for finding in copying):
-        return Verdict('warning', 'Signs of copying: see C_T below.', findings)
+        return Verdict('warning', f'Signs of copying{at}: see C_T below.', findings)
     floors = {f.severity for f in findings if f.subject == 'floor'}
     cleared = 'good' in floors and 'warning' not in floors
     if copying or cleared:
@@ -58,7 +63,7 @@ def judge_run(cards: Iterable[Mapping[str, Any]], history: History = ()) -> Verd
         sentence = f'No sign of copying, by {" and ".join(tests)}'
         if copying and all(map(_is_underfitting, copying)):
             sentence += ', in a model that underfits'
-        return Verdict('good', f'{sentence}.', findings)
+        return Verdict('good', f'{sentence}{at}.', findings)
     return Verdict('unknown', _say_what_is_missing(cards), findings)
 
 

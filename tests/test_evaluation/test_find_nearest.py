@@ -48,6 +48,28 @@ def test_a_copy_is_at_distance_zero_also_of_the_flipped_view(view):
     found = find_nearest(flatten_pixels(samples), both, list(range(150)), flatten_pixels)
     assert [keys[0] for keys in found.keys] == ['7.png', '9.png']
     assert found.distances[:, 0].tolist() == [0, 0]
+    assert found.views[:, 0].tolist() == [0, 1]
+
+
+def test_the_view_of_each_image_is_the_one_at_its_distance(view, rng):
+    both = View(np.concatenate([view.images, view.images[:, :, :, ::-1]], axis=1))
+    samples = rng(1).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    found = find_nearest(flatten_pixels(samples), both, list(range(150)), flatten_pixels)
+    assert {0, 1} == set(found.views.ravel().tolist())
+    for sample, keys, sides, distances in zip(
+        samples, found.keys, found.views, found.distances, strict=True
+    ):
+        shown = np.stack(
+            [both.images[both.keys.index(k), v] for k, v in zip(keys, sides, strict=True)]
+        )
+        wanted = np.sqrt(((shown - sample.astype(float)) ** 2).mean(axis=(1, 2, 3)))
+        np.testing.assert_allclose(distances, wanted, rtol=1e-5)
+
+
+def test_the_typical_distance_is_0_where_every_image_is_there_twice(view):
+    twice = View(np.concatenate([view.images[:5], view.images[:5]]))
+    sample = flatten_pixels(view.images[:1, 0])
+    assert find_nearest(sample, twice, list(range(10)), flatten_pixels).typical == 0
 
 
 def test_the_typical_distance_is_that_of_training_images_to_others(view):

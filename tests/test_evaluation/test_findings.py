@@ -57,6 +57,55 @@ def test_a_floor_counts_only_for_its_own_protocol(floor, is_comparable):
     assert bool(found) == is_comparable
 
 
+def measured(name, value, seed=0, **fingerprints):
+    parts = {key: {'fingerprint': mark} for key, mark in fingerprints.items()}
+    return {'name': name, 'value': value, 'seed': seed, **parts}
+
+
+def test_of_held_out_sets_that_share_a_name_each_has_its_own_floor():
+    cards = [
+        measured('fid_floor9_test_x', 4.0, reference='A'),
+        measured('fid_floor9_test_x', 0.5, reference='B'),
+        measured('fid9_test_x', 5.0, reference='A'),
+        measured('fid9_test_x', 1.0, reference='B'),
+    ]
+    for order in (cards, cards[::-1]):
+        assert {f.severity for f in of('floor', order)} == {'warning'}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'is_comparable'),
+    [
+        ({}, True),
+        ({'seed': 1}, False),
+        ({'seed': None}, True),
+        ({'reference': 'B'}, False),
+        ({'reference': None}, True),
+        ({'space': 'S2'}, False),
+    ],
+)
+def test_numbers_of_other_images_spaces_or_seeds_are_not_compared(changes, is_comparable):
+    same = {'reference': 'A', 'space': 'S', 'seed': 0}
+    fid, recall = measured('fid9_val_x', 5.0, **same), measured('recall9_k3_val_x', 0.0, **same)
+    others = {**same, **changes}
+    floor = measured('fid_floor9_val_x', 9.0, **others)
+    precision = measured('precision9_k3_val_x', 0.9, **others)
+    assert bool(of('floor', [fid, floor])) == is_comparable
+    assert bool(of('recall', [recall, precision])) == is_comparable
+
+
+def test_a_scalar_of_the_log_is_compared_with_the_floor_of_its_name():
+    floor = measured('fid_floor9_val_x', 9.0, reference='A')
+    assert of('floor', [{'name': 'fid9_val_x', 'value': 5.0}, floor])
+
+
+@pytest.mark.parametrize('value', [-0.5, 0.5])
+def test_the_gap_is_said_in_the_way_it_goes(value):
+    (finding,) = of('gap', [card('disc_gap_val', value, gap_in_sd=value)])
+    way = 'lower' if value < 0 else 'higher'
+    assert f'0.50 {way} than held-out ones, 0.5 standard' in finding.text
+
+
 def test_the_gap_of_scores_is_large_beyond_one_standard_deviation():
     assert of('gap', [card('disc_gap_val', 0.5, gap_in_sd=0.9)])[0].severity == 'good'
     (finding,) = of('gap', [card('disc_gap_val', 0.5, gap_in_sd=1.1)])
@@ -86,6 +135,9 @@ def test_recall_near_zero_is_a_warning_only_where_precision_is_high():
     better = card('recall1000_k40_val_clean', 0.2)
     partner = card('precision1000_k10_val_clean', 0.9)
     assert of('recall', [better, partner])[0].severity == 'good'
+    # nothing good is said of samples that are poor
+    assert of('recall', [better, card('precision1000_k10_val_clean', 0.03)]) == []
+    assert of('recall', [better, card('precision1000_k10_val_clean', float('nan'))]) == []
 
 
 def test_recall_is_paired_with_the_precision_of_the_same_k():
@@ -132,6 +184,11 @@ def test_credit_in_the_priors_space_alone_is_said_to_flatter(good, bad, warns):
     ]
     found = of('spaces', cards)
     assert len(found) == warns
+    for number in cards[:2]:
+        number['reference'] = {'fingerprint': 'A'}
+    for number in cards[2:]:
+        number['reference'] = {'fingerprint': 'B'}
+    assert of('spaces', cards) == []
     if warns:
         assert "the prior's encoder but not in that of pixels: trust" in found[0].text
 

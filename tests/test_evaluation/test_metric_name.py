@@ -27,6 +27,12 @@ def test_what_is_no_metric_has_no_parts(name):
     assert MetricName.parse(name) is None
 
 
+def test_counts_beyond_all_reason_are_not_read():
+    many = '9' * 5000
+    assert MetricName.parse(f'fid{many}_test_x') is None
+    assert MetricName.parse(f'recall9_k{many}_test_x').k is None
+
+
 def test_fid_is_looked_at_before_ivom_and_every_metric_has_its_place():
     names = ['ivom_test', 'disc_gap_test', 'copying9_test_x', 'kid9_test_x', 'fid9_test_x']
     assert sorted(names, key=lambda name: MetricName.parse(name).rank) == names[::-1]

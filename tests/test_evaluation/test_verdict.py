@@ -57,6 +57,13 @@ def test_the_sentence_follows_the_evidence(cards, severity, sentence):
     assert sentence in verdict.sentence
 
 
+@pytest.mark.parametrize('value', [-4.0, 0.0, 9.0])
+def test_a_verdict_on_another_snapshot_says_which_was_measured(value):
+    verdict = judge_run([card('copying1000_val_clean', value)], measured='at iteration 800')
+    assert ', measured at iteration 800' in verdict.sentence
+    assert verdict.sentence.endswith('.')
+
+
 def test_the_evidence_is_handed_on():
     verdict = judge_run([card('copying1000_val_clean', -4.0)])
     assert verdict.findings[0].numbers == {'copying1000_val_clean': -4.0}
