@@ -58,7 +58,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--sample-model', choices=['ema', 'orig'], help='default: ema if there is')
     parser.add_argument('--batch-size', type=int, default=64, help='default: 64')
     parser.add_argument('--cache-dir', default='data/features', help='default: data/features')
-    parser.add_argument('--out', help='file of the cards (default: beside the checkpoint)')
+    parser.add_argument(
+        '--out', help='file of the cards (default: beside the checkpoint, or, of --images, here)'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
@@ -143,10 +145,11 @@ def find_checkpoint(given: str) -> Path:
 
     if not Path(given).is_dir():
         return Path(given)
-    found = find_run(given).checkpoint
-    if found is None:
+    run = find_run(given)
+    if run.checkpoint is None:
         raise FileNotFoundError(f'{given} holds no checkpoint')
-    return found
+    print(f'evaluating {run.checkpoint}')
+    return run.checkpoint
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str], Path]:
@@ -220,7 +223,8 @@ def evaluate(args: argparse.Namespace) -> None:
     from disp_plugin.running.leave_group import leave_group
 
     if args.launcher != 'none':
-        dist.init_dist(args.launcher)
+        # the first process may encode many real images while the others wait
+        dist.init_dist(args.launcher, timeout=7200)
     work = evaluate_checkpoint if args.images is None else evaluate_folder
     cards, left_out, out = work(args)
     if dist.is_main_process():
