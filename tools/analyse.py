@@ -67,15 +67,16 @@ def reference_images(cfg, args):
 
 def measure_similarity(args):
     """Tables 12 and 13 of a checkpoint."""
-    import torch
-
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
     from disp_plugin.evaluation.discriminator_features import discriminator_features
     from disp_plugin.evaluation.feature_space import get_space
     from disp_plugin.evaluation.similarity_correlation import draw_pairs, similarity_correlation
+    from disp_plugin.running.check_range import check_range
+    from disp_plugin.running.choose_device import choose_device
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    check_range(args, num=2, num_pairs=2, seed=0)
+    device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     own = cfg.get('encoder')
     if not (args.encoder or own):
@@ -161,7 +162,9 @@ def measure_probes(args):
     from disp_plugin.evaluation.linear_probe import linear_probe
     from disp_plugin.priors import PriorBank
     from disp_plugin.progress import track
+    from disp_plugin.running.check_range import check_range
 
+    check_range(args, folds=2, seed=0)
     probes = []
     for file in track(args.banks, len(args.banks), 'probing'):
         bank = PriorBank.open(file)
@@ -188,10 +191,13 @@ def main(argv: list[str] | None = None) -> None:
         'probe': (measure_probes, print_probes),
     }[args.verb]
 
+    from disp_plugin.running.check_out import check_out
     from disp_plugin.running.explain_error import user_errors
     from disp_plugin.whole_file import write_file
 
     with user_errors(args.debug):
+        if args.out:
+            check_out(args.out, is_folder=False)
         numbers = measure(args)
         show(numbers)
         if args.out:

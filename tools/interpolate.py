@@ -35,12 +35,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def draw_ends(gan, cfg, args):
+def draw_ends(gan, cfg, device, args):
     """Noise (N, Z), and the priors (N, D) that walks start from and end at."""
     from disp_plugin import applications
 
     if args.images:
-        first, second = (applications.encode_image(cfg, image) for image in args.images)
+        first, second = applications.encode_image(cfg, args.images, device).split(1)
         noise, _ = applications.draw_inputs(gan, args.num, args.seed, first)
         return noise, first.expand(args.num, -1), second.expand(args.num, -1)
     noise, priors = applications.draw_inputs(gan, 2 * args.num, args.seed)
@@ -57,14 +57,18 @@ def interpolate(args: argparse.Namespace) -> None:
         raise ValueError(f'a walk has two ends, but {len(args.images)} image(s) were given')
 
     import numpy as np
-    import torch
 
     from disp_plugin import applications
     from disp_plugin.progress import track
+    from disp_plugin.running.check_out import check_out
+    from disp_plugin.running.check_range import check_range
+    from disp_plugin.running.choose_device import choose_device
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    check_range(args, num=1, steps=2, seed=0, batch_size=1)
+    check_out(args.out)
+    device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
-    noise, first, second = draw_ends(gan, cfg, args)
+    noise, first, second = draw_ends(gan, cfg, device, args)
     walks = []
     for row in track(range(args.num), args.num, 'walking'):
         ends = (values[row : row + 1] for values in (first, second, noise))

@@ -52,18 +52,22 @@ def draw_curves(losses, names, file):
 
 def invert(args: argparse.Namespace) -> None:
     import numpy as np
-    import torch
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
     from disp_plugin.evaluation.inversion_error import inversion_error
+    from disp_plugin.running.check_out import check_out
+    from disp_plugin.running.check_range import check_range
+    from disp_plugin.running.choose_device import choose_device
     from disp_plugin.whole_file import write_file
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    check_range(args, steps=0, seed=0, batch_size=1)
+    check_out(args.out)
+    device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     order = channel_order_of(gan)
     shown = np.stack([applications.show_as_training(cfg, image) for image in args.images])
-    prior = torch.cat([applications.encode_image(cfg, image) for image in args.images])
+    prior = applications.encode_shown(cfg, shown, device)
     found = applications.invert_images(
         gan,
         from_rgb(shown, order),

@@ -42,14 +42,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def sample(args: argparse.Namespace) -> None:
     import numpy as np
-    import torch
 
     from disp_plugin import applications
     from disp_plugin.progress import track
+    from disp_plugin.running.choose_device import choose_device
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
-    prior = applications.encode_image(cfg, args.prior_from) if args.prior_from else None
+    prior = applications.encode_image(cfg, args.prior_from, device) if args.prior_from else None
     noise, priors = applications.draw_inputs(gan, args.num, args.seed, prior)
     batches = applications.sample_images(
         gan, noise, priors, args.batch_size, args.truncation, args.sample_model

@@ -4,7 +4,11 @@ from disp_plugin.upstream import mend
 
 mend()
 
-from disp_plugin.applications.encode_image import encode_image, show_as_training  # noqa: E402
+from disp_plugin.applications.encode_image import (  # noqa: E402
+    encode_image,
+    encode_shown,
+    show_as_training,
+)
 from disp_plugin.applications.interpolate_priors import interpolate_priors  # noqa: E402
 from disp_plugin.applications.invert_images import Inversion, invert_images  # noqa: E402
 from disp_plugin.applications.load_gan import load_gan, parse_config_text  # noqa: E402
@@ -20,6 +24,7 @@ __all__ = [
     'Inversion',
     'draw_inputs',
     'encode_image',
+    'encode_shown',
     'interpolate_priors',
     'invert_images',
     'load_gan',

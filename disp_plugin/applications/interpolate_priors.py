@@ -38,8 +38,8 @@ def interpolate_priors(
         np.ndarray: (S, H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: The GAN takes no priors, priors or noise are of another shape, or an option is
-            out of range.
+        ValueError: The GAN takes no priors, priors or noise are of another shape or not finite, or
+            an option is out of range.
     """
     if not getattr(gan, 'prior_dim', 0):
         raise ValueError(
@@ -54,6 +54,8 @@ def interpolate_priors(
     ):
         if values.shape != (1, length):
             raise ValueError(f'{name} must be of shape (1, {length}), but is {tuple(values.shape)}')
+        if not values.isfinite().all():
+            raise ValueError(f'{name} must be finite, but holds NaN or infinity')
     shares = torch.linspace(0, 1, num_steps)[:, None]
     priors = torch.lerp(first.float().cpu(), second.float().cpu(), shares)
     noises = noise.expand(num_steps, -1)

@@ -21,8 +21,8 @@ class Inversion(NamedTuple):
     Attributes:
         images (Tensor): (N, 3, H, W) float32 in [-1, 1], in the GAN's channel order: of all steps,
             the image nearest to the query.
-        losses (Tensor): (S + 1, N) mean squared difference of pixels to the query, of the start and
-            after each of S steps.
+        losses (Tensor): (S + 1, N) mean squared difference of pixels, of the image as it is shown,
+            to the query: of the start and after each of S steps.
         prior_embs (Tensor): (N, K, E), the projected priors of K blocks that made ``images``.
         noise (Tensor): (N, Z), the noise that was held fixed.
     """
@@ -51,9 +51,10 @@ def invert_images(
               \quad e_k = G_{emb}(C(x_q)) \text{ at the start}
 
     by Adam, as in the paper's supplement ("Image inversion"). Of the noise z the paper says
-    nothing; it is held fixed here. So is the number of steps not stated. The GAN is as it was
-    afterwards, and no global random numbers are drawn. An image's result does not depend on which
-    others are inverted with it.
+    nothing; it is held fixed here. So is the number of steps not stated. Adam minimises the error
+    of what G gives, which can leave [-1, 1]; ``losses`` and the best step are of the image as it is
+    shown, clamped to that range. The GAN is as it was afterwards, and no global random numbers are
+    drawn. An image's result does not depend on which others are inverted with it.
 
     Legend: N images, D length of a prior, E of a projected one, K blocks, Z length of the noise.
 
@@ -74,8 +75,9 @@ def invert_images(
         Inversion: The best images, their losses at every step, and what made them.
 
     Raises:
-        ValueError: The GAN takes no priors, images, priors or noise have another shape than it
-            makes or takes, or an option is out of range.
+        ValueError: The GAN takes no priors; images, priors or noise have another shape than it
+            makes or takes, or are not finite, or what it makes is not; or an option is out of
+            range.
     """
     generator = find_generator(gan, sample_model)
     list_blocks(generator)
@@ -142,6 +144,11 @@ def _invert_batch(
                 (made - query).square().mean(dim=(1, 2, 3)).sum(), prior_embs
             )
             optimizer.step()
+    if not best.isfinite().all():
+        raise ValueError(
+            'the GAN makes images that are not finite; take a checkpoint from before its training '
+            'diverged'
+        )
     return best_images.cpu(), torch.stack(losses).cpu(), best_embs.cpu()
 
 
@@ -198,3 +205,5 @@ def _check_inputs(generator: Any, images: Tensor, prior: Tensor, noise: Tensor) 
                 f'{name} of {num} queries must be of shape ({num}, {length}), one row each, but is '
                 f'{tuple(values.shape)}'
             )
+        if not values.isfinite().all():
+            raise ValueError(f'{name} of the queries must be finite, but holds NaN or infinity')

@@ -1,6 +1,7 @@
 """Classes of images, from what their files are called or from a table."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -24,7 +25,7 @@ def image_labels(keys: Sequence[str], source: str | Path | None = None) -> list[
 
     Raises:
         FileNotFoundError: There is no such CSV file.
-        ValueError: An image has no label, or a line of the CSV file is none.
+        ValueError: An image has no label, the CSV file is not UTF-8, or a line of it is none.
     """
     paths = [PurePosixPath(key) for key in keys]
     if source is None:
@@ -58,15 +59,19 @@ def _read_table(file: Path) -> dict[str, str]:
         raise FileNotFoundError(
             f"there is no file {file}; labels come from 'folder', 'prefix' or a CSV file"
         )
+    try:
+        text = file.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'{file} is not UTF-8 text (byte {error.start}); save it as UTF-8'
+        ) from error
     table = {}
-    with file.open(newline='', encoding='utf-8') as lines:
-        for row in csv.reader(lines):
-            if not row:
-                continue
-            if len(row) != 2:
-                raise ValueError(
-                    f'a line of {file} is {",".join(row)!r}, but should be an image key and its '
-                    'label'
-                )
-            table[row[0].strip()] = row[1].strip()
+    for row in csv.reader(io.StringIO(text, newline='')):
+        if not row:
+            continue
+        if len(row) != 2:
+            raise ValueError(
+                f'a line of {file} is {",".join(row)!r}, but should be an image key and its label'
+            )
+        table[row[0].strip()] = row[1].strip()
     return table

@@ -1,11 +1,13 @@
 """An image's prior is what the bank would hold for it."""
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
 
-from disp_plugin.applications import encode_image
+from disp_plugin.applications import encode_image, encode_shown, show_as_training
+from disp_plugin.encoders import CheckpointEncoder
 from disp_plugin.priors import build_bank
 
 ENCODER = dict(
@@ -50,6 +52,23 @@ def test_an_unseen_image_of_any_size_has_a_prior(cfg, tmp_path):
     assert torch.isfinite(encode_image(cfg, tmp_path / 'grey.jpg')).all()
 
 
+def test_priors_of_several_images_are_those_of_each_by_an_encoder_built_once(
+    cfg, image_folder, monkeypatch
+):
+    files = sorted(image_folder.rglob('*.png'))[:3]
+    each = torch.cat([encode_image(cfg, file) for file in files])
+    built, devices, to = [], [], CheckpointEncoder.to
+    seal = CheckpointEncoder.seal
+    monkeypatch.setattr(CheckpointEncoder, 'seal', lambda self: [built.append(1), seal(self)])
+    monkeypatch.setattr(
+        CheckpointEncoder, 'to', lambda self, device: [devices.append(device), to(self, 'cpu')][1]
+    )
+    assert torch.equal(encode_image(cfg, files, torch.device('cpu')), each)
+    assert built == [1] and devices == [torch.device('cpu')]
+    shown = np.stack([show_as_training(cfg, file) for file in files])
+    assert torch.equal(encode_shown(cfg, shown), each)
+
+
 def test_another_encoder_than_the_banks_is_refused(cfg, image_folder, tmp_path):
     bank = build_bank(cfg, cfg.encoder, cfg.bank_file, progress=False)
     cfg.encoder.seed = 1
@@ -69,7 +88,9 @@ def test_a_baseline_has_no_prior_of_an_unseen_image(cfg, image_folder):
 
 def test_damaged_and_missing_images_are_named(cfg, tmp_path):
     (tmp_path / 'bad.png').write_bytes(b'\x89PNG no')
-    with pytest.raises(ValueError, match=r'bad\.png'):
+    with pytest.raises(ValueError, match=r'bad\.png: (?!.*bank)'):
         encode_image(cfg, tmp_path / 'bad.png')
+    with pytest.raises(ValueError, match='is a folder, not an image'):
+        encode_image(cfg, tmp_path)
     with pytest.raises(FileNotFoundError, match=r'no\.png does not exist'):
         encode_image(cfg, tmp_path / 'no.png')

@@ -50,6 +50,11 @@ def test_what_cannot_be_walked_is_refused(build_gan):
         interpolate_priors(gan, first, second[:, :5], noise)
     with pytest.raises(ValueError, match=r'the noise must be of shape \(1, '):
         interpolate_priors(gan, first, second, noise.expand(2, -1))
+    for name in ('first', 'second', 'noise'):
+        values = dict(first=first, second=second, noise=noise)
+        values[name] = values[name] * float('nan')
+        with pytest.raises(ValueError, match=f'the {name}.* must be finite'):
+            interpolate_priors(gan, **values)
     baseline = build_gan('biggan', prior_dim=0, sampler=None)
     with pytest.raises(ValueError, match='nothing to walk between'):
         interpolate_priors(baseline, first, second, noise)

@@ -1,5 +1,7 @@
 """An image that G can make is found again, and the GAN is what it was before."""
 
+import copy
+
 import pytest
 import torch
 
@@ -142,6 +144,8 @@ def test_what_cannot_be_inverted_is_refused(build_gan):
     for arguments, message in (
         ((images * 127, prior), r'queries must be in \[-1, 1\]'),
         ((images, prior[:2]), r'prior of 3 queries must be of shape \(3, 6\)'),
+        ((images * float('nan'), prior), r'queries must be in \[-1, 1\]'),
+        ((images, torch.full_like(prior, float('nan'))), 'prior of the queries must be finite'),
         ((images[..., :16], prior), r'makes images of shape \(3, 32, 32\)'),
     ):
         with pytest.raises(ValueError, match=message):
@@ -151,6 +155,7 @@ def test_what_cannot_be_inverted_is_refused(build_gan):
         (dict(lr=0.0), 'learning rate must be positive'),
         (dict(batch_size=0), 'batch size must be at least 1'),
         (dict(noise=images[:, 0, 0]), 'noise of 3 queries'),
+        (dict(noise=torch.full((1, gan.noise_size), float('inf'))), 'noise of the queries must be'),
         (dict(sample_model='best'), "must be 'ema' or 'orig'"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -158,3 +163,11 @@ def test_what_cannot_be_inverted_is_refused(build_gan):
     baseline = build_gan('sngan', prior_dim=0, sampler=None)
     with pytest.raises(ValueError, match='takes no prior'):
         invert_images(baseline, images, prior)
+
+
+def test_a_gan_that_diverged_is_refused(build_gan):
+    gan = copy.deepcopy(build_gan('biggan'))
+    images, prior, _ = make_query(gan)
+    next(find_generator(gan).noise2feat.parameters()).data[0] = float('nan')
+    with pytest.raises(ValueError, match='makes images that are not finite'):
+        invert_images(gan, images, prior, 1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from disp_plugin.evaluation.image_labels import image_labels
 from disp_plugin.evaluation.linear_probe import linear_probe
 from disp_plugin.priors import PriorBank
 
@@ -76,13 +77,34 @@ def test_probes_are_those_of_the_banks(analyse, small_run, trained, capsys):
     assert f'{expected.accuracy:.3f}' in capsys.readouterr().out
 
 
-def test_errors_are_in_the_users_words(analyse, small_run, tmp_path, capsys):
+def test_errors_are_in_the_users_words(analyse, small_run, trained, tmp_path, capsys):
+    latin = tmp_path / 'latin1.csv'
+    latin.write_bytes('train/0_0000.png,caf\xe9\n'.encode('latin-1'))
+    checkpoint = trained / 'iter_4.pth'
     for arguments, message in (
         (['probe', tmp_path / 'no.safetensors'], 'no.safetensors'),
         (['probe', small_run.bank_file, '--labels', 'folder'], 'are of 1 class: train'),
         (['similarity', tmp_path / 'no.pth'], 'does not exist'),
+        (['similarity', checkpoint, '--num', 0], '--num must be at least 2, but is 0'),
+        (['similarity', checkpoint, '--seed', -1], '--seed must be at least 0, but is -1'),
+        (['similarity', checkpoint, '--device', 'gpu'], "--device 'gpu' cannot be used"),
+        (['probe', small_run.bank_file, '--folds', 1], '--folds must be at least 2, but is 1'),
+        (['probe', small_run.bank_file, '--labels', latin], f'{latin} is not UTF-8'),
     ):
         with pytest.raises(SystemExit) as stop:
             analyse(*arguments)
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_the_file_is_found_before_any_work(tool, tmp_path, capsys):
+    for arguments in (['similarity', 'no.pth'], ['probe', 'no.safetensors']):
+        with pytest.raises(SystemExit):
+            tool('analyse.py').main([*arguments, '--out', str(tmp_path)])
+        assert 'is a folder; name a file' in capsys.readouterr().err
+
+
+def test_a_table_of_labels_as_spreadsheets_write_it_is_read(tmp_path):
+    table = tmp_path / 'labels.csv'
+    table.write_text('a.png,one\n', encoding='utf-8-sig')
+    assert image_labels(['a.png'], table) == ['one']

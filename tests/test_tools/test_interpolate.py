@@ -54,8 +54,10 @@ def test_a_walk_between_two_images_begins_and_ends_at_their_variations(
         (['one.png'], 'a walk has two ends, but 1 image'),
         (['one.png', 'two.png', 'three.png'], 'a walk has two ends, but 3 image'),
         (['one.png', 'two.png'], 'the image one.png does not exist'),
-        (['--steps', '1'], 'a walk needs at least 2 images'),
-        (['--num', '0'], 'number of images must be at least 1'),
+        (['--steps', '1'], '--steps must be at least 2, but is 1'),
+        (['--num', '-3'], '--num must be at least 1, but is -3'),
+        (['--seed', '-1'], '--seed must be at least 0, but is -1'),
+        (['--device', 'cuda:99'], "--device 'cuda:99' cannot be used"),
     ],
 )
 def test_what_cannot_be_walked_is_refused(interpolate, options, message, capsys):
@@ -63,3 +65,10 @@ def test_what_cannot_be_walked_is_refused(interpolate, options, message, capsys)
         interpolate(*options)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_found_before_any_work(tool, tmp_path, capsys):
+    (tmp_path / 'out').touch()
+    with pytest.raises(SystemExit):
+        tool('interpolate.py').main([str(tmp_path / 'no.pth'), '--out', str(tmp_path / 'out')])
+    assert 'is a file; name a folder' in capsys.readouterr().err

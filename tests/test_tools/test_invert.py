@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from disp_plugin.datasets.load_image import LoadTrainingImage
+from disp_plugin.encoders import CheckpointEncoder
+
 
 @pytest.fixture(scope='module')
 def queries(digits_folder):
@@ -63,6 +66,43 @@ def test_the_same_seed_gives_the_same_result(invert, queries):
     assert other['images'][0]['losses'] != read(first)['images'][0]['losses']
 
 
+def test_colours_stay_what_they_are(invert, trained, tmp_path):
+    """Errors are in the GAN's order of channels; the picture is read as any viewer would."""
+    pixels = np.zeros((16, 16, 3), dtype=np.uint8)
+    pixels[..., 0], pixels[:8, :, 1] = 230, 90
+    Image.fromarray(pixels).save(tmp_path / 'red.png')
+    folder = invert(tmp_path / 'red.png', '--steps', 40)
+    grid = np.asarray(Image.open(folder / 'grid.png'))
+    assert np.array_equal(grid[2:18, 2:18], pixels)
+    losses = read(folder)['images'][0]['losses']
+    best = np.asarray(Image.open(folder / '000000.png'))
+    first = grid[2:18, 20:36]
+    for picture, loss in ((first, losses[0]), (best, min(losses))):
+        error = np.square((picture.astype(float) - pixels) / 127.5).mean()
+        swapped = np.square((picture[..., ::-1].astype(float) - pixels) / 127.5).mean()
+        assert abs(error - loss) < 0.01 * loss + 1e-3
+        assert abs(swapped - loss) > 0.02 * loss  # this image would tell
+    assert best[..., 0].mean() > best[..., 2].mean() + 20
+
+
+def test_images_are_decoded_once_by_an_encoder_built_once(invert, queries, monkeypatch):
+    decoded, built = [], []
+    decode, seal = LoadTrainingImage._load_image, CheckpointEncoder.seal
+    monkeypatch.setattr(
+        LoadTrainingImage, '_load_image', lambda self, f: [decoded.append(f), decode(self, f)][1]
+    )
+    monkeypatch.setattr(CheckpointEncoder, 'seal', lambda self: [built.append(1), seal(self)])
+    invert(*queries, '--steps', 0)
+    assert decoded == queries and built == [1]
+
+
+def test_a_file_in_place_of_the_folder_is_found_before_any_work(tool, trained, tmp_path, capsys):
+    (tmp_path / 'out').touch()
+    with pytest.raises(SystemExit):
+        tool('invert.py').main([str(trained / 'no.pth'), 'no.png', '--out', str(tmp_path / 'out')])
+    assert 'is a file; name a folder' in capsys.readouterr().err
+
+
 def test_an_interrupted_inversion_leaves_nothing(tool, trained, queries, tmp_path, monkeypatch):
     import torch
 
@@ -82,7 +122,10 @@ def test_an_interrupted_inversion_leaves_nothing(tool, trained, queries, tmp_pat
     ('options', 'message'),
     [
         (['no.png'], 'the image no.png does not exist'),
-        (['QUERY', '--steps', '-1'], 'number of steps must be at least 0'),
+        (['.'], 'is a folder, not an image'),
+        (['QUERY', '--steps', '-1'], '--steps must be at least 0'),
+        (['QUERY', '--seed', '-1'], '--seed must be at least 0'),
+        (['QUERY', '--device', 'gpu'], "--device 'gpu' cannot be used"),
         (['QUERY', '--lr', '0'], 'learning rate must be positive'),
     ],
 )
