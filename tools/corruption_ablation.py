@@ -65,6 +65,7 @@ def train_encoders(args, shares):
             ann_file=args.ann_file,
             num_workers=args.workers,
             device=args.device,
+            amp=False if args.no_amp else None,
             resume=not args.no_resume,
             overwrite=args.overwrite,
         )
@@ -110,25 +111,42 @@ def probe_encoders(args, encoders):
     return rows
 
 
+def print_table(rows, probe_ann_file):
+    """One line for each encoder; the probe's column says which images were probed."""
+    probed = 'training images' if probe_ann_file is None else probe_ann_file or 'all images'
+    title = f'probe of {probed}'
+    print(f'\nlabels permuted  given label in training  {title:>15}  most frequent class')
+    for row in rows:
+        told = row['given_label']
+        given = '-' if told is None else f'{told:.3f}'
+        accuracy = f'{row["accuracy"]:.3f} ± {row["standard_deviation"]:.3f}'
+        print(
+            f'{row["labels_permuted"]:>15}  {given:>23}  {accuracy:>{max(15, len(title))}}  '
+            f'{row["majority"]:>19.3f}'
+        )
+
+
 def ablate(args: argparse.Namespace) -> None:
+    from disp_plugin.running.check_out import check_out
+    from disp_plugin.running.check_range import check_range
+    from disp_plugin.running.choose_device import choose_device
     from disp_plugin.whole_file import write_file
 
     shares = sorted(set(args.shares))
     wrong = [percent for percent in shares if not 0 <= percent <= 100]
     if wrong:
         raise ValueError(f'--shares are percentages, from 0 to 100, but {wrong[0]:g} is none')
+    check_range(args, seed=0, workers=0)
+    check_out(args.out)
+    args.device = str(choose_device(args.device))
     results = train_encoders(args, shares)
     encoders = {name: {'checkpoint': str(result.file)} for name, result in results}
     encoders['untrained'] = {**encoders[results[0][0]], 'untrained': True, 'seed': args.seed}
     rows = probe_encoders(args, encoders)
-    print('\nlabels permuted  given label in training  probe, held-out    most frequent class')
     told = {name: result.paired for name, result in results}
     for row in rows:
-        name = row['labels_permuted']
-        row['given_label'] = told.get(name)
-        given = f'{told[name]:.3f}' if name in told else '-'
-        accuracy = f'{row["accuracy"]:.3f} ± {row["standard_deviation"]:.3f}'
-        print(f'{name:>15}  {given:>23}  {accuracy:>15}  {row["majority"]:>21.3f}')
+        row['given_label'] = told.get(row['labels_permuted'])
+    print_table(rows, args.probe_ann_file)
     numbers = {
         'data_root': args.data_root,
         'ann_file': args.ann_file,

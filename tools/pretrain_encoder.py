@@ -18,13 +18,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('data_root', help='folder of images, with any subfolders')
     parser.add_argument('out', help='file to write, .pth or .safetensors')
-    add_training_options(parser)
+    training = add_training_options(parser)
+    training.add_argument('--temperature', type=float, default=0.2, help='of the NT-Xent loss')
     parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
     return parser.parse_args(argv)
 
 
-def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """What any training of an encoder is told."""
+def add_training_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """What any training of an encoder is told; returns the group for what only one is told."""
     parser.add_argument('--ann-file', default='', help='manifest: one image of the folder a line')
     network = parser.add_argument_group('network')
     network.add_argument('--arch', default='resnet18', help='of torchvision or timm')
@@ -42,13 +43,13 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     training.add_argument('--batch-size', type=int, help='default: 256, or all of fewer images')
     training.add_argument('--lr', type=float, default=1e-3)
     training.add_argument('--weight-decay', type=float, default=1e-4)
-    training.add_argument('--temperature', type=float, default=0.2)
     training.add_argument('--seed', type=int, default=0)
     training.add_argument('--workers', type=int, default=0, help='processes that make views')
     training.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     training.add_argument('--no-amp', action='store_true', help='no float16 on a GPU')
     training.add_argument('--no-resume', action='store_true', help='begin anew')
     training.add_argument('--overwrite', action='store_true', help='replace another encoder')
+    return training
 
 
 def read_json(text: str) -> dict:
@@ -76,6 +77,7 @@ def read_options(args: argparse.Namespace):
         rotation=args.rotation,
         shift=args.shift,
     )
+    own = {'temperature': args.temperature} if 'temperature' in args else {}
     return SimCLROptions(
         arch=args.arch,
         arch_kwargs=read_json(args.arch_kwargs),
@@ -84,8 +86,8 @@ def read_options(args: argparse.Namespace):
         batch_size=args.batch_size,
         lr=args.lr,
         weight_decay=args.weight_decay,
-        temperature=args.temperature,
         seed=args.seed,
+        **own,
     )
 
 

@@ -115,7 +115,7 @@ def pretrain_simclr(
 def _choose_batch_size(batch_size: int | None, num_images: int, data_root: str) -> int:
     if num_images < 2:
         raise ValueError(
-            f'SimCLR tells images from each other, but {data_root!r} holds only {num_images}; it '
+            f'an encoder is trained on many images, but {data_root!r} holds only {num_images}; it '
             'needs at least 2, and useful priors some hundreds'
         )
     if batch_size is not None and batch_size > num_images:

@@ -73,6 +73,9 @@ class SupervisedRun(SimCLRRun):
         scores, label = torch.cat([first, second]), torch.cat([*targets, *targets])
         return self.loss_fn(scores, label), (scores.argmax(dim=1) == label).float().mean()
 
+    def _remedy_for_divergence(self) -> str:
+        return f'train with a lower lr than {self.options.lr}'
+
 
 def pretrain_supervised(
     data_root: str,
@@ -83,6 +86,7 @@ def pretrain_supervised(
     ann_file: str = '',
     num_workers: int = 0,
     device: str | None = None,
+    amp: bool | None = None,
     resume: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -104,6 +108,7 @@ def pretrain_supervised(
         ann_file (str): Manifest of the images to use. Defaults to ''.
         num_workers (int): Processes that make views; 0: none. Defaults to 0.
         device (str | None): Where to train. None is a GPU if there is one. Defaults to None.
+        amp (bool | None): Autocast to float16, on a GPU only. None: on a GPU. Defaults to None.
         resume (bool): Whether to go on from ``<out_file>.part``. Defaults to True.
         overwrite (bool): Whether to replace a file of another training. Defaults to False.
         progress (bool): Whether to draw progress bars on a terminal. Defaults to True.
@@ -141,6 +146,7 @@ def pretrain_supervised(
         ann_file,
         num_workers,
         device,
+        amp,
         resume=resume,
         overwrite=overwrite,
         progress=progress,

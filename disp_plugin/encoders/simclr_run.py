@@ -63,8 +63,8 @@ class SimCLROptions:
             raise ValueError(f'epochs must be at least 1, but is {self.epochs}')
         if self.batch_size is not None and self.batch_size < 2:
             raise ValueError(
-                f'batch-size must be at least 2, but is {self.batch_size}: an image is told from '
-                'the others in its batch'
+                f'batch-size must be at least 2, but is {self.batch_size}: an encoder is trained '
+                'on several images at a time'
             )
         for name in ('lr', 'temperature'):
             if not getattr(self, name) > 0:
@@ -188,9 +188,14 @@ class SimCLRRun:
     def _check_loss(self, epoch: int) -> None:
         if self.loss != self.loss or self.loss == float('inf'):
             raise ValueError(
-                f'the loss is not finite after epoch {epoch + 1}; train with a lower lr than '
-                f'{self.options.lr} or a higher temperature than {self.options.temperature}'
+                f'the loss is not finite after epoch {epoch + 1}; {self._remedy_for_divergence()}'
             )
+
+    def _remedy_for_divergence(self) -> str:
+        return (
+            f'train with a lower lr than {self.options.lr} or a higher temperature than '
+            f'{self.options.temperature}'
+        )
 
     def save(self, part_file: Path) -> None:
         """Keep the state on disk.

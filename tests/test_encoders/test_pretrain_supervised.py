@@ -9,6 +9,7 @@ from PIL import Image
 
 from disp_plugin.encoders import CheckpointEncoder
 from disp_plugin.encoders.load_weights import read_checkpoint
+from disp_plugin.encoders.pretrain_simclr import pretrain_simclr
 from disp_plugin.encoders.pretrain_supervised import SupervisedRun, pretrain_supervised
 from disp_plugin.encoders.simclr_run import SimCLROptions
 from disp_plugin.encoders.simclr_views import ViewOptions
@@ -126,3 +127,15 @@ def test_labels_must_be_there_and_differ(flags, tmp_path):
         train((folder, dict(list(labels.items())[1:])), tmp_path / 'x.pth')
     with pytest.raises(ValueError, match='are of one class'):
         train((folder, dict.fromkeys(labels, 'a')), tmp_path / 'x.pth')
+
+
+def test_errors_advise_on_classification_and_not_on_simclr(flags, tmp_path):
+    options = dataclasses.replace(TINY, lr=1e30)
+    with pytest.raises(ValueError, match='not finite after epoch .*lower lr') as diverged:
+        train(flags, tmp_path / 'x.pth', options=options)
+    (tmp_path / 'few').mkdir()
+    Image.new('RGB', (16, 16)).save(tmp_path / 'few' / 'a.png')
+    with pytest.raises(ValueError, match='holds only 1; it needs at least 2') as alone:
+        pretrain_simclr(str(tmp_path / 'few'), tmp_path / 'y.pth', TINY, progress=False)
+    for error in (diverged, alone):
+        assert 'temperature' not in str(error.value) and 'SimCLR' not in str(error.value)

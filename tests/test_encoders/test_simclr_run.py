@@ -79,7 +79,7 @@ def test_changed_options_are_named():
     ('options', 'message'),
     [
         (dict(epochs=0), 'epochs must be at least 1, but is 0'),
-        (dict(batch_size=1), 'batch-size must be at least 2, but is 1: an image is told from the'),
+        (dict(batch_size=1), 'batch-size must be at least 2, but is 1: an encoder is trained on'),
         (dict(lr=0), 'lr must be positive, but is 0'),
         (dict(temperature=-1), 'temperature must be positive, but is -1'),
         (dict(seed=-1), 'seed must not be negative, but is -1'),

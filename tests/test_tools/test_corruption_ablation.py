@@ -5,6 +5,7 @@ import json
 import pytest
 
 from disp_plugin.encoders import CheckpointEncoder
+from disp_plugin.encoders.pretrain_supervised import SupervisedRun
 
 NETWORK = json.dumps(dict(channels=[8, 8, 8, 8], stem_width=8))
 
@@ -23,6 +24,7 @@ def test_a_row_for_each_share_and_one_untrained(tool, digits_folder, tmp_path, c
     out = tmp_path / 'ablation'
     run(tool, digits_folder, out, '--shares', '100', '0')
     table = capsys.readouterr().out
+    assert 'probe of training images' in table and 'held-out' not in table
     rows = json.loads((out / 'ablation.json').read_text())['rows']
     assert [row['labels_permuted'] for row in rows] == ['0 %', '100 %', 'untrained']
     for row in rows:
@@ -35,7 +37,8 @@ def test_a_row_for_each_share_and_one_untrained(tool, digits_folder, tmp_path, c
     }
     assert len(prints) == 2
     stamp = (out / 'corrupted_000.pth').stat().st_mtime_ns
-    run(tool, digits_folder, out, '--shares', '0')
+    run(tool, digits_folder, out, '--shares', '0', '--probe-ann-file', 'train.txt')
+    assert '  probe of train.txt  ' in capsys.readouterr().out
     assert (out / 'corrupted_000.pth').stat().st_mtime_ns == stamp  # not trained anew
     assert json.loads((out / 'ablation.json').read_text())['rows'] == [rows[0], rows[2]]
 
@@ -46,3 +49,35 @@ def test_shares_are_percentages(tool, digits_folder, tmp_path, capsys):
     assert stop.value.code == 2
     assert 'from 0 to 100, but 150 is none' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('flags', 'amp'), [((), None), (('--no-amp',), False)])
+def test_no_amp_reaches_the_training(tool, digits_folder, tmp_path, monkeypatch, flags, amp):
+    class Reached(Exception):
+        """Stands for the training."""
+
+    def note(self, options, identity, device, amp, **others):
+        raise Reached(amp)
+
+    monkeypatch.setattr(SupervisedRun, '__init__', note)
+    with pytest.raises(Reached) as found:
+        run(tool, digits_folder, tmp_path / 'out', '--shares', '0', '--device', 'cpu', *flags)
+    assert found.value.args == (amp,)
+
+
+def test_there_is_no_temperature_where_nothing_has_one(tool, digits_folder, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(tool, digits_folder, tmp_path / 'out', '--temperature', '0.1')
+    assert 'unrecognized arguments: --temperature' in capsys.readouterr().err
+
+
+def test_out_and_device_are_checked_before_any_training(tool, digits_folder, tmp_path, capsys):
+    (tmp_path / 'out').touch()
+    for options, message in (
+        ((), 'is a file; name a folder'),
+        (('--out', str(tmp_path / 'new'), '--device', 'gpu'), "--device 'gpu' cannot be used"),
+    ):
+        with pytest.raises(SystemExit):
+            run(tool, digits_folder, tmp_path / 'out', *options)
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / 'new').exists()

@@ -72,6 +72,7 @@ def test_variations_share_the_prior_and_differ_by_noise(sample, digits_folder):
         (['--truncation', '-1'], 'truncation must be at least 0'),
         (['--nrow', '0'], 'needs at least 1 image'),
         (['--prior-from', 'no.png'], 'the image no.png does not exist'),
+        (['--device', 'gpu'], "--device 'gpu' cannot be used"),
     ],
 )
 def test_options_out_of_range_are_refused(sample, options, message, capsys):
