@@ -12,7 +12,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('work_dir', help="the run's folder")
-    parser.add_argument('--out', help='file to write (default: report.html in that folder)')
+    parser.add_argument(
+        '--out', help='file to write, or folder for report.html (default: that folder)'
+    )
     parser.add_argument(
         '--checkpoint',
         default='best',

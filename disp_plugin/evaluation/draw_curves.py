@@ -58,25 +58,24 @@ def group_series(
 
     Returns:
         list[Curves]: Losses, scores of the discriminator, the strength of augmentation, and the
-        metrics; nothing that was not logged.
+        metrics; nothing that was not logged. What has more lines than can be told apart makes
+        several.
     """
     floors = {str(card.get('name')): card.get('value') for card in cards}
     floors |= {name: pairs[-1][1] for name, pairs in series.items() if pairs}
     grouped: dict[str, dict[str, Points]] = {}
     for name, pairs in series.items():
-        title = _choose_title(name)
-        if title and pairs:
-            grouped.setdefault(title, {})[name] = pairs
-    titles = sorted(grouped, key=lambda title: min(map(_rank, grouped[title])))
-    return [
-        Curves(
-            title,
-            dict(list(grouped[title].items())[:MAX_LINES]),
-            _choose_floors(grouped[title], floors),
-            _say_direction(grouped[title]),
-        )
-        for title in titles
-    ]
+        group = _choose_group(name)
+        if group and pairs:
+            grouped.setdefault(group, {})[name] = pairs
+    made = []
+    for group in sorted(grouped, key=lambda group: min(map(_rank, grouped[group]))):
+        lines = list(grouped[group].items())
+        parts = [dict(lines[at : at + MAX_LINES]) for at in range(0, len(lines), MAX_LINES)]
+        for number, part in enumerate(parts, 1):
+            title = _title(group, part) + (f' ({number} of {len(parts)})' if parts[1:] else '')
+            made.append(Curves(title, part, _choose_floors(part, floors), _say_direction(part)))
+    return made
 
 
 def draw_curves(curves: Curves, best: int | None = None) -> str:
@@ -94,7 +93,7 @@ def draw_curves(curves: Curves, best: int | None = None) -> str:
 
     options: Any = {
         'svg.fonttype': 'none',
-        'svg.hashsalt': curves.title,
+        'svg.hashsalt': ascii(curves.title),
         'text.parse_math': False,
         'font.family': 'sans-serif',
         'font.size': 9,
@@ -162,6 +161,7 @@ def _shorten(name: str) -> str:
     """Leave out of a line's name what the title says already."""
     parsed = MetricName.parse(name)
     if parsed is None:
+        name = name.encode('utf-8', 'replace').decode()  # a file of JSON may hold half characters
         return name if len(name) <= _MAX_LABEL else f'{name[: _MAX_LABEL - 1]}…'
     label = {'copying': 'C_T', 'disc_gap': 'gap', 'fid_inverted': 'FID', 'ivom': 'IvOM'}.get(
         parsed.metric, parsed.metric.upper() if len(parsed.metric) == 3 else parsed.metric
@@ -169,7 +169,7 @@ def _shorten(name: str) -> str:
     return label if parsed.k is None else f'{label}, k = {parsed.k}'
 
 
-def _choose_title(name: str) -> str | None:
+def _choose_group(name: str) -> str | None:
     parsed = MetricName.parse(name)
     if parsed is None:
         if name.startswith('loss'):
@@ -182,11 +182,21 @@ def _choose_title(name: str) -> str | None:
     protocol = f'{parsed.split} images{f", {parsed.space}" if parsed.space else ""}'
     if parsed.count is not None:
         protocol = f'{parsed.count:,} samples, {protocol}'
-    if parsed.metric in ('precision', 'recall', 'density', 'coverage'):
-        return f'Precision, recall and coverage ({protocol})'
+    if parsed.metric in _SHARED:
+        return f'{_SHARED_TITLE} ({protocol})'
     return f'{_TITLES.get(parsed.metric, parsed.metric)} ({protocol})'
 
 
+def _title(group: str, names: Iterable[str]) -> str:
+    """Name a chart by what stands in it."""
+    metrics = {parsed.metric for parsed in map(MetricName.parse, names) if parsed}
+    *first, last = [metric for metric in _SHARED if metric in metrics] or ['']
+    text = f'{", ".join(first)} and {last}' if first else last
+    return group.replace(_SHARED_TITLE, text.capitalize(), 1)
+
+
+_SHARED = ('precision', 'recall', 'density', 'coverage')
+_SHARED_TITLE = 'Precision, recall, density and coverage'
 _TITLES = {
     'fid': 'FID',
     'kid': 'KID',
@@ -224,7 +234,7 @@ def _say_direction(names: Iterable[str]) -> str:
     metrics = {parsed.metric for parsed in map(MetricName.parse, names) if parsed}
     if metrics & {'fid', 'kid', 'ivom', 'fid_inverted'}:
         return 'Lower is better.'
-    if metrics & {'precision', 'recall', 'density', 'coverage'}:
+    if metrics & set(_SHARED):
         return 'Higher is better.'
     return 'Nearer to zero is better.' if metrics else ''
 

@@ -18,7 +18,7 @@ class Run(NamedTuple):
     """What was found of a run.
 
     Attributes:
-        work_dir (Path): Its folder.
+        work_dir (Path): Its folder, the one in which the snapshot lies.
         checkpoint (Path | None): The snapshot to report on; None where there is none.
         iteration (int | None): Its iteration.
         best (int | None): Iteration of the best snapshot that was kept.
@@ -27,6 +27,8 @@ class Run(NamedTuple):
         cards (list[dict[str, Any]]): Metric cards of all snapshots.
         meta (Mapping[str, Any]): What mmengine wrote into the snapshot, such as ``seed``.
         problems (list[str]): What is missing or damaged, in plain words.
+        elsewhere (str): Where the snapshot lies in another folder than the one that was looked
+            through: that it does, and that cards and logs are therefore left out; '' else.
     """
 
     work_dir: Path
@@ -38,6 +40,7 @@ class Run(NamedTuple):
     cards: list[dict[str, Any]]
     meta: Mapping[str, Any]
     problems: list[str]
+    elsewhere: str = ''
 
 
 def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
@@ -49,7 +52,8 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
             'last', or a file. Defaults to 'best'.
 
     Returns:
-        Run: What was found; what is damaged is said, and left out.
+        Run: What was found; what is damaged is said, and left out. Of a file in another folder
+        nothing but the file is looked at.
 
     Raises:
         FileNotFoundError: The folder or the file does not exist, or the folder is no run's.
@@ -66,11 +70,15 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
             'the folder that tools/train.py wrote (--work-dir)'
         )
     meta = _read_meta(file, problems)
+    elsewhere = _say_elsewhere(file, folder)
+    if file is not None and elsewhere:
+        folder, logs = file.parent, []
+        problems.append(elsewhere)
     text = meta.get('cfg')
     if not isinstance(text, str):
         text = logs[-1].read_text(encoding='utf-8', errors='replace') if logs else ''
     iteration = meta.get('iter')
-    best = _find_best(folder)
+    best = None if elsewhere else _find_best(folder)
     return Run(
         work_dir=folder,
         checkpoint=file,
@@ -78,9 +86,19 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
         best=None if best is None else _iteration_of(best),
         config_text=text,
         cfg=_read_config(text, problems),
-        cards=_read_cards(folder, problems),
+        cards=[] if elsewhere else _read_cards(folder, problems),
         meta=meta,
         problems=problems,
+        elsewhere=elsewhere,
+    )
+
+
+def _say_elsewhere(file: Path | None, folder: Path) -> str:
+    if file is None or file.parent.resolve() == folder.resolve():
+        return ''
+    return (
+        f'The snapshot {file} does not lie in {folder}: the numbers and curves of that folder are '
+        'not its own, and are left out.'
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from disp_plugin import __version__
 from disp_plugin.applications.load_gan import load_gan
+from disp_plugin.running.check_out import check_out
 from disp_plugin.whole_file import write_file
 
 from .digest_config import digest_config
-from .draw_curves import draw_curves, group_series
+from .draw_curves import Curves, draw_curves, group_series
 from .find_run import Run, find_run
 from .findings import Finding, as_float
 from .metric_name import MetricName
-from .read_log import MAX_ITERATION, read_log
+from .read_log import MAX_ITERATION, RunLog, read_log
 from .show_images import show_grid, show_nearest, show_walks
 from .verdict import judge_run
 
@@ -31,7 +33,7 @@ CONTENT_POLICY = (
 
 _EXPECTED = (
     *(OSError, ValueError, LookupError, TypeError, RuntimeError),
-    *(AttributeError, AssertionError, ImportError),
+    *(AttributeError, AssertionError, ImportError, ArithmeticError),
 )
 """What a damaged or incomplete run raises."""
 
@@ -60,8 +62,8 @@ def write_report(
 
     Args:
         work_dir (str | Path): The run's work folder.
-        out_file (str | Path | None): File to write. Defaults to None: ``report.html`` in the work
-            folder.
+        out_file (str | Path | None): File to write, or a folder that exists to write
+            ``report.html`` into. Defaults to None: the work folder.
         checkpoint (str): 'best', 'last' or a file. Defaults to 'best'.
         seed (int): Seed of the samples. Defaults to 0.
 
@@ -70,10 +72,14 @@ def write_report(
 
     Raises:
         FileNotFoundError: The folder or the checkpoint does not exist, or the folder is no run's.
+        ValueError: The file cannot be written there.
     """
+    file = Path(work_dir if out_file is None else out_file)
+    if out_file is None or file.is_dir():
+        file /= 'report.html'
+    check_out(file, is_folder=False)
     page = make_report(work_dir, checkpoint, seed)
-    file = Path(out_file) if out_file else Path(work_dir) / 'report.html'
-    write_file(file, page)
+    write_file(file, page.encode('utf-8', 'replace'))
     return file
 
 
@@ -97,37 +103,51 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
     import jinja2
 
     run = find_run(work_dir, checkpoint)
-    log = read_log(work_dir)
-    cards, others = _choose_cards(run)
-    history = _merge_history(run.cards, log.history())
-    series = {**log.series, **_list_series(history)}
-    if run.iteration is not None:
-        history = [entry for entry in history if entry[0] <= run.iteration]
-    loaded = _attempt(lambda: _load(run))
-    rows, other_rows = [_Row(card) for card in cards], [_Row(card) for card in others]
-    verdict = judge_run(cards, history)
     values = {
         'title': str(run.meta.get('experiment_name') or run.work_dir.resolve().name),
         'version': __version__,
         'policy': CONTENT_POLICY,
         'run': run,
         'seed': seed,
-        'verdict': verdict,
-        'findings': _group_findings(verdict.findings),
-        'digest': digest_config(run.cfg, run.iteration, run.meta.get('seed')),
-        'curves': _draw(run, series),
-        'cards': rows,
-        'other_cards': other_rows,
-        'sources': _list_sources(rows + other_rows),
-        'problems': run.problems + log.problems,
-        'grid': _with_gan(loaded, lambda gan, cfg: show_grid(gan, seed)),
-        'nearest': _with_gan(loaded, lambda gan, cfg: show_nearest(gan, cfg, seed)),
-        'walks': _with_gan(loaded, lambda gan, cfg: show_walks(gan, seed)),
+        'digest': _attempt(lambda: digest_config(run.cfg, run.iteration, run.meta.get('seed'))),
+        **_show_numbers(run, RunLog({}, []) if run.elsewhere else read_log(work_dir)),
+        **_show_pictures(run, seed),
     }
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(values)
+
+
+def _show_numbers(run: Run, log: RunLog) -> dict[str, Any]:
+    """Make the parts of the page that rest on cards and logs."""
+    own, foreign = _divide_cards(run)
+    cards, others, measured = _choose_cards(own, run.iteration)
+    history = _merge_history(own, log.history())
+    series = {**log.series, **_list_series(history)}
+    if run.iteration is not None:
+        history = [entry for entry in history if entry[0] <= run.iteration]
+    verdict = judge_run(cards, history, measured)
+    rows, other_rows = [_Row(card) for card in cards], [_Row(card) for card in others + foreign]
+    return {
+        'verdict': verdict,
+        'findings': _group_findings(verdict.findings),
+        'measured': measured,
+        'curves': _draw(series, own, run.best),
+        'cards': rows,
+        'other_cards': other_rows,
+        'sources': _list_sources(rows + other_rows),
+        'problems': run.problems + log.problems,
+    }
+
+
+def _show_pictures(run: Run, seed: int) -> dict[str, Attempt]:
+    loaded = _attempt(lambda: _load(run))
+    return {
+        'grid': _with_gan(loaded, lambda gan, cfg: show_grid(gan, seed)),
+        'nearest': _with_gan(loaded, lambda gan, cfg: show_nearest(gan, cfg, seed)),
+        'walks': _with_gan(loaded, lambda gan, cfg: show_walks(gan, seed)),
+    }
 
 
 def _group_findings(findings: Iterable[Finding]) -> list[list[Finding]]:
@@ -157,36 +177,59 @@ def _with_gan(loaded: Attempt, make: Callable[[Any, Any], Result]) -> Attempt:
     return _attempt(lambda: make(*loaded.content))
 
 
-def _draw(run: Run, series: Mapping[str, Any]) -> list[Any]:
+def _draw(series: Mapping[str, Any], cards: list[dict[str, Any]], best: int | None) -> list[Any]:
     """Draw all curves: title, note, text alternative and SVG of each."""
-    import markupsafe
-
     drawn = []
-    for curves in group_series(series, run.cards):
+    for curves in group_series(series, cards):
         ends = [f'{name} ends at {points[-1][1]:.4g}' for name, points in curves.series.items()]
         ends += [f'{name}: {value:.4g}' for name, value in curves.floors.items()]
-        svg = markupsafe.Markup(draw_curves(curves, run.best))
+        svg = _attempt(functools.partial(_draw_one, curves, best))
         drawn.append({'curves': curves, 'svg': svg, 'alt': '; '.join(ends)})
     return drawn
 
 
-def _choose_cards(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _draw_one(curves: Curves, best: int | None) -> Any:
+    import markupsafe
+
+    return markupsafe.Markup(draw_curves(curves, best))
+
+
+def _divide_cards(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Tell the cards of this run from those of others that were written beside them."""
+    names = (None, run.work_dir.resolve().name)
+    own = [card for card in run.cards if _run_name(card) in names]
+    if not own:
+        return run.cards, []  # the folder was renamed
+    return own, [card for card in run.cards if _run_name(card) not in names]
+
+
+def _choose_cards(
+    cards: list[dict[str, Any]], wanted: int | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """Divide the cards into those of the reported snapshot and the others.
 
-    Where the snapshot has none, the newest cards stand for it, which their table says.
+    Where the snapshot has none, the newest cards stand for it, and when they were measured is told.
     """
-    iterations = [_iteration(card) for card in run.cards]
-    wanted = run.iteration
-    if wanted not in iterations:
-        wanted = max((i for i in iterations if i is not None), default=None)
-    chosen = [card for card, i in zip(run.cards, iterations, strict=True) if i == wanted]
-    others = [card for card, i in zip(run.cards, iterations, strict=True) if i != wanted]
-    return sorted(chosen, key=_rank), others
+    iterations = [_iteration(card) for card in cards]
+    newest = max((i for i in iterations if i is not None), default=None)
+    taken = wanted if wanted in iterations else newest
+    chosen = [card for card, i in zip(cards, iterations, strict=True) if i == taken]
+    others = [card for card, i in zip(cards, iterations, strict=True) if i != taken]
+    measured = ''
+    if chosen and taken != wanted:
+        measured = 'at an unknown iteration' if taken is None else f'at iteration {taken}'
+    return sorted(chosen, key=_rank), others, measured
 
 
 def _rank(card: Mapping[str, Any]) -> tuple[int, str]:
     name = MetricName.parse(str(card.get('name')))
     return (99, '') if name is None else (name.rank, name.space or '')
+
+
+def _run_name(card: Mapping[str, Any]) -> str | None:
+    snapshot = card.get('snapshot')
+    name = snapshot.get('run') if isinstance(snapshot, Mapping) else None
+    return name if isinstance(name, str) else None
 
 
 def _iteration(card: Mapping[str, Any]) -> int | None:
@@ -271,6 +314,7 @@ class _Row:
         self.seed = str(card.get('seed', '-'))
         iteration = _iteration(card)
         self.snapshot = '-' if iteration is None else f'iteration {iteration}'
+        self.run = _run_name(card) or ''
         details = card.get('details')
         details = details if isinstance(details, Mapping) else {}
         self.details = ', '.join(f'{name} {_list(value)}' for name, value in details.items())

@@ -62,6 +62,27 @@ def test_what_belongs_together_is_drawn_together():
     assert grouped[3].floors == {'memorisation floor': 2.0}
 
 
+def test_more_lines_than_can_be_told_apart_make_several_charts():
+    names = [f'loss_{index}' for index in range(9)]
+    grouped = group_series(dict.fromkeys(names, LINE))
+    assert [curves.title for curves in grouped] == ['Losses (1 of 2)', 'Losses (2 of 2)']
+    assert [name for curves in grouped for name in curves.series] == names
+    assert set(names) <= {text for curves in grouped for text in texts(draw_curves(curves))}
+
+
+@pytest.mark.parametrize(
+    ('metrics', 'title'),
+    [
+        (('precision', 'recall', 'density', 'coverage'), 'Precision, recall, density and coverage'),
+        (('density', 'recall'), 'Recall and density'),
+        (('coverage',), 'Coverage'),
+    ],
+)
+def test_a_chart_is_titled_by_what_stands_in_it(metrics, title):
+    (curves,) = group_series({f'{metric}9_val_x': LINE for metric in metrics})
+    assert curves.title == f'{title} (9 samples, val images, x)'
+
+
 def test_numbers_of_different_protocols_do_not_share_axes():
     names = ['fid9_val_x', 'fid8_val_x', 'fid9_test_x', 'fid9_val_y', 'kid9_val_x']
     titles = [curves.title for curves in group_series(dict.fromkeys(names, LINE))]

@@ -81,6 +81,14 @@ def test_a_log_alone_makes_a_page_with_its_curves(tmp_path):
     assert page.count('The folder holds no checkpoint') >= 3
 
 
+MANY = '9' * 5000
+
+
+def opposite_losses():
+    values = enumerate((1.7e308, -1.7e308), 1)
+    return [{'loss': value, 'iter': i, 'step': i} for i, value in values]
+
+
 def strange_cards():
     """Cards with each of some values in each field."""
     fields = ('value', 'standard_deviation', 'space', 'reference', 'snapshot', 'details', 'seed')
@@ -102,6 +110,14 @@ def strange_cards():
         (lambda run: write_log(run, [{'loss': 1.0, 'iter': 1, 'step': 10**400}]), 'are damaged'),
         (lambda run: write_log(run, [{'loss': 10**400, 'iter': 1, 'step': 1}]), 'not finite'),
         (lambda run: write_log(run, [{'loss': 'x', 'iter': 1, 'step': 1}, [], 3]), 'are damaged'),
+        (lambda run: (run / 'iter_3.pth').write_text('hello'), 'another kind of file'),
+        (lambda run: write_log(run, opposite_losses()), 'It cannot be drawn'),
+        (
+            lambda run: write_log(run, [{f'fid{MANY}_x_y': 1.0, 'iter': 1, 'step': 1}]),
+            'disp_plugin',
+        ),
+        (lambda run: write_cards(run, {'name': f'fid{MANY}_x_y', 'value': 1}), 'fid99'),
+        (lambda run: save_checkpoint(run, encoder={1: 2}, train_cfg={3: 4}), '<dd>3</dd>'),
     ],
 )
 def test_what_is_damaged_is_said_and_the_page_is_made(tmp_path, break_it, said):
@@ -131,9 +147,50 @@ def test_the_cards_of_the_snapshot_are_judged_and_the_others_folded_away(tmp_pat
     write_cards(tmp_path, old, new)
     page = make_report(tmp_path)
     assert 'No sign of copying, by the data-copying test.' in page
-    assert '1 numbers of other snapshots' in page
+    assert '1 number of other snapshots' in page
     write_cards(tmp_path, new, {**old, 'snapshot': {'iteration': 3}})
     assert 'Signs of copying' in make_report(tmp_path)
+
+
+def test_numbers_of_another_snapshot_are_said_to_be_so(tmp_path):
+    save_checkpoint(tmp_path)
+    card = {'name': 'copying9_val_x', 'value': -9.0}
+    write_cards(tmp_path, {**card, 'snapshot': {'iteration': 3}})
+    assert 'measured at' not in make_report(tmp_path)
+    write_cards(tmp_path, {**card, 'snapshot': {'iteration': 2}})
+    page = make_report(tmp_path)
+    assert 'Signs of copying, measured at iteration 2: see' in page
+    assert 'were measured at iteration 2: this snapshot has none.' in page
+    write_cards(tmp_path, {**card, 'value': 0.0})
+    assert 'data-copying test, measured at an unknown iteration.' in make_report(tmp_path)
+
+
+def test_numbers_of_other_runs_in_the_same_file_are_not_judged(tmp_path):
+    (tmp_path / 'mine').mkdir()
+    save_checkpoint(tmp_path / 'mine')
+    copying = {'name': 'copying9_val_x', 'value': -9.0, 'snapshot': {'iteration': 3, 'run': 'b'}}
+    mine = {**copying, 'value': 0.0, 'snapshot': {'iteration': 3, 'run': 'mine'}}
+    write_cards(tmp_path / 'mine', copying, mine)
+    page = make_report(tmp_path / 'mine')
+    assert 'No sign of copying' in page and '1 number of other snapshots' in page
+    (tmp_path / 'mine').rename(tmp_path / 'renamed')
+    write_cards(tmp_path / 'renamed', copying)
+    assert 'Signs of copying' in make_report(tmp_path / 'renamed')
+
+
+def test_of_a_snapshot_of_another_run_this_folder_tells_nothing(tmp_path):
+    here, there = tmp_path / 'here', tmp_path / 'there'
+    for folder in (here, there):
+        folder.mkdir()
+        save_checkpoint(folder)
+    write_log(here, [{'loss': 1.0, 'iter': i, 'step': i} for i in (1, 2, 3)])
+    write_cards(here, {'name': 'copying9_val_x', 'value': -9.0, 'snapshot': {'iteration': 3}})
+    page = make_report(here, str(there / 'iter_3.pth'))
+    assert 'Cannot tell' in page and '<svg' not in page and 'C_T' not in page
+    assert 'does not lie in' in page and '<h1>there</h1>' in page
+    for own in (here / 'iter_3.pth', there / '..' / 'here' / 'iter_3.pth'):
+        page = make_report(here, str(own))
+        assert 'Signs of copying' in page and '<svg' in page and 'does not lie in' not in page
 
 
 def test_the_best_snapshot_is_reported_where_there_is_one(tmp_path):
@@ -146,6 +203,37 @@ def test_the_best_snapshot_is_reported_where_there_is_one(tmp_path):
     assert 'best_kid9_val_x_iter_2.pth' in page and '>best<' in page
     assert '<code>iter_3.pth</code>' in make_report(tmp_path, 'last')
     assert '<code>iter_3.pth</code>' in make_report(tmp_path, str(tmp_path / 'iter_3.pth'))
+
+
+def test_half_characters_are_written_as_question_marks(tmp_path):
+    save_checkpoint(tmp_path)
+    write_log(tmp_path, [{'loss\ud800': 1.0, 'iter': i, 'step': i} for i in (1, 2)])
+    card = {'name': 'fid9_val_x\udfff', 'value': 1.0, 'details': {'\ud800': 1}}
+    write_cards(tmp_path, {**card, 'snapshot': {'iteration': 3}})
+    page = write_report(tmp_path).read_text(encoding='utf-8')
+    assert 'loss?' in page and 'fid9_val_x?' in page and page.count('<svg') == 2
+
+
+def test_a_chart_that_fails_does_not_take_the_others_with_it(tmp_path):
+    records = [record | {'score_real': 0.5} for record in opposite_losses()]
+    write_log(tmp_path, records)
+    page = make_report_of_log(tmp_path)
+    assert page.count('<svg') == 1 and page.count('It cannot be drawn') == 1
+
+
+def make_report_of_log(run):
+    (next(run.glob('*/vis_data')) / 'config.py').write_text('a = 1')
+    return make_report(run)
+
+
+def test_a_digest_that_fails_does_not_take_the_page_with_it(tmp_path, monkeypatch):
+    def fail(*args):
+        raise ZeroDivisionError('of no use')
+
+    monkeypatch.setattr('disp_plugin.evaluation.write_report.digest_config', fail)
+    save_checkpoint(tmp_path)
+    page = make_report(tmp_path)
+    assert 'of no use' in page and page.count('<img') == 1
 
 
 def test_another_seed_shows_other_samples(tmp_path):
@@ -165,3 +253,18 @@ def test_the_page_is_written_whole_into_the_runs_folder(tmp_path):
     assert write_report(tmp_path) == tmp_path / 'report.html'
     page = (tmp_path / 'report.html').read_text(encoding='utf-8')
     assert page.rstrip().endswith('</html>')
+
+
+def test_a_folder_is_given_a_file_and_a_place_that_cannot_be_written_is_refused_first(
+    tmp_path, monkeypatch
+):
+    write_cards(tmp_path)
+    other = tmp_path / 'other'
+    other.mkdir()
+    assert write_report(tmp_path, other) == other / 'report.html'
+    assert (other / 'report.html').is_file()
+    monkeypatch.setattr('disp_plugin.evaluation.write_report.make_report', None)  # not reached
+    (tmp_path / 'report.html').mkdir()
+    for out in (None, tmp_path, other / 'report.html' / 'x'):
+        with pytest.raises(ValueError, match='--out'):
+            write_report(tmp_path, out)
