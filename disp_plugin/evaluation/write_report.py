@@ -123,7 +123,8 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, Any]:
     """Make the parts of the page that rest on cards and logs."""
     own, foreign = _divide_cards(run)
     cards, others, measured = _choose_cards(own, run.iteration)
-    history = _merge_history(own, log.history())
+    drawable = _leave_out_mixed(own)
+    history = _merge_history(drawable, log.history())
     series = {**log.series, **_list_series(history)}
     if run.iteration is not None:
         history = [entry for entry in history if entry[0] <= run.iteration]
@@ -133,7 +134,7 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, Any]:
         'verdict': verdict,
         'findings': _group_findings(verdict.findings),
         'measured': measured,
-        'curves': _draw(series, own, run.best),
+        'curves': _draw(series, drawable, run.best),
         'cards': rows,
         'other_cards': other_rows,
         'sources': _list_sources(rows + other_rows),
@@ -224,6 +225,16 @@ def _choose_cards(
 def _rank(card: Mapping[str, Any]) -> tuple[int, str]:
     name = MetricName.parse(str(card.get('name')))
     return (99, '') if name is None else (name.rank, name.space or '')
+
+
+def _leave_out_mixed(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the numbers of held-out sets that share a name: no curve can hold both."""
+    marks: dict[str, set[str]] = {}
+    for card in cards:
+        reference = card.get('reference')
+        mark = _mark(reference) if isinstance(reference, Mapping) else ''
+        marks.setdefault(card['name'], set()).update([mark] if mark else [])
+    return [card for card in cards if len(marks[card['name']]) <= 1]
 
 
 def _run_name(card: Mapping[str, Any]) -> str | None:

@@ -178,6 +178,24 @@ def test_numbers_of_other_runs_in_the_same_file_are_not_judged(tmp_path):
     assert 'Signs of copying' in make_report(tmp_path / 'renamed')
 
 
+def test_numbers_of_two_held_out_sets_of_one_name_share_no_curve(tmp_path):
+    save_checkpoint(tmp_path)
+    a, b = ({'reference': {'fingerprint': mark, 'split': 'test'}} for mark in 'AB')
+    cards = [
+        {'name': 'fid9_test_x', 'value': value, 'snapshot': {'iteration': iteration}, **images}
+        for iteration, value, images in ((1, 5.0, a), (2, 6.0, a), (3, 7.0, a))
+    ]
+    floor = {'name': 'fid_floor9_test_x', 'value': 1.0, 'snapshot': {'iteration': 3}}
+    write_cards(tmp_path, *cards, {**floor, **a})
+    page = make_report(tmp_path)
+    assert page.count('<svg') == 1 and 'memorisation floor: 1' in page
+    write_cards(tmp_path, *cards, {**floor, **a}, {**floor, **b})
+    page = make_report(tmp_path)
+    assert page.count('<svg') == 1 and 'memorisation floor: 1' not in page
+    write_cards(tmp_path, *cards, {**cards[0], **b})
+    assert '<svg' not in make_report(tmp_path)
+
+
 def test_of_a_snapshot_of_another_run_this_folder_tells_nothing(tmp_path):
     here, there = tmp_path / 'here', tmp_path / 'there'
     for folder in (here, there):

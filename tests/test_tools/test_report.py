@@ -93,6 +93,18 @@ def test_the_same_seed_gives_the_same_page(tool, page, tmp_path):
     assert out.read_bytes() == page.read_bytes()
 
 
+def test_a_folder_to_write_to_is_given_the_page_and_a_wrong_place_refused(tool, tmp_path, capsys):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'file').touch()
+    (tmp_path / 'metric_cards.json').write_text('{"version": 1, "cards": []}')
+    tool('report.py').main([str(tmp_path), '--out', str(tmp_path / 'out')])
+    assert [file.name for file in (tmp_path / 'out').iterdir()] == ['report.html']
+    with pytest.raises(SystemExit) as stop:
+        tool('report.py').main([str(tmp_path), '--out', str(tmp_path / 'file' / 'x.html')])
+    assert stop.value.code == 2
+    assert 'which is a file' in capsys.readouterr().err
+
+
 def test_a_folder_that_is_no_run_is_refused(tool, tmp_path, capsys):
     for folder, words in ((tmp_path, 'is no work folder of a run'), (tmp_path / 'x', 'not exist')):
         with pytest.raises(SystemExit) as stop:
