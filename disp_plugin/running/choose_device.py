@@ -22,11 +22,18 @@ def choose_device(name: str | None = None) -> torch.device:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(_refuse(name, 'torch knows no device of that name')) from error
+    try:
         torch.zeros(1, device=device).item()
     except Exception as error:  # of many types: torch has no one for a device that is not there
-        reason = str(error).strip().split('\n')[0]
-        raise ValueError(
-            f"--device {name!r} cannot be used ({reason}); give 'cpu', or one of this machine's "
-            f"{torch.cuda.device_count()} CUDA devices, such as 'cuda:0', or leave it out"
-        ) from error
+        raise ValueError(_refuse(name, str(error).strip().split('\n')[0])) from error
     return device
+
+
+def _refuse(name: str, reason: str) -> str:
+    there = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
+    return (
+        f'--device {name!r} cannot be used ({reason}); this machine has {", ".join(there)}; '
+        'without --device a GPU is taken if there is one'
+    )
