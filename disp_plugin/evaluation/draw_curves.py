@@ -58,15 +58,15 @@ def group_series(
 
     Returns:
         list[Curves]: Losses, scores of the discriminator, the strength of augmentation, and the
-        metrics; nothing that was not logged. What has more lines than can be told apart makes
-        several.
+        metrics; nothing that was measured only once. What has more lines than can be told apart
+        makes several.
     """
     floors = {str(card.get('name')): card.get('value') for card in cards}
     floors |= {name: pairs[-1][1] for name, pairs in series.items() if pairs}
     grouped: dict[str, dict[str, Points]] = {}
     for name, pairs in series.items():
         group = _choose_group(name)
-        if group and pairs:
+        if group and len(pairs) > 1:
             grouped.setdefault(group, {})[name] = pairs
     made = []
     for group in sorted(grouped, key=lambda group: min(map(_rank, grouped[group]))):

@@ -30,6 +30,8 @@ CONTENT_POLICY = (
     "form-action 'none'"
 )
 """What the page tells browsers: load nothing, run nothing."""
+CHOOSING_SPLIT = 'val'
+"""Validations during training, by which the best snapshot is chosen."""
 
 _EXPECTED = (
     *(OSError, ValueError, LookupError, TypeError, RuntimeError),
@@ -119,6 +121,14 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(values)
 
 
+def _leave_out_choosing(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Judge by images that did not choose the snapshot, where there are such."""
+    splits = [name.split if name else None for name in (MetricName.parse(c['name']) for c in cards)]
+    if set(splits) <= {CHOOSING_SPLIT, None}:
+        return cards
+    return [card for card, split in zip(cards, splits, strict=True) if split != CHOOSING_SPLIT]
+
+
 def _show_numbers(run: Run, log: RunLog) -> dict[str, Any]:
     """Make the parts of the page that rest on cards and logs."""
     own, foreign = _divide_cards(run)
@@ -128,7 +138,7 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, Any]:
     series = {**log.series, **_list_series(history)}
     if run.iteration is not None:
         history = [entry for entry in history if entry[0] <= run.iteration]
-    verdict = judge_run(cards, history, measured)
+    verdict = judge_run(_leave_out_choosing(cards), history, measured)
     rows, other_rows = [_Row(card) for card in cards], [_Row(card) for card in others + foreign]
     return {
         'verdict': verdict,

@@ -227,9 +227,26 @@ def test_half_characters_are_written_as_question_marks(tmp_path):
     save_checkpoint(tmp_path)
     write_log(tmp_path, [{'loss\ud800': 1.0, 'iter': i, 'step': i} for i in (1, 2)])
     card = {'name': 'fid9_val_x\udfff', 'value': 1.0, 'details': {'\ud800': 1}}
-    write_cards(tmp_path, {**card, 'snapshot': {'iteration': 3}})
+    write_cards(tmp_path, *({**card, 'snapshot': {'iteration': i}} for i in (2, 3)))
     page = write_report(tmp_path).read_text(encoding='utf-8')
     assert 'loss?' in page and 'fid9_val_x?' in page and page.count('<svg') == 2
+
+
+def test_a_snapshot_is_not_judged_by_the_images_that_chose_it(tmp_path):
+    save_checkpoint(tmp_path)
+    chosen = {'name': 'copying9_val_pixels', 'value': -9.0, 'snapshot': {'iteration': 3}}
+    write_cards(tmp_path, chosen)
+    assert 'Signs of copying' in make_report(tmp_path)
+    write_cards(tmp_path, chosen, {**chosen, 'name': 'copying9_report_pixels', 'value': 0.5})
+    page = make_report(tmp_path)
+    assert 'No sign of copying' in page and 'C_T is -9' not in page
+
+
+def test_what_was_measured_once_is_a_number_and_no_chart(tmp_path):
+    save_checkpoint(tmp_path)
+    write_cards(tmp_path, {'name': 'fid9_val_a', 'value': 1.0, 'snapshot': {'iteration': 3}})
+    page = make_report(tmp_path)
+    assert 'fid9_val_a' in page and '<svg' not in page
 
 
 def test_a_chart_that_fails_does_not_take_the_others_with_it(tmp_path):
