@@ -57,8 +57,8 @@ def page(tool, trained, tmp_path_factory):
         for i in (2, 4)
     ]
     (log,) = run.glob('*/vis_data')
-    record = {'loss': 1.0, 'score_real': 0.5, 'iter': 4, 'step': 4}
-    (log / 'scalars.json').write_text(json.dumps(record))
+    records = [{'loss': 1.0, 'score_real': 0.5, 'iter': i, 'step': i} for i in (2, 4)]
+    (log / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
     (run / 'metric_cards.json').write_text(json.dumps({'version': 1, 'cards': cards}))
     tool('report.py').main([str(run), '--debug'])
     return run / 'report.html'
