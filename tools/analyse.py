@@ -69,6 +69,7 @@ def measure_similarity(args):
     """Tables 12 and 13 of a checkpoint."""
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
+    from disp_plugin.encoders import knows_unseen
     from disp_plugin.evaluation.discriminator_features import discriminator_features
     from disp_plugin.evaluation.feature_space import get_space
     from disp_plugin.evaluation.similarity_correlation import draw_pairs, similarity_correlation
@@ -99,7 +100,7 @@ def measure_similarity(args):
         'seed': args.seed,
         'correlation': {name: values._asdict() for name, values in found.items()},
     }
-    if gan.prior_dim and own and own['type'] != 'PerImageEncoder':
+    if gan.prior_dim and knows_unseen(own):
         priors = reference.features(get_space('prior', own))
         numbers['reconstruction'] = measure_reconstruction(gan, priors, features, space, args)
     return numbers

@@ -80,24 +80,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def folder_dataset(args: argparse.Namespace) -> dict[str, Any]:
-    """State the data set of a folder with the view that configs/disp_biggan_folder.py trains on."""
-    scale = (args.size, args.size)
-    pipeline = [
-        dict(type='LoadTrainingImage'),
-        dict(type='CenterCropLongEdge', keys='gt'),
-        dict(type='Resize', keys='gt', scale=scale, interpolation='bicubic', backend='pillow'),
-    ]
-    if args.flip:
-        pipeline.append(dict(type='Flip', keys='gt', flip_ratio=0.5, direction='horizontal'))
-    return dict(
-        type='ImageFolderDataset',
-        data_root=args.data_root,
-        ann_file=args.ann_file,
-        pipeline=pipeline,
-    )
-
-
 def encoder_config(args: argparse.Namespace) -> dict[str, Any]:
     """State the encoder that the options name."""
     if args.encoder is not None:
@@ -123,7 +105,10 @@ def settle(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], st
     import disp_plugin.register  # noqa: F401
 
     if args.config is None:
-        return folder_dataset(args), encoder_config(args), args.bank_file
+        from disp_plugin.datasets.folder_view import folder_view
+
+        dataset = folder_view(args.data_root, args.size, args.ann_file, args.flip)
+        return dataset, encoder_config(args), args.bank_file
     from disp_plugin.resolve_config import load_config
 
     cfg = load_config(args.config, args.cfg_options)

@@ -106,18 +106,6 @@ def check_sizes(folders: list[str]) -> None:
         )
 
 
-def folder_dataset(folder: str, size: int | None) -> dict:
-    """State a folder of images."""
-    pipeline: list[dict] = [dict(type='LoadTrainingImage')]
-    if size is not None:
-        scale = (size, size)
-        pipeline += [
-            dict(type='CenterCropLongEdge', keys='gt'),
-            dict(type='Resize', keys='gt', scale=scale, interpolation='bicubic', backend='pillow'),
-        ]
-    return dict(type='ImageFolderDataset', data_root=folder, ann_file='', pipeline=pipeline)
-
-
 def build_evaluator(args: argparse.Namespace, cfg: Any, split: str, **fields: Any) -> Any:
     """Build the metrics that were asked for."""
     from mmagic.registry import EVALUATORS
@@ -153,18 +141,18 @@ def find_checkpoint(given: str) -> Path:
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str], Path]:
-    import torch
     from mmagic.registry import DATASETS
 
     from disp_plugin import applications
     from disp_plugin.applications.load_gan import read_checkpoint
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
-    from disp_plugin.evaluation.find_held_out import find_held_out, training_view
+    from disp_plugin.evaluation.find_held_out import find_held_out
     from disp_plugin.evaluation.metric_card import CARDS_FILE
+    from disp_plugin.priors import view_config
+    from disp_plugin.running.choose_device import choose_device
 
     path = find_checkpoint(args.checkpoint)
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    gan, cfg = applications.load_gan(path, args.config, device)
+    gan, cfg = applications.load_gan(path, args.config, choose_device())
     dataset, split = find_held_out(cfg, args.held_out, args.split)
     num = args.num_images or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
     evaluator = build_evaluator(
@@ -172,7 +160,7 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str]
         cfg,
         split,
         metrics=args.metrics,
-        train_dataset=training_view(cfg),
+        train_dataset=view_config(cfg['train_dataloader']['dataset']),
         encoder=cfg.get('encoder'),
         fake_nums=num,
     )
@@ -188,6 +176,7 @@ def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Pa
     from mmagic.registry import DATASETS
 
     import disp_plugin.register  # noqa: F401
+    from disp_plugin.datasets.folder_view import folder_view
     from disp_plugin.evaluation.evaluate_gan import evaluate_images
     from disp_plugin.evaluation.metric_card import CARDS_FILE
     from disp_plugin.evaluation.reference_set import ReferenceSet
@@ -195,10 +184,10 @@ def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Pa
     if args.size is None:
         check_sizes([folder for folder in (args.images, args.held_out, args.train) if folder])
     images, held_out = (
-        DATASETS.build(folder_dataset(folder, args.size)) for folder in (args.images, args.held_out)
+        DATASETS.build(folder_view(folder, args.size)) for folder in (args.images, args.held_out)
     )
     generated = ReferenceSet(images, 'generated', args.cache_dir, args.num_images or len(images))
-    train = folder_dataset(args.train, args.size) if args.train else None
+    train = folder_view(args.train, args.size) if args.train else None
     metrics = args.metrics or ['fid', 'kid', 'precision_recall']
     if args.metrics is None and train is not None:
         metrics += ['copying', 'floor']

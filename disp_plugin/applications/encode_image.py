@@ -11,6 +11,7 @@ from mmagic.registry import DATASETS, MODELS
 from torch import Tensor, nn
 
 from disp_plugin.datasets.decode_image import BadImageError, decode_image
+from disp_plugin.encoders import knows_unseen
 from disp_plugin.priors import PriorBank, TrainingView, view_config
 
 __all__ = ['encode_image', 'encode_shown', 'show_as_training']
@@ -78,7 +79,7 @@ def _build_encoder(cfg: Mapping[str, Any]) -> nn.Module:
             'this run has no encoder (it is a baseline without priors), so that there is no prior '
             'of an image'
         )
-    if encoder_cfg['type'] == 'PerImageEncoder':
+    if not knows_unseen(encoder_cfg):
         raise ValueError(
             'this run has an embedding for each training image and no encoder, so that there is no '
             'prior of any other image'
@@ -109,8 +110,7 @@ def show_as_training(cfg: Mapping[str, Any], image: str | Path) -> np.ndarray:
         raise ValueError(f'{image} is a folder, not an image; name the files in it')
     if not path.is_file():
         raise FileNotFoundError(f'the image {image} does not exist')
-    pipeline = view_config(cfg['train_dataloader']['dataset'])['pipeline']
-    steps = [step for step in pipeline if step['type'] != 'Flip']
+    steps = view_config(cfg['train_dataloader']['dataset'], flips=False)['pipeline']
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / 'one_image.txt'
         manifest.write_text(f'{path.name}\n', encoding='utf-8')

@@ -7,6 +7,7 @@ mend()
 from .base_encoder import PriorEncoder  # noqa: E402
 from .checkpoint_encoder import CheckpointEncoder  # noqa: E402
 from .inception_encoder import InceptionEncoder  # noqa: E402
+from .knows_unseen import knows_unseen  # noqa: E402
 from .per_image_encoder import PerImageEncoder  # noqa: E402
 from .pixel_encoder import PixelEncoder  # noqa: E402
 from .preprocessing import Preprocessing  # noqa: E402
@@ -22,4 +23,5 @@ __all__ = [
     'PriorEncoder',
     'TimmEncoder',
     'TorchvisionEncoder',
+    'knows_unseen',
 ]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import LongTensor, Tensor, nn
@@ -26,9 +27,11 @@ class PriorEncoder(nn.Module):
 
     Attributes:
         prior_dim (int): D, length of a prior.
+        knows_unseen_images (bool): Whether it can encode images that are not in its bank.
     """
 
     prior_dim: int
+    knows_unseen_images: ClassVar[bool] = True
 
     def __init__(self, architecture: str, layer: str, preprocessing: Preprocessing) -> None:
         super().__init__()

@@ -22,6 +22,8 @@ class PerImageEncoder(PriorEncoder):
             match it to that of the priors compared with. Defaults to 1.0.
     """
 
+    knows_unseen_images = False
+
     def __init__(self, num_images: int, scale: float = 1.0) -> None:
         super().__init__('one-hot', f'{num_images} rows x {scale:g}', Preprocessing())
         if num_images < 1:

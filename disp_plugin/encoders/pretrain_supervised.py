@@ -84,12 +84,7 @@ def pretrain_supervised(
     corrupted_share: float = 0.0,
     options: SimCLROptions | None = None,
     ann_file: str = '',
-    num_workers: int = 0,
-    device: str | None = None,
-    amp: bool | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    progress: bool = True,
+    **kwargs: Any,
 ) -> SimCLRResult:
     """Train an encoder on a folder of images by classification, with some labels corrupted.
 
@@ -106,12 +101,7 @@ def pretrain_supervised(
         options (SimCLROptions | None): How to train; its ``seed`` is that of the corruption too.
             Defaults to None.
         ann_file (str): Manifest of the images to use. Defaults to ''.
-        num_workers (int): Processes that make views; 0: none. Defaults to 0.
-        device (str | None): Where to train. None is a GPU if there is one. Defaults to None.
-        amp (bool | None): Autocast to float16, on a GPU only. None: on a GPU. Defaults to None.
-        resume (bool): Whether to go on from ``<out_file>.part``. Defaults to True.
-        overwrite (bool): Whether to replace a file of another training. Defaults to False.
-        progress (bool): Whether to draw progress bars on a terminal. Defaults to True.
+        **kwargs: Of :func:`pretrain_simclr`, as ``device``.
 
     Returns:
         SimCLRResult: The file; ``loss`` is the cross-entropy of the last epoch, and ``paired`` the
@@ -144,12 +134,7 @@ def pretrain_supervised(
         out_file,
         options,
         ann_file,
-        num_workers,
-        device,
-        amp,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
         run_type=partial(SupervisedRun, classes=classes),
         details={'labels': digest, 'corrupted_share': corrupted_share},
+        **kwargs,
     )

@@ -8,8 +8,10 @@ from typing import Any
 from mmagic.registry import DATASETS
 from mmengine.config import Config
 
+from disp_plugin.priors import view_config
+
 from .choose_spaces import choose_spaces
-from .find_held_out import find_held_out, training_view
+from .find_held_out import find_held_out
 from .metric_card import LEAST_FOR_FID, format_count
 
 __all__ = ['add_validation']
@@ -60,7 +62,7 @@ def add_validation(
         type='StandardEvaluator',
         metrics=None,
         spaces=chosen,
-        train_dataset=training_view(cfg),
+        train_dataset=view_config(cfg.train_dataloader.dataset),
         encoder=cfg.get('encoder'),
         fake_nums=NUM_IMAGES,
         split=split,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from disp_plugin.encoders import knows_unseen
+
 __all__ = ['KNOWN_SPACES', 'choose_spaces', 'read_spaces']
 
 KNOWN_SPACES: dict[str, dict[str, Any]] = {
@@ -63,18 +65,12 @@ def choose_spaces(
     """
     cfg = cfg or {}
     prior = cfg.get('encoder')
-    if prior is not None and (
-        prior.get('type') == 'PerImageEncoder' or not cfg['model'].get('prior_dim')
-    ):
+    if not (knows_unseen(prior) and cfg['model'].get('prior_dim')):
         prior = None
     if chosen is None:
         configured = (cfg.get('test_evaluator') or {}).get('spaces')
         if configured:
-            return {
-                name: dict(encoder)
-                for name, encoder in configured.items()
-                if encoder is not None and encoder.get('type') != 'PerImageEncoder'
-            }
+            return {name: dict(cfg) for name, cfg in configured.items() if knows_unseen(cfg)}
         chosen = ['clean', 'prior'] if prior else ['clean']
     spaces: dict[str, dict[str, Any]] = {}
     for item in chosen:

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from disp_plugin.applications.sample_images import from_rgb
+from disp_plugin.encoders import knows_unseen
 
 from .feature_space import FeatureSpace, get_space
 from .gan_metric import GanMetric
@@ -112,7 +113,7 @@ class DiscriminatorGapMetric(GanMetric):
 
     @property
     def _is_per_image(self) -> bool:
-        return (self.encoder or {}).get('type') == 'PerImageEncoder'
+        return bool(self.encoder) and not knows_unseen(self.encoder)
 
     def _discriminate(self, pixels: Tensor, prior: Tensor | None) -> Tensor:
         network = self.gan.discriminator

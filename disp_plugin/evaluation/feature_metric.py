@@ -10,9 +10,10 @@ from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
 from disp_plugin.applications.sample_images import to_rgb
+from disp_plugin.running.choose_device import choose_device
 
 from .feature_space import FeatureSpace, get_space
-from .gan_metric import GanMetric, check_finite
+from .gan_metric import GanMetric
 
 __all__ = ['FeatureMetric']
 
@@ -75,7 +76,7 @@ class FeatureMetric(GanMetric):
     @property
     def device(self) -> torch.device:
         """torch.device: Where features are compared: a GPU if there is one."""
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        return choose_device()
 
     def collect(self) -> Tensor:
         """Bring the features of all ranks into the order of the draws.
@@ -103,7 +104,11 @@ class FeatureMetric(GanMetric):
         Raises:
             ValueError: There are too few images, or features that are not finite.
         """
-        check_finite(collected, 'generated images')
+        num = int((~collected.isfinite().all(dim=1)).sum())
+        if num:
+            raise ValueError(
+                f'the features of {num} of {len(collected)} generated images are not finite'
+            )
         return self.compare(collected.to(self.device))
 
     def compare(self, generated: Tensor) -> list[dict[str, Any]]:

@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from disp_plugin.encoders import knows_unseen
 from disp_plugin.priors.check_origin import simplify_config
+from disp_plugin.running.choose_device import choose_device
 
 _SPACES: dict[str, FeatureSpace] = {}
 
@@ -41,7 +42,7 @@ class FeatureSpace:
             Tensor: (n, F) float32 on the CPU.
         """
         if self._batch is not images:
-            device = 'cuda' if torch.cuda.is_available() else 'cpu'
+            device = choose_device()
             pixels = images.to(device).permute(0, 3, 1, 2).float() / 255
             self._features = self.encoder.to(device)(pixels).cpu()
             self._batch = images
@@ -77,9 +78,9 @@ def get_space(name: str, encoder: Mapping[str, Any]) -> FeatureSpace:
         FileNotFoundError: The encoder's weights are not at hand.
         ValueError: The encoder knows no unseen images.
     """
-    if encoder.get('type') == 'PerImageEncoder':
+    if not knows_unseen(encoder):
         raise ValueError(
-            'a PerImageEncoder knows only training images and is no space to compare images in; '
+            f'a {encoder["type"]} knows only training images and is no space to compare images in; '
             'name another encoder'
         )
     file = encoder.get('checkpoint')

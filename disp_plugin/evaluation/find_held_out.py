@@ -12,19 +12,7 @@ from disp_plugin.priors import view_config
 
 from .check_disjoint import check_disjoint
 
-__all__ = ['find_held_out', 'training_view']
-
-
-def training_view(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """State the training images of a run, without what follows the images.
-
-    Args:
-        cfg (Mapping[str, Any]): The run's config.
-
-    Returns:
-        dict[str, Any]: Config of a data set.
-    """
-    return view_config(cfg['train_dataloader']['dataset'])
+__all__ = ['find_held_out']
 
 
 def find_held_out(
@@ -46,7 +34,7 @@ def find_held_out(
         FileNotFoundError: There is no such folder or manifest.
         ValueError: None are named, or some of them are training images.
     """
-    train = training_view(cfg)
+    train = view_config(cfg['train_dataloader']['dataset'], flips=False)
     if held_out is None:
         test = cfg.get('test_dataloader')
         if not test:
@@ -68,9 +56,6 @@ def find_held_out(
         )
     dataset = {**train, **changes}
     dataset.pop('indices', None)  # a choice among the training images
-    dataset['pipeline'] = [
-        step for step in train['pipeline'] if str(step['type']).split('.')[-1] != 'Flip'
-    ]
     check_disjoint(_list_files(train), _list_files(dataset), f'--held-out {held_out}')
     return dataset, split or name
 

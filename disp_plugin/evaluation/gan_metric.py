@@ -6,14 +6,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmagic.evaluation.metrics.base_gen_metric import GenMetric
 from mmagic.registry import DATASETS
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
 from disp_plugin.applications.sample_images import channel_order_of
+from disp_plugin.hooks.on_main_process import on_main_process
 
 from .metric_card import make_card
 from .reference_set import CACHE_DIR, BrokenImagesError, ReferenceSet
@@ -172,26 +172,22 @@ class GanMetric(GenMetric):
             dict[str, float | None]: Values by name.
         """
         collected = self.collect()
-        outcome: list[Any] = [[], {}, '', None]
-        if is_main_process():
-            try:
-                outcome[0] = self.compute_cards(collected)
-            except BrokenImagesError as error:
-                outcome[3] = error
-            except (ValueError, ArithmeticError, RuntimeError) as error:
-                outcome[1:3] = self.missing(), f'{type(self).__name__} is left out: {error}'
-            except Exception as error:  # told to all ranks, which would wait for ever
-                outcome[3] = error
-        broadcast_object_list(outcome)
-        self.cards, values, reason, fault = outcome
-        if fault is not None:
-            raise fault
+        self.cards, values, reason = on_main_process(lambda: self._compute(collected))
         self.left_out = [reason] if reason else []
         if reason:
             print_log(reason, logger='current', level=logging.WARNING)
-        values = values or {card['name']: card['value'] for card in self.cards}
         prefix = f'{self.prefix}/' if self.prefix else ''
         return {f'{prefix}{name}': value for name, value in values.items()}
+
+    def _compute(self, collected: Any) -> tuple[list[dict], dict[str, Any], str]:
+        """Compute cards and values, or say why they are left out."""
+        try:
+            cards = self.compute_cards(collected)
+        except BrokenImagesError:
+            raise
+        except (ValueError, ArithmeticError, RuntimeError) as error:
+            return [], self.missing(), f'{type(self).__name__} is left out: {error}'
+        return cards, {card['name']: card['value'] for card in cards}, ''
 
     def missing(self) -> dict[str, None]:
         """Stand in for numbers that were left out, by which a snapshot might be chosen.
@@ -248,18 +244,3 @@ class GanMetric(GenMetric):
             truncation=self.truncation,
             **fields,
         )
-
-
-def check_finite(features: torch.Tensor, what: str) -> None:
-    """Refuse features that no metric can be computed of.
-
-    Args:
-        features (Tensor): (N, F).
-        what (str): Whose they are, for the message.
-
-    Raises:
-        ValueError: A value is infinite or not a number.
-    """
-    num = int((~torch.isfinite(features).all(dim=1)).sum())
-    if num:
-        raise ValueError(f'the features of {num} of {len(features)} {what} are not finite')

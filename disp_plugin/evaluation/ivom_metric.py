@@ -12,6 +12,7 @@ from torch import Tensor
 
 from disp_plugin.applications.invert_images import invert_images
 from disp_plugin.applications.sample_images import from_rgb, to_rgb
+from disp_plugin.encoders import knows_unseen
 
 from .feature_space import get_space
 from .frechet_distance import frechet_distance
@@ -48,7 +49,7 @@ class IvOMMetric(GanMetric):
         batch_size: int = 32,
         **kwargs: Any,
     ) -> None:
-        if encoder is None or encoder['type'] == 'PerImageEncoder':
+        if not knows_unseen(encoder):
             raise ValueError(
                 'IvOM starts from the priors of unseen images, but the run has no encoder that '
                 'gives them; leave ivom out'
@@ -57,6 +58,7 @@ class IvOMMetric(GanMetric):
             raise ValueError(
                 f'IvOM needs at least 2 queries and 1 step, but got {num_queries} and {num_steps}'
             )
+        assert encoder is not None
         super().__init__(**kwargs)
         self.prior_space = get_space('prior', encoder)
         self.spaces = [get_space(name, cfg) for name, cfg in (spaces or {}).items()]

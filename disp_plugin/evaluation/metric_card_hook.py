@@ -10,6 +10,7 @@ from mmagic.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
+from disp_plugin.hooks.training_iteration import training_iteration
 from disp_plugin.hooks.unwrap_model import unwrap_model
 
 from .metric_card import CARDS_FILE, choose_headline, format_cards, write_cards
@@ -52,9 +53,8 @@ class MetricCardHook(Hook):
             runner (Runner): The runner.
             metrics (dict, optional): Values by name; not used. Defaults to None.
         """
-        # asking a runner that only validates for its iteration would build its training
-        is_training = runner._train_loop is not None and not isinstance(runner._train_loop, dict)
-        snapshot = {'iteration': runner.iter} if is_training else self._tested
+        iteration = training_iteration(runner)
+        snapshot = self._tested if iteration is None else {'iteration': iteration}
         self._write(runner, runner.val_loop, snapshot)
 
     @master_only

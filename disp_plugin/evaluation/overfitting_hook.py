@@ -8,6 +8,8 @@ from typing import Any
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 
+from disp_plugin.hooks.training_iteration import training_iteration
+
 from .findings import Finding, History, find_signs
 from .metric_name import MetricName
 
@@ -66,9 +68,7 @@ class OverfittingHook(Hook):
     def _remember(self, runner: Any, values: dict[str, float]) -> list:
         """Add a validation to those of the past, in place of any that a resume undid."""
         hub = runner.message_hub
-        # asking a runner that only validates for its iteration would build its training
-        is_training = runner._train_loop is not None and not isinstance(runner._train_loop, dict)
-        iteration = runner.iter if is_training else 0
+        iteration = training_iteration(runner) or 0
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         past = [entry for entry in hub.runtime_info.get(HISTORY, []) if entry[0] < iteration]
         history = [*past, [iteration, finite]]

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmagic.registry import DATASETS, MODELS
+from mmagic.registry import DATASETS
 from PIL import Image
 from torch import Tensor
 
 from disp_plugin.applications.interpolate_priors import interpolate_priors
 from disp_plugin.applications.sample_images import draw_inputs, make_grid, sample_images
+from disp_plugin.encoders import knows_unseen
 from disp_plugin.priors import TrainingView, view_config
 
+from .feature_space import FeatureSpace, get_space
 from .find_nearest import Nearest, find_nearest, flatten_pixels
 
 __all__ = ['Picture', 'encode_picture', 'show_grid', 'show_nearest', 'show_walks']
@@ -160,13 +162,13 @@ def show_nearest(gan: Any, cfg: Mapping[str, Any], seed: int) -> tuple[list[Comp
         f'apart. {_say_typical(spaces["nearest by pixels"])}'
     ]
     encoder_cfg = cfg.get('encoder')
-    if encoder_cfg and encoder_cfg.get('type') != 'PerImageEncoder':
+    if encoder_cfg and knows_unseen(encoder_cfg):
         try:
-            encoder = MODELS.build(dict(encoder_cfg))
+            space = get_space('prior', encoder_cfg)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             notes.append(f"The run's encoder is not at hand: {error}")
         else:
-            encode = functools.partial(_encode, encoder)
+            encode = functools.partial(_encode, space)
             nearest = find_nearest(encode(samples), view, rows, encode)
             spaces['nearest by features'] = nearest
             notes.append(f"Distance of the encoder's features: Euclidean. {_say_typical(nearest)}")
@@ -182,10 +184,8 @@ def _sample(gan: Any, num: int, seed: int) -> np.ndarray:
     return np.concatenate(list(sample_images(gan, noise, prior)))
 
 
-@torch.no_grad()
-def _encode(encoder: Any, images: np.ndarray) -> Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-    return encoder(pixels.float() / 255).float()
+def _encode(space: FeatureSpace, images: np.ndarray) -> Tensor:
+    return space.features(torch.from_numpy(np.ascontiguousarray(images)))
 
 
 def _say_typical(nearest: Nearest) -> str:

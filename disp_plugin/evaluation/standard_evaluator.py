@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmagic.evaluation.evaluator import Evaluator
-from mmagic.registry import DATASETS, EVALUATORS, METRICS
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmagic.registry import EVALUATORS, METRICS
 from mmengine.logging import print_log
+
+from disp_plugin.encoders import knows_unseen
+from disp_plugin.hooks.on_main_process import on_main_process
 
 from .check_disjoint import check_disjoint
 from .feature_metric import FeatureMetric
-from .reference_set import CACHE_DIR, ReferenceSet
+from .reference_set import CACHE_DIR
 
 __all__ = ['METRIC_TYPES', 'StandardEvaluator']
 
@@ -72,16 +74,9 @@ class StandardEvaluator(Evaluator):
     ) -> None:
         names = _choose_metrics(metrics, train_dataset is not None)
         _check_names(options or {}, 'options of metrics')
-        spaces = {
-            name: cfg
-            for name, cfg in spaces.items()
-            if cfg is not None and cfg['type'] != 'PerImageEncoder'
-        }
+        spaces = {name: cfg for name, cfg in spaces.items() if knows_unseen(cfg)}
         if not spaces:
             raise ValueError('StandardEvaluator needs at least one space that knows unseen images')
-        self.split = split
-        self.cache_dir = cache_dir
-        self._train_cfg = train_dataset
         shared = dict(split=split, train_dataset=train_dataset, cache_dir=cache_dir, **kwargs)
         built = []
         for name in names:
@@ -107,17 +102,14 @@ class StandardEvaluator(Evaluator):
         Raises:
             ValueError: Real images are damaged, or held-out ones are training images.
         """
-        if not isinstance(held_out, ReferenceSet):
-            held_out = ReferenceSet(held_out, self.split, self.cache_dir)
-        train = None
-        if self._train_cfg is not None:
-            dataset = DATASETS.build(dict(self._train_cfg))
-            train = ReferenceSet(dataset, 'train', self.cache_dir)
-        for metric in self.metrics:
+        first, *others = self.metrics
+        first.set_references(held_out)
+        held_out, train = first.held_out, first.train
+        for metric in others:
             metric.train = train
             metric.set_references(held_out)
         if train is not None:
-            check_disjoint(train.view.paths, held_out.view.paths, f'the split {self.split}')
+            check_disjoint(train.view.paths, held_out.view.paths, f'the split {held_out.split}')
         spaces = {m.space for m in self.metrics if isinstance(m, FeatureMetric)}
         for space in sorted(spaces, key=lambda space: space.name):
             held_out.features(space)
@@ -136,15 +128,7 @@ class StandardEvaluator(Evaluator):
         """
         if self.is_ready:
             return
-        fault: list[Any] = [None]
-        if is_main_process():
-            try:
-                self.set_references(dataloader.dataset)
-            except Exception as error:  # told to all ranks, which would wait for ever
-                fault[0] = error
-        broadcast_object_list(fault)
-        if fault[0] is not None:
-            raise fault[0]
+        on_main_process(lambda: self.set_references(dataloader.dataset))
         super().prepare_metrics(module, dataloader)
 
     def evaluate(self) -> dict[str, float]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from mmagic.registry import HOOKS
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from threadpoolctl import threadpool_limits
 
 from disp_plugin.priors import PriorBank
 
+from .on_main_process import on_main_process
 from .unwrap_model import unwrap_model
 
 PRIOR_BANK = 'prior_bank'
@@ -97,21 +98,13 @@ class PriorSamplerHook(Hook):
         return [name for name in names if getattr(gan, name) is not None]
 
     def _fit_on_main(self, runner: Any, gan: Any, names: list[str]) -> str:
-        """Fit parts of the model in rank 0, give them to the others; return the bank's fingerprint.
+        """Fit parts in rank 0, give them to the others; return the bank's fingerprint."""
 
-        A fault stops all processes: one that waits for a broadcast would wait for ever.
-        """
-        result: list[Any] = [None, None, None]
-        if is_main_process():
-            try:
-                bank = self._open_bank(runner, gan)
-                result[:2] = [bank.fingerprint, self._fit_parts(runner, gan, names, bank)]
-            except Exception as error:
-                result[2] = error
-        broadcast_object_list(result)
-        fingerprint, states, error = result
-        if error is not None:
-            raise error
+        def fit() -> tuple[str, dict[str, dict]]:
+            bank = self._open_bank(runner, gan)
+            return bank.fingerprint, self._fit_parts(runner, gan, names, bank)
+
+        fingerprint, states = on_main_process(fit)
         if not is_main_process():
             self._forget_another_bank(gan, fingerprint)
             for name, state in states.items():

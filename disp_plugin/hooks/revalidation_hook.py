@@ -5,6 +5,8 @@ from typing import Any
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 
+from .training_iteration import training_iteration
+
 VALIDATED_AT = 'validated_at'
 
 
@@ -44,6 +46,6 @@ class RevalidationHook(Hook):
         Args:
             runner (Runner): The runner.
         """
-        # asking a runner that only validates for its iteration would build its training
-        if runner._train_loop is not None and not isinstance(runner._train_loop, dict):
-            runner.message_hub.update_info(VALIDATED_AT, runner.iter)
+        iteration = training_iteration(runner)
+        if iteration is not None:
+            runner.message_hub.update_info(VALIDATED_AT, iteration)

@@ -147,11 +147,12 @@ class TrainingView(Dataset):
         return np.ascontiguousarray(image[..., ::-1]) if order == 'bgr' else image
 
 
-def view_config(dataset: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+def view_config(dataset: Mapping[str, Any], flips: bool = True, **changes: Any) -> dict[str, Any]:
     """State a training set alone, without its wrappers and without what follows the view.
 
     Args:
         dataset (Mapping[str, Any]): Config of the data set, wrapped or not; it is not changed.
+        flips (bool): Whether a random flip stays in the pipeline. Defaults to True.
         **changes: Fields to replace, such as ``ann_file``.
 
     Returns:
@@ -164,6 +165,8 @@ def view_config(dataset: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     for step in dataset['pipeline']:
         if step['type'] in _LAST_STEPS:
             break
+        if not flips and str(step['type']).split('.')[-1] == 'Flip':
+            continue
         pipeline.append(copy.deepcopy(dict(step)))
     return {**copy.deepcopy(dict(dataset)), 'pipeline': pipeline, **changes}
 

@@ -27,5 +27,9 @@ def test_unfit_features_are_refused(measure, features, message):
 
 
 def test_the_largest_finite_values_are_finite():
-    check_features(a=torch.full((3, 2), torch.finfo(torch.float32).max))
+    largest = torch.full((3, 2), torch.finfo(torch.float32).max)
+    check_features(a=largest)
     check_features(1, a=torch.ones(1, 2, dtype=torch.float16))
+    with pytest.raises(ValueError, match='a holds values that are'):
+        check_features(a=largest * 2)
+    assert largest.isfinite().all()

@@ -88,10 +88,13 @@ def test_a_runner_that_only_validates_is_not_asked_for_its_training():
     class Runner:
         _train_loop = {'type': 'IterBasedTrainLoop'}
         message_hub = MessageHub('test_overfitting_hook_alone')
-        logger = SimpleNamespace(warning=lambda text: None, info=lambda text: None)
+        warned = []
+        logger = SimpleNamespace(warning=warned.append, info=lambda text: None)
 
         @property
         def iter(self):
             raise AssertionError('the training was built')
 
     HOOKS.build({'type': 'OverfittingHook'}).after_val_epoch(Runner(), {NAME: -4.0})
+    assert len(Runner.warned) == 1
+    assert Runner.message_hub.get_info('overfitting_history') == [[0, {NAME: -4.0}]]

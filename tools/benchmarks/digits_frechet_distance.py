@@ -37,15 +37,12 @@ def features(images):
 
 
 def frechet_distance(rows, other):
-    """Between Gaussians fitted to (N, F) and (M, F); by eigenvalues, so real at any rank."""
-    import numpy as np
+    """Between Gaussians fitted to (N, F) and (M, F)."""
+    import torch
 
-    covs = [np.cov(x, rowvar=False) for x in (rows, other)]
-    values, vectors = np.linalg.eigh(covs[0])
-    root = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ covs[1] @ root).clip(min=0)).sum()
-    shift = rows.mean(axis=0) - other.mean(axis=0)
-    return float(shift @ shift + np.trace(covs[0]) + np.trace(covs[1]) - 2 * cross)
+    from disp_plugin.evaluation import frechet_distance as gaussians
+
+    return gaussians.frechet_distance(torch.from_numpy(rows), torch.from_numpy(other)).value
 
 
 def untrained(gan, cfg):

@@ -89,8 +89,9 @@ def measure(args):
 
     import disp_plugin.register  # noqa: F401
     from disp_plugin.evaluation.seeded_batches import SeededBatches
+    from disp_plugin.running.choose_device import choose_device
 
-    gan = build_gan(args.size).to('cuda' if torch.cuda.is_available() else 'cpu')
+    gan = build_gan(args.size).to(choose_device())
     with tempfile.TemporaryDirectory() as folder:
         encoder = dict(type='InceptionEncoder', checkpoint=write_inception(folder))
         evaluator = EVALUATORS.build(
