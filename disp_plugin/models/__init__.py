@@ -11,6 +11,7 @@ from .disp_sngan import DISPSNGAN  # noqa: E402
 from .disp_sngan_generator import DISPSNGANGenerator  # noqa: E402
 from .disp_stylegan2 import DISPStyleGAN2  # noqa: E402
 from .disp_stylegan2_generator import DISPStyleGAN2Generator  # noqa: E402
+from .extended_discriminator import ExtendedDiscriminator  # noqa: E402
 from .fitted_module import FittedModule  # noqa: E402
 from .generator_path_regularizer import GeneratorPathRegularizer  # noqa: E402
 from .load_pretrained import LoadReport, load_pretrained  # noqa: E402
@@ -29,6 +30,7 @@ __all__ = [
     'DISPSNGANGenerator',
     'DISPStyleGAN2',
     'DISPStyleGAN2Generator',
+    'ExtendedDiscriminator',
     'FittedModule',
     'GeneratorPathRegularizer',
     'LoadReport',

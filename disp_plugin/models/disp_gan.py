@@ -4,22 +4,20 @@ import functools
 from typing import Any, ClassVar
 
 import torch
-from mmagic.models.base_models import BaseGAN
-from mmagic.models.utils import get_valid_num_batches
 from mmagic.registry import MODELS
 from mmengine import MessageHub
-from mmengine.dist import get_rank, get_world_size
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from .load_pretrained import load_pretrained
 from .prior_normalizer import PriorNormalizer
+from .prior_sampling import PriorSampling
 
 # The paper's three losses (its Table 10) by their names in mmagic's GANLoss.
 GAN_TYPES = {'hinge': 'hinge', 'non_saturating': 'vanilla', 'wasserstein': 'wgan'}
 
 
-class DISPGAN(BaseGAN):
+class DISPGAN(PriorSampling):
     r"""What makes one of mmagic's GANs a DISP GAN: equations (2) and (3) of the method.
 
     A subclass names it before the host's class. Real and fake images of one step are scored against
@@ -154,70 +152,6 @@ class DISPGAN(BaseGAN):
         if self.pretrained is not None:
             load_pretrained(self, **self.pretrained)
 
-    def noise_fn(self, noise: Any = None, num_batches: int = 1) -> Tensor:
-        """Draw noise.
-
-        Each of W processes draws for all and keeps its rows: with the same seed they use the noise
-        that one process with the whole batch would.
-
-        Args:
-            noise (Tensor | callable | None): As in mmagic. Defaults to None.
-            num_batches (int): N, noise vectors of this process. Defaults to 1.
-
-        Returns:
-            Tensor: (N, Z).
-        """
-        if noise is not None:
-            return super().noise_fn(noise, num_batches)
-        world_size = get_world_size()
-        return super().noise_fn(None, num_batches * world_size)[get_rank() :: world_size]
-
-    def prior_fn(
-        self,
-        prior: Tensor | None = None,
-        num_batches: int = 1,
-        generator: torch.Generator | None = None,
-    ) -> Tensor | None:
-        """Draw raw priors from the sampler, in the way of :meth:`noise_fn`.
-
-        Args:
-            prior (Tensor, optional): (N, D) raw priors to use instead. Defaults to None.
-            num_batches (int): N. Defaults to 1.
-            generator (torch.Generator, optional): Source of randomness on the CPU. Defaults to
-                None, the global one.
-
-        Returns:
-            Tensor | None: (N, D) raw priors on the model's device; None if ``prior_dim`` is 0.
-
-        Raises:
-            RuntimeError: There is no sampler.
-        """
-        if self.prior_dim == 0:
-            return None
-        if prior is None:
-            if self.sampler is None:
-                raise RuntimeError(
-                    'this model has no sampler of priors: give model.sampler in the config, as '
-                    "dict(type='VicinalMixSampler'), or call it with inputs=dict(prior=...)"
-                )
-            world_size = get_world_size()
-            sampler: Any = self.sampler
-            prior = sampler.sample(num_batches * world_size, generator)[get_rank() :: world_size]
-        return prior.to(self.device)
-
-    def condition(self, prior: Tensor | None) -> Tensor | None:
-        """Normalise raw priors into what the networks take.
-
-        Args:
-            prior (Tensor | None): (N, D) raw priors, or None.
-
-        Returns:
-            Tensor | None: (N, D) normalised priors, or None.
-        """
-        if prior is None or self.prior_dim == 0:
-            return None
-        return self.prior_normalizer(prior)
-
     def data_sample_to_prior(self, data_samples: Any) -> Tensor | None:
         """Take the priors of a batch of real images.
 
@@ -328,6 +262,12 @@ class DISPGAN(BaseGAN):
         """
         return self.noise_fn(num_batches=num_batches)
 
+    def _get_disc_loss(self, out_dict: dict[str, Any]) -> Any:
+        # What adaptive augmentation is steered by; not a thing for checkpoints.
+        hub = MessageHub.get_current_instance()
+        hub.update_info('disc_pred_real', out_dict['disc_pred_real'].detach(), resumed=False)
+        return super()._get_disc_loss(out_dict)
+
     def _outputs(
         self, prior: Tensor | None, num_batches: int, optimizer_wrapper: OptimWrapper
     ) -> dict[str, Any]:
@@ -347,35 +287,6 @@ class DISPGAN(BaseGAN):
             batch_size=num_batches,
             loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
         )
-
-    def forward(self, inputs: Any, data_samples: Any = None, mode: str | None = None) -> list:
-        """Sample images.
-
-        Args:
-            inputs (dict | Tensor): Noise (N, Z), or a dict with any of ``noise``, ``num_batches``,
-                ``prior`` (N, D, raw; drawn from the sampler where it is missing), ``sample_model``
-                ('ema', 'orig', 'ema/orig') and ``sample_kwargs``, as ``dict(truncation=0.5)``.
-            data_samples (optional): As in mmagic. Defaults to None.
-            mode (str, optional): Not used, as in mmagic. Defaults to None.
-
-        Returns:
-            list[DataSample]: N samples with ``fake_img`` (3, H, W) in [0, 255], ``noise`` and
-            ``prior``.
-        """
-        inputs = dict(noise=inputs) if isinstance(inputs, Tensor) else dict(inputs)
-        num_batches = get_valid_num_batches(inputs, data_samples)
-        inputs['noise'] = self.noise_fn(inputs.get('noise'), num_batches=num_batches)
-        prior = self.prior_fn(inputs.pop('prior', None), num_batches=num_batches)
-        sample_kwargs = dict(inputs.get('sample_kwargs') or {})
-        if prior is not None:
-            sample_kwargs['prior'] = self.condition(prior)
-        inputs['sample_kwargs'] = sample_kwargs
-        samples = BaseGAN.forward(self, inputs, data_samples, mode)  # type: ignore[arg-type]
-        for index, sample in enumerate(samples):
-            sample.sample_kwargs = {k: v for k, v in sample_kwargs.items() if k != 'prior'}
-            if prior is not None:
-                sample.prior = prior[index]
-        return samples
 
 
 def _build(network: Any, defaults: dict[str, Any], channels_last: bool) -> Any:

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from mmagic.models.editors.stylegan2 import StyleGAN2
 from mmagic.registry import MODELS
-from mmengine import MessageHub
 from torch import Tensor, nn
 
 from .disp_gan import DISPGAN
@@ -100,12 +99,6 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         if random.random() < self.mix_prob:
             return [noise, self.noise_fn(num_batches=num_batches)]
         return noise
-
-    def _get_disc_loss(self, out_dict: dict[str, Any]) -> Any:
-        # What mmagic's adaptive augmentation is steered by; not a thing for checkpoints.
-        hub = MessageHub.get_current_instance()
-        hub.update_info('disc_pred_real', out_dict['disc_pred_real'].detach(), resumed=False)
-        return super()._get_disc_loss(out_dict)
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str | None = None) -> list:
         """Sample images, the noise inside the generator held fixed.

@@ -3,14 +3,14 @@
 from typing import Any
 
 from mmagic.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .extended_discriminator import ExtendedDiscriminator
 from .prior_projection import PriorProjection, check_prior
 
 
 @MODELS.register_module()
-class PriorProjectionDiscriminator(BaseModule):
+class PriorProjectionDiscriminator(ExtendedDiscriminator):
     r"""Score an image against a prior: equation (3) of the method.
 
     .. math:: D(x, p) = D_{emb}(p) \cdot D_f(x) + D_l(D_f(x))
@@ -29,6 +29,10 @@ class PriorProjectionDiscriminator(BaseModule):
         sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-6.
         equalized_lr (bool): Whether D_emb has StyleGAN2's equalised learning rate in the place of
             spectral norm; the projection is then divided by sqrt(F), as D_l is. Defaults to False.
+        augmentation (dict | nn.Module, optional): As in :class:`ExtendedDiscriminator`.
+            Defaults to None.
+        freeze (dict | FreezeD, optional): As in :class:`ExtendedDiscriminator`. D_emb is never
+            frozen. Defaults to None.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
         init_cfg (dict, optional): As in mmengine's ``BaseModule``. Defaults to None.
@@ -46,11 +50,12 @@ class PriorProjectionDiscriminator(BaseModule):
         sn_style: str = 'torch',
         sn_eps: float = 1e-6,
         equalized_lr: bool = False,
+        augmentation: dict | nn.Module | None = None,
+        freeze: Any = None,
         num_classes: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        self.discriminator = _build_unconditional(discriminator)
+        super().__init__(_build_unconditional(discriminator), augmentation, freeze, init_cfg)
         self.prior_dim = prior_dim
         self._features: Tensor | None = None
         decision = _find_decision(self.discriminator)
@@ -69,13 +74,16 @@ class PriorProjectionDiscriminator(BaseModule):
     def _keep_features(self, decision: nn.Module, args: tuple) -> None:
         self._features = args[0]
 
-    def forward(self, img: Tensor, prior: Tensor | None = None) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, img: Tensor, prior: Tensor | None = None, augment: bool = True
+    ) -> Tensor:
         """Score images against priors.
 
         Args:
             img (Tensor): (N, 3, H, W) images in [-1, 1].
             prior (Tensor, optional): (N, D) normalised priors. Defaults to None, which is right
                 only with ``prior_dim=0``.
+            augment (bool): Whether images are augmented in training. Defaults to True.
 
         Returns:
             Tensor: Scores, (N, 1).
@@ -85,7 +93,7 @@ class PriorProjectionDiscriminator(BaseModule):
         """
         if self.prior_dim > 0:
             check_prior(prior, self.prior_dim, len(img), type(self).__name__)
-        score = self.discriminator(img).view(len(img), 1)
+        score = self.discriminator(self.prepare(img, augment)).view(len(img), 1)
         features, self._features = self._features, None
         if self.prior_dim == 0:
             return score
@@ -105,15 +113,6 @@ class PriorProjectionDiscriminator(BaseModule):
         features, self._features = self._features, None
         assert features is not None
         return features
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        # A checkpoint of mmagic names the wrapped part without the wrapper: 'decision.weight' for
-        # 'discriminator.decision.weight'.
-        own = tuple(f'{prefix}{name}.' for name in self._modules)
-        for key in [key for key in state_dict if key.startswith(prefix)]:
-            if not key.startswith(own):
-                state_dict[f'{prefix}discriminator.{key[len(prefix) :]}'] = state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _build_unconditional(discriminator: dict | nn.Module) -> nn.Module:

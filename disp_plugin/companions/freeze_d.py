@@ -1,0 +1,99 @@
+"""FreezeD: the blocks of the discriminator next to the image do not learn."""
+
+from collections.abc import Sequence
+
+from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
+from mmagic.registry import MODELS
+from torch import nn
+
+# Where mmagic's discriminators keep their blocks, from the image on.
+BLOCK_LISTS = ('from_rgb', 'conv_blocks', 'convs', 'final_conv')
+
+
+@MODELS.register_module()
+class FreezeD:
+    """Which blocks of a discriminator are frozen: weights, statistics and spectral norms.
+
+    Mo et al. 2020 (arXiv 2002.10964). Blocks count from the image: those of SNGAN and BigGAN are
+    its residual blocks, those of StyleGAN2 its layer from RGB, its residual blocks and its last
+    convolution; an attention belongs to the block before it.
+
+    Args:
+        blocks (int | list[str]): The number of blocks, or names of submodules of the
+            discriminator, as ``['from_rgb', 'conv_blocks.0']``.
+
+    Raises:
+        ValueError: ``blocks`` is negative or empty.
+    """
+
+    def __init__(self, blocks: int | Sequence[str]) -> None:
+        if isinstance(blocks, str):
+            blocks = [blocks]
+        if (isinstance(blocks, int) and blocks < 0) or blocks == []:
+            raise ValueError(
+                f'blocks of FreezeD is {blocks!r}; it must be a number of blocks, 0 or more, or a '
+                'list of names'
+            )
+        self.blocks = blocks
+
+    def hold(self, discriminator: nn.Module) -> None:
+        """Let the blocks neither learn nor change their statistics.
+
+        Args:
+            discriminator (nn.Module): One of mmagic's; changed in place.
+        """
+        for block in self.find(discriminator):
+            block.eval().requires_grad_(False)
+
+    def find(self, discriminator: nn.Module) -> list[nn.Module]:
+        """Find the blocks.
+
+        Args:
+            discriminator (nn.Module): One of mmagic's.
+
+        Returns:
+            list[nn.Module]: What is frozen.
+
+        Raises:
+            ValueError: There are none of that name, or not so many.
+        """
+        if not isinstance(self.blocks, int):
+            return [_find_module(discriminator, name) for name in self.blocks]
+        blocks = _list_blocks(discriminator)
+        if self.blocks > len(blocks):
+            raise ValueError(
+                f'blocks of FreezeD is {self.blocks}, but {type(discriminator).__name__} has '
+                f'{len(blocks)}'
+            )
+        return [module for block in blocks[: self.blocks] for module in block]
+
+
+def _find_module(discriminator: nn.Module, name: str) -> nn.Module:
+    modules = dict(discriminator.named_modules())
+    if name not in modules:
+        known = ', '.join(child for child, _ in discriminator.named_children())
+        raise ValueError(
+            f'blocks of FreezeD names {name!r}, and {type(discriminator).__name__} has no such '
+            f'module; its parts are {known}'
+        )
+    return modules[name]
+
+
+def _list_blocks(discriminator: nn.Module) -> list[list[nn.Module]]:
+    """List the blocks from the image on, each with the attention behind it."""
+    blocks: list[list[nn.Module]] = []
+    for name in BLOCK_LISTS:
+        part = getattr(discriminator, name, None)
+        if part is None:
+            continue
+        for module in part if isinstance(part, nn.ModuleList | nn.Sequential) else [part]:
+            if isinstance(module, SelfAttentionBlock) and blocks:
+                blocks[-1].append(module)
+            else:
+                blocks.append([module])
+    if not blocks:
+        raise ValueError(
+            f'{type(discriminator).__name__} has none of {", ".join(BLOCK_LISTS)}, so that its '
+            'blocks cannot be counted; give blocks of FreezeD as a list of names'
+        )
+    return blocks

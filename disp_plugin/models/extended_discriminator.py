@@ -1,0 +1,106 @@
+"""Any discriminator of mmagic, with augmentation before it and blocks of it frozen."""
+
+from typing import Any
+
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class ExtendedDiscriminator(BaseModule):
+    """A discriminator that sees augmented images, or of which some blocks do not learn.
+
+    Both happen in training mode only, for real and fake images and in the steps of both networks,
+    since all of them go through the discriminator. Checkpoints of mmagic load into the wrapped
+    part.
+
+    Args:
+        discriminator (dict | nn.Module): Any discriminator of mmagic, or its config.
+        augmentation (dict | nn.Module, optional): What turns (N, 3, H, W) images in [-1, 1] into
+            augmented ones, differentiably, or its config, as
+            ``dict(type='DiffAugment', policy='color,translation,cutout')``. Defaults to None.
+        freeze (dict | FreezeD, optional): Which blocks are frozen, as
+            ``dict(type='FreezeD', blocks=5)``. Defaults to None.
+        init_cfg (dict, optional): As in mmengine's ``BaseModule``. Defaults to None.
+
+    Raises:
+        ValueError: The discriminator has no such blocks.
+    """
+
+    def __init__(
+        self,
+        discriminator: dict | nn.Module,
+        augmentation: dict | nn.Module | None = None,
+        freeze: Any = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.discriminator: Any = _build(discriminator)
+        self.augmentation: Any = _build(augmentation)
+        self.freeze = _build(freeze)
+        if self.freeze is not None:
+            self.freeze.hold(self.discriminator)
+
+    @property
+    def num_classes(self) -> int:
+        """int: Classes that the wrapped discriminator knows, for mmagic's conditional GANs."""
+        return getattr(self.discriminator, 'num_classes', 0)
+
+    def forward(self, img: Tensor, *args: Any, augment: bool = True, **kwargs: Any) -> Tensor:
+        """Score images.
+
+        Args:
+            img (Tensor): (N, 3, H, W) images in [-1, 1].
+            *args: Further arguments of the wrapped discriminator, as a label.
+            augment (bool): Whether images are augmented in training. Defaults to True.
+            **kwargs: Further arguments of the wrapped discriminator.
+
+        Returns:
+            Tensor: Scores, as the wrapped discriminator gives them.
+        """
+        return self.discriminator(self.prepare(img, augment), *args, **kwargs)
+
+    def prepare(self, img: Tensor, augment: bool = True) -> Tensor:
+        """Augment images, and see that what is frozen stays so, where training needs it.
+
+        Args:
+            img (Tensor): (N, 3, H, W) images in [-1, 1].
+            augment (bool): Whether to augment. Defaults to True.
+
+        Returns:
+            Tensor: (N, 3, H, W).
+        """
+        if not self.training:
+            return img
+        if self.freeze is not None:
+            # mmagic's train_step lets all of the discriminator learn after each generator step
+            self.freeze.hold(self.discriminator)
+        return self.augmentation(img) if augment and self.augmentation is not None else img
+
+    def train(self, mode: bool = True) -> 'ExtendedDiscriminator':
+        """Set the mode; frozen blocks stay in evaluation mode, for their buffers' sake.
+
+        Args:
+            mode (bool): Whether to train. Defaults to True.
+
+        Returns:
+            ExtendedDiscriminator: Itself.
+        """
+        super().train(mode)
+        if self.freeze is not None:
+            self.freeze.hold(self.discriminator)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        # A checkpoint of mmagic names the wrapped part without the wrapper: 'decision.weight' for
+        # 'discriminator.decision.weight'.
+        own = tuple(f'{prefix}{name}.' for name in self._modules)
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            if not key.startswith(own):
+                state_dict[f'{prefix}discriminator.{key[len(prefix) :]}'] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _build(part: Any) -> Any:
+    return MODELS.build(part) if isinstance(part, dict) else part
