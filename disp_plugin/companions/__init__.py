@@ -4,6 +4,7 @@ from disp_plugin.upstream import mend
 
 mend()
 
+from .diff_augment import DiffAugment  # noqa: E402
 from .freeze_d import FreezeD  # noqa: E402
 
-__all__ = ['FreezeD']
+__all__ = ['DiffAugment', 'FreezeD']
