@@ -1,13 +1,15 @@
 """FreezeD: the blocks of the discriminator next to the image do not learn."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
 from mmagic.registry import MODELS
 from torch import nn
 
-# Where mmagic's discriminators keep their blocks, from the image on.
-BLOCK_LISTS = ('from_rgb', 'conv_blocks', 'convs', 'final_conv')
+# Where mmagic's discriminators keep their blocks, from the image on: one each, or a list of them.
+BLOCKS = ('from_rgb', 'conv_blocks', 'convs', 'final_conv')
+BLOCK_LISTS = ('conv_blocks', 'convs')
 
 
 @MODELS.register_module()
@@ -82,18 +84,18 @@ def _find_module(discriminator: nn.Module, name: str) -> nn.Module:
 def _list_blocks(discriminator: nn.Module) -> list[list[nn.Module]]:
     """List the blocks from the image on, each with the attention behind it."""
     blocks: list[list[nn.Module]] = []
-    for name in BLOCK_LISTS:
-        part = getattr(discriminator, name, None)
+    for name in BLOCKS:
+        part: Any = getattr(discriminator, name, None)
         if part is None:
             continue
-        for module in part if isinstance(part, nn.ModuleList | nn.Sequential) else [part]:
+        for module in part if name in BLOCK_LISTS else [part]:
             if isinstance(module, SelfAttentionBlock) and blocks:
                 blocks[-1].append(module)
             else:
                 blocks.append([module])
     if not blocks:
         raise ValueError(
-            f'{type(discriminator).__name__} has none of {", ".join(BLOCK_LISTS)}, so that its '
+            f'{type(discriminator).__name__} has none of {", ".join(BLOCKS)}, so that its '
             'blocks cannot be counted; give blocks of FreezeD as a list of names'
         )
     return blocks

@@ -22,6 +22,8 @@ class ExtendedDiscriminator(BaseModule):
             ``dict(type='DiffAugment', policy='color,translation,cutout')``. Defaults to None.
         freeze (dict | FreezeD, optional): Which blocks are frozen, as
             ``dict(type='FreezeD', blocks=5)``. Defaults to None.
+        num_classes (int, optional): Classes of a wrapped discriminator whose config does not say
+            it, as mmagic's conditional GANs give them. Defaults to None.
         init_cfg (dict, optional): As in mmengine's ``BaseModule``. Defaults to None.
 
     Raises:
@@ -33,19 +35,17 @@ class ExtendedDiscriminator(BaseModule):
         discriminator: dict | nn.Module,
         augmentation: dict | nn.Module | None = None,
         freeze: Any = None,
+        num_classes: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if num_classes is not None and isinstance(discriminator, dict):
+            discriminator = {'num_classes': num_classes, **discriminator}
         self.discriminator: Any = _build(discriminator)
         self.augmentation: Any = _build(augmentation)
         self.freeze = _build(freeze)
         if self.freeze is not None:
             self.freeze.hold(self.discriminator)
-
-    @property
-    def num_classes(self) -> int:
-        """int: Classes that the wrapped discriminator knows, for mmagic's conditional GANs."""
-        return getattr(self.discriminator, 'num_classes', 0)
 
     def forward(self, img: Tensor, *args: Any, augment: bool = True, **kwargs: Any) -> Tensor:
         """Score images.

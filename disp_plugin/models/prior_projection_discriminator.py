@@ -55,7 +55,8 @@ class PriorProjectionDiscriminator(ExtendedDiscriminator):
         num_classes: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(_build_unconditional(discriminator), augmentation, freeze, init_cfg)
+        network = _build_unconditional(discriminator)
+        super().__init__(network, augmentation, freeze, init_cfg=init_cfg)
         self.prior_dim = prior_dim
         self._features: Tensor | None = None
         decision = _find_decision(self.discriminator)

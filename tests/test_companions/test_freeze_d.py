@@ -1,0 +1,150 @@
+"""Blocks of the discriminator that do not learn."""
+
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+
+import disp_plugin.register  # noqa: F401
+from disp_plugin.companions import FreezeD
+
+SIZE = {'sngan': 32, 'biggan': 32, 'stylegan2': 8}
+NETWORK = {
+    'sngan': dict(type='ProjDiscriminator', input_scale=32, base_channels=4),
+    'biggan': dict(type='BigGANDiscriminator', input_scale=32, base_channels=4, sn_style='ajbrock'),
+    'stylegan2': dict(type='SizedStyleGAN2Discriminator', in_size=8, channel_max=8),
+}
+GENERATOR = {
+    'sngan': dict(type='DISPSNGANGenerator', output_scale=32, base_channels=4, noise_size=16),
+    'biggan': dict(type='DISPBigGANGenerator', output_scale=32, base_channels=4, noise_size=16),
+    'stylegan2': dict(
+        type='DISPStyleGAN2Generator', out_size=8, style_channels=8, num_mlps=1, channel_max=8
+    ),
+}
+TYPE = {'sngan': 'DISPSNGAN', 'biggan': 'DISPBigGAN', 'stylegan2': 'DISPStyleGAN2'}
+GANS = pytest.mark.parametrize('name', TYPE)
+
+
+def build(name, freeze):
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(
+            type=TYPE[name],
+            prior_dim=4,
+            generator=GENERATOR[name],
+            discriminator=dict(
+                type='PriorProjectionDiscriminator',
+                discriminator=NETWORK[name],
+                equalized_lr=name == 'stylegan2',
+                freeze=freeze,
+            ),
+            data_preprocessor=dict(type='DataPreprocessor'),
+        )
+    ).train()
+
+
+def train(gan, name, num_iters):
+    """mmagic's own train_step, which lets all of D learn after each step of G."""
+    size = SIZE[name]
+    wrappers = OptimWrapperDict(
+        **{
+            part: OptimWrapper(torch.optim.Adam(getattr(gan, part).parameters(), 1e-3))
+            for part in ('generator', 'discriminator')
+        }
+    )
+    for index in range(num_iters):
+        samples = [DataSample(gt_prior=torch.rand(4)) for _ in range(2)]
+        for sample in samples:
+            sample.gt_img = torch.randint(0, 256, (3, size, size), dtype=torch.uint8)
+        MessageHub.get_current_instance().update_info('iter', index)
+        images = [sample.gt_img for sample in samples]
+        gan.train_step(dict(inputs=dict(img=images), data_samples=samples), wrappers)
+
+
+def moved(gan, before):
+    after = gan.discriminator.state_dict()
+    return {key for key, value in before.items() if not torch.equal(value, after[key])}
+
+
+def state_of(gan):
+    return {key: value.clone() for key, value in gan.discriminator.state_dict().items()}
+
+
+@GANS
+def test_frozen_blocks_are_bit_identical_after_50_steps(name):
+    gan = build(name, dict(type='FreezeD', blocks=2))
+    frozen = FreezeD(2).find(gan.discriminator.discriminator)
+    names = {id(module): key for key, module in gan.discriminator.named_modules()}
+    prefixes = tuple(f'{names[id(module)]}.' for module in frozen)
+    before = state_of(gan)
+    train(gan, name, 50)
+    changed = moved(gan, before)
+    assert not [key for key in changed if key.startswith(prefixes)]
+    learnable = {key for key, _ in gan.discriminator.named_parameters()}
+    assert {key for key in learnable if not key.startswith(prefixes)} <= changed
+    # what would have moved: spectral norms' vectors are among it
+    free = build(name, None)
+    train(free, name, 2)
+    would = {key for key in moved(free, before) if key.startswith(prefixes)}
+    assert {key for key in learnable if key.startswith(prefixes)} <= would
+    if name == 'sngan':
+        assert any(key.endswith('weight_u') for key in would)
+    if name == 'biggan':
+        assert any(key.endswith('.u0') for key in would)
+
+
+@GANS
+def test_nothing_is_learnt_by_the_optimiser_of_a_frozen_block(name):
+    gan = build(name, dict(type='FreezeD', blocks=1))
+    # as a distributed wrapper finds it when it decides what to wait for
+    frozen = [
+        p for block in FreezeD(1).find(gan.discriminator.discriminator) for p in block.parameters()
+    ]
+    assert frozen and not any(p.requires_grad for p in frozen)
+    assert any(p.requires_grad for p in gan.discriminator.parameters())
+
+
+@pytest.mark.parametrize(('name', 'num'), [('sngan', 4), ('biggan', 4), ('stylegan2', 3)])
+def test_blocks_are_counted_from_the_image_on(name, num):
+    network = MODELS.build(NETWORK[name])
+    with pytest.raises(ValueError, match=f'blocks of FreezeD is {num + 1}, .* has {num}$'):
+        FreezeD(num + 1).hold(network)
+    first = network.convs[0] if name == 'stylegan2' else None
+    if name == 'sngan':
+        first = network.from_rgb
+    if name == 'biggan':
+        first = network.conv_blocks[0]
+    assert FreezeD(1).find(network) == [first]
+    assert FreezeD(0).find(network) == []
+
+
+def test_an_attention_belongs_to_the_block_before_it():
+    network = MODELS.build(dict(type='BigGANDiscriminator', input_scale=128, base_channels=8))
+    blocks = [type(module).__name__ for module in FreezeD(4).find(network)]
+    assert blocks.count('BigGANDiscResBlock') == 4
+    assert 'SelfAttentionBlock' in blocks
+
+
+def test_blocks_can_be_named():
+    network = MODELS.build(NETWORK['sngan'])
+    assert FreezeD(['conv_blocks.1', 'decision']).find(network) == [
+        network.conv_blocks[1],
+        network.decision,
+    ]
+    with pytest.raises(
+        ValueError, match=r"'block3'.*its parts are from_rgb, conv_blocks, decision"
+    ):
+        FreezeD('block3').find(network)
+
+
+@pytest.mark.parametrize('blocks', [-1, []])
+def test_a_choice_of_no_sense_is_refused(blocks):
+    with pytest.raises(ValueError, match='it must be a number of blocks, 0 or more, or a list'):
+        FreezeD(blocks)
+
+
+def test_a_discriminator_without_known_blocks_needs_names():
+    with pytest.raises(ValueError, match='give blocks of FreezeD as a list of names'):
+        FreezeD(1).find(torch.nn.Linear(2, 1))
