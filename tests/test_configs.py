@@ -26,15 +26,16 @@ from disp_plugin.resolve_config import resolve_config
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
 DISP = [name for name in NAMES if name.startswith('disp_') and not name.endswith('_folder')]
+COMPANION = re.compile('_(transfer|freezed|ada|diffaug|minegan)(_simclr)?$')
 
 BATCH = 4
-# All that a shrunk config may differ in: batch, channels, resolution, iterations, components of a
-# mixture (there cannot be more than priors), where things lie.
+# All that a shrunk config may differ in: batch, channels, resolution and with it blocks to freeze,
+# iterations, components of a mixture (there cannot be more than priors), where things lie.
 SHRUNK = {
     'batch_size', 'n_samples', 'num_batches', 'num_components',
     'base_channels', 'in_channels', 'out_channels', 'channel_max', 'style_channels', 'num_mlps',
     'image_size', 'output_scale', 'input_scale', 'out_size', 'in_size', 'scale',
-    'max_iters', 'interval', 'val_interval', 'val_begin', 'fake_nums',
+    'max_iters', 'interval', 'val_interval', 'val_begin', 'fake_nums', 'blocks',
     'data_root', 'bank_file', 'checkpoint', 'cache_dir', 'work_dir', 'experiment_name', 'save_best',
 }  # fmt: skip
 
@@ -121,6 +122,8 @@ def shrink(name, images, work_dir):
             options['encoder.checkpoint'] = str(images / 'encoder.pth')
     if cfg.bank_file:
         options['bank_file'] = str(work_dir / 'bank.safetensors')
+    if cfg.model.discriminator.get('freeze'):
+        options['model.discriminator.freeze.blocks'] = 2
     if 'num_components' in (cfg.model.sampler or {}):
         options['model.sampler.num_components'] = 3
     cfg = load(name, options)
@@ -169,25 +172,30 @@ def write_bank(cfg, images):
 
 def write_pretrained(cfg, folder):
     """What the model zoo has, as small as the config."""
-    if cfg.model.type == 'DISPStyleGAN2':
-        plain = {**cfg.model, 'prior_dim': 0, 'sampler': None, 'pretrained': None}
-        gan = MODELS.build(plain)
-        state = {
-            name.replace('discriminator.discriminator', 'discriminator'): value
-            for name, value in gan.state_dict().items()
-            if not name.endswith('w_avg')
-        }
-        file = folder / 'ffhq.pth'
-        torch.save({'state_dict': state}, file)
-        cfg.model.pretrained.checkpoint = str(file)
-        return gan
-    return write_imagenet_biggan(cfg, folder)
+    if cfg.model.type != 'DISPStyleGAN2':
+        return write_imagenet_gan(cfg, folder)
+    plain = {**cfg.model, 'prior_dim': 0, 'sampler': None, 'pretrained': None}
+    gan = MODELS.build(plain)
+    state = {
+        name.replace('discriminator.discriminator', 'discriminator'): value
+        for name, value in gan.state_dict().items()
+        if not name.endswith('w_avg')
+    }
+    file = folder / 'ffhq.pth'
+    torch.save({'state_dict': state}, file)
+    cfg.model.pretrained.checkpoint = str(file)
+    return gan
 
 
-def write_imagenet_biggan(cfg, folder):
+def write_imagenet_gan(cfg, folder):
     """A class-conditional GAN of mmagic."""
-    source = get_config('mmagic::_base_/models/biggan/base_biggan_128x128.py').model
-    small = {'base_channels': cfg.model.generator.base_channels}
+    base = {
+        'DISPBigGAN': 'mmagic::_base_/models/biggan/base_biggan_128x128.py',
+        'DISPSNGAN': 'mmagic::_base_/models/sngan_proj/base_sngan_proj_128x128.py',
+    }
+    source = get_config(base[cfg.model.type]).model
+    generator = cfg.model.generator.get('generator', cfg.model.generator)
+    small = {'base_channels': generator.base_channels}
     source.generator.update(output_scale=cfg.image_size, **small)
     source.discriminator.update(input_scale=cfg.image_size, **small)
     gan = MODELS.build(source)
@@ -210,6 +218,14 @@ def train(cfg):
     return runner, before
 
 
+def find_frozen(gan):
+    """Names of weights of the discriminator that a config freezes."""
+    network = gan.discriminator
+    blocks = network.freeze.find(network.discriminator) if network.freeze else []
+    held = {id(value) for block in blocks for value in block.parameters()}
+    return [name for name, value in network.named_parameters() if id(value) in held]
+
+
 def check_trained(runner, cfg, before):
     """Both networks moved and stayed finite, and what sampling needs is in the checkpoint."""
     assert runner.iter == cfg.max_iters
@@ -217,8 +233,10 @@ def check_trained(runner, cfg, before):
     for name, old in before.items():
         new = weights_of(getattr(gan, name))
         assert all(value.isfinite().all() for value in new.values())
-        moved = [not torch.equal(new[key], value) for key, value in old.items()]
+        frozen = find_frozen(gan) if name == 'discriminator' else ()
+        moved = [not torch.equal(new[key], old[key]) for key in old if key not in frozen]
         assert sum(moved) > 0.8 * len(moved), name
+        assert all(torch.equal(new[key], old[key]) for key in frozen)
     grids = list(Path(cfg.work_dir).rglob('vis_image/fake_img_*.png'))
     assert len(grids) == 1
     state = torch.load(
@@ -303,7 +321,7 @@ def test_digits_train_on_priors_of_an_encoder_from_a_local_file(images, tmp_path
 
 def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
     cfg = shrink('disp_biggan_ffhq2k', images, tmp_path)
-    source = write_imagenet_biggan(cfg, tmp_path)
+    source = write_imagenet_gan(cfg, tmp_path)
     gan = MODELS.build(cfg.model)
     gan.init_weights()
     pairs = [
@@ -321,7 +339,9 @@ def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
 @pytest.mark.parametrize('name', DISP)
 def test_each_disp_config_stands_beside_its_baselines(name):
     disp, plain = load(name), name.removeprefix('disp_')
-    if 'stylegan2' in plain:
+    if COMPANION.search(name):
+        baselines = [plain.removesuffix('_simclr')]
+    elif 'stylegan2' in plain:
         baselines = [f'{plain}_unconditional']
     elif plain.endswith('_gmm'):
         baselines = [re.sub('_(vgg16|simclr)_gmm$', '_selfmod_gmm', plain)]
@@ -329,7 +349,8 @@ def test_each_disp_config_stands_beside_its_baselines(name):
         baselines = [f'{plain}_selfmod']
     # one-hot priors of 10,000 images or more would outweigh the networks
     large = plain.startswith('stylegan2_cifar') or plain.endswith(('_20p', '_gmm'))
-    if plain not in ('biggan_cifar10', 'biggan_cifar100') and not large:
+    is_alone = large or COMPANION.search(name)
+    if plain not in ('biggan_cifar10', 'biggan_cifar100') and not is_alone:
         baselines.append(f'{plain}_per_image')
     for baseline in baselines:
         cfg = load(baseline)
@@ -339,7 +360,10 @@ def test_each_disp_config_stands_beside_its_baselines(name):
         assert train_dataset(cfg).ann_file == train_dataset(disp).ann_file
         before, after = flatten(disp.model.to_dict()), flatten(cfg.model.to_dict())
         differing = {path[0] for path in {*before, *after} if before.get(path) != after.get(path)}
-        assert differing <= {'prior_dim', 'prior_norm', 'sampler'}
+        own = {'prior_dim', 'prior_norm', 'sampler'}
+        if name.startswith('disp_biggan_cifar') and name.endswith('_diffaug'):
+            own.add('loss_config')  # the weight of consistency
+        assert differing <= own
         assert cfg.prior_dim == cfg.model.prior_dim
         assert cfg.bank_file is None or cfg.bank_file != disp.bank_file
 

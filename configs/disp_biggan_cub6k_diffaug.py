@@ -1,0 +1,19 @@
+"""DISP-BigGAN on CUB6k at 128 px, from scratch, with DiffAugment."""
+
+_base_ = 'disp_biggan_cub6k.py'
+
+batch_size = 32  # not stated in the paper
+# batches for the discriminator: 30,000 steps of the generator (not stated in the paper) x 4
+max_iters = 30000 * 4
+
+model = dict(
+    pretrained=None,
+    # the three augmentations are the paper's
+    discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
+    # the weight is not stated in the paper
+    loss_config=dict(
+        disc_auxiliary_loss=[dict(type='ConsistencyRegularization', loss_weight=10.0)]),
+    discriminator_steps=4)  # not stated in the paper
+
+train_dataloader = dict(batch_size=batch_size)
+train_cfg = dict(max_iters=max_iters)

@@ -1,0 +1,11 @@
+"""DISP-BigGAN on Places2.5k at 128 px, fine-tuned from ImageNet with FreezeD."""
+
+_base_ = 'disp_biggan_places2.5k.py'
+
+# how many blocks: not stated in the paper
+model = dict(discriminator=dict(freeze=dict(type='FreezeD', blocks=4)))
+
+# as many as for DiffAugment, which is the paper's; how many: not stated in the paper
+max_iters = 30000
+
+train_cfg = dict(max_iters=max_iters)

@@ -1,0 +1,10 @@
+"""DISP-SNGAN on Anime-100, from scratch, with DiffAugment."""
+
+_base_ = 'disp_sngan_anime100.py'
+
+model = dict(
+    # the three augmentations are the paper's
+    discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
+    # the weight is not stated in the paper
+    loss_config=dict(
+        disc_auxiliary_loss=[dict(type='ConsistencyRegularization', loss_weight=10.0)]))

@@ -1,0 +1,11 @@
+"""DISP-StyleGAN2 on Panda-100 at 256 px, fine-tuned from FFHQ with FreezeD."""
+
+_base_ = 'disp_stylegan2_panda.py'
+
+batch_size = 8  # not stated in the paper
+
+# All but the last three of eight learn nothing, as in FreezeD's own code for StyleGAN
+# (--feature_loc 3); not stated in the paper.
+model = dict(discriminator=dict(freeze=dict(type='FreezeD', blocks=5)))
+
+train_dataloader = dict(batch_size=batch_size)

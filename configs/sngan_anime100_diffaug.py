@@ -1,0 +1,13 @@
+"""SNGAN with an embedding for each image on Anime-100, from scratch, with DiffAugment.
+
+The baseline of disp_sngan_anime100_diffaug.py.
+"""
+
+_base_ = 'sngan_anime100_per_image.py'
+
+model = dict(
+    # the three augmentations are the paper's
+    discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
+    # the weight is not stated in the paper
+    loss_config=dict(
+        disc_auxiliary_loss=[dict(type='ConsistencyRegularization', loss_weight=10.0)]))
