@@ -4,7 +4,22 @@ from disp_plugin.upstream import mend
 
 mend()
 
+from .adaptive_augment import AdaptiveAugment  # noqa: E402
+from .consistency_regularization import ConsistencyRegularization  # noqa: E402
 from .diff_augment import DiffAugment  # noqa: E402
 from .freeze_d import FreezeD  # noqa: E402
+from .regularized_gan import (  # noqa: E402
+    RegularizedBigGAN,
+    RegularizedSNGAN,
+    RegularizedStyleGAN2,
+)
 
-__all__ = ['DiffAugment', 'FreezeD']
+__all__ = [
+    'AdaptiveAugment',
+    'ConsistencyRegularization',
+    'DiffAugment',
+    'FreezeD',
+    'RegularizedBigGAN',
+    'RegularizedSNGAN',
+    'RegularizedStyleGAN2',
+]

@@ -1,13 +1,15 @@
 """The probability of ADA's augmentations, which does not move, or becomes NaN.
 
-Symptom: in a distributed run, and where another module holds the discriminator, the augmentation
-probability p keeps its initial value and 'augment' is missing in the log. ``ADAAug.update`` before
-anything was counted makes p NaN. Checkpoints hold the scores of the last batch, with a warning.
+Symptom: in a distributed run, where another module holds the discriminator, and in any GAN but
+StyleGAN2, the augmentation probability p keeps its initial value and 'augment' is missing in the
+log. ``ADAAug.update`` before anything was counted makes p NaN. Checkpoints hold the scores of the
+last batch, with a warning.
 Cause: mmagic/models/editors/stylegan2/stylegan2.py:309 asks the wrapper for ``with_ada``, and
 :198 leaves the scores and their graph in the message hub; stylegan2_discriminator.py:312 divides by
-the number of images that were counted.
+the number of images that were counted; base_models/base_gan.py:444 never looks for ``ada_aug``.
 Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
-Delete when: mmagic finds ``ada_aug`` in a wrapped discriminator and sums its counts over processes.
+Delete when: mmagic finds ``ada_aug`` in a wrapped discriminator of any GAN and sums its counts over
+processes.
 """
 
 import functools
@@ -17,6 +19,7 @@ from typing import Any
 from disp_plugin.upstream.repair import Repair, host_module
 
 GAN_MODULE = 'mmagic.models.editors.stylegan2.stylegan2'
+BASE_MODULE = 'mmagic.models.base_models.base_gan'
 DISCRIMINATOR_MODULE = 'mmagic.models.editors.stylegan2.stylegan2_discriminator'
 SCORES = 'disc_pred_real'
 
@@ -48,19 +51,33 @@ def is_search_needed() -> bool:
 
 
 def search_wrapped() -> None:
-    """Let ``StyleGAN2.train_step`` update p wherever the discriminator holds an ``ADAAug``.
+    """Let ``StyleGAN2.train_step`` update p wherever the discriminator holds an ``ADAAug``."""
+    _let_p_follow(host_module(GAN_MODULE).StyleGAN2, sees_bare=True)
 
-    Where mmagic has found it, nothing is added. In all cases the scores leave the message hub,
-    so that they are in no checkpoint.
+
+def is_base_search_needed() -> bool:
+    """Tell whether the training step of the other GANs looks for no ``ADAAug`` at all."""
+    gan: Any = host_module(BASE_MODULE).BaseGAN
+    return not hasattr(gan.train_step, '__wrapped__')
+
+
+def search_in_base() -> None:
+    """Let ``BaseGAN.train_step`` update p too; StyleGAN2 has a training step of its own."""
+    _let_p_follow(host_module(BASE_MODULE).BaseGAN, sees_bare=False)
+
+
+def _let_p_follow(gan: Any, sees_bare: bool) -> None:
+    """Update p after a training step, unless the host's step does so for a bare discriminator.
+
+    In all cases the scores leave the message hub, so that they are in no checkpoint.
     """
-    gan: Any = host_module(GAN_MODULE).StyleGAN2
     train_step = gan.train_step
 
     @functools.wraps(train_step)
     def train_step_and_update(self: Any, data: dict, optim_wrapper: Any) -> dict[str, Any]:
-        hub: Any = host_module(GAN_MODULE).MessageHub.get_current_instance()
+        hub: Any = host_module(BASE_MODULE).MessageHub.get_current_instance()
         log_vars = train_step(self, data, optim_wrapper)
-        if not getattr(self.discriminator, 'with_ada', False):
+        if not (sees_bare and getattr(self.discriminator, 'with_ada', False)):
             for ada_aug in _find_augmentations(self.discriminator):
                 _update(ada_aug, hub.get_info(SCORES), hub.get_info('iter'))
                 log_vars['augment'] = ada_aug.aug_pipeline.p.data.cpu()
@@ -84,8 +101,8 @@ def _update(ada_aug: Any, scores: Any, iteration: int) -> None:
     if scores is None:
         raise RuntimeError(
             f'the discriminator has an ADAAug, but the training step left no {SCORES!r} in the '
-            "message hub for it; call MessageHub.update_info in train_discriminator, as mmagic's "
-            'StyleGAN2 does'
+            'message hub for it; take RegularizedBigGAN or RegularizedSNGAN of this package, or '
+            "call MessageHub.update_info in train_discriminator, as mmagic's StyleGAN2 does"
         )
     counts = scores.new_tensor([len(scores), 0.0], dtype=ada_aug.log_buffer.dtype)
     counts[1] = scores.detach().sign().sum()
@@ -110,5 +127,13 @@ REPAIRS = (
         until='StyleGAN2.train_step finds ada_aug in a wrapped discriminator',
         is_needed=is_search_needed,
         apply=search_wrapped,
+    ),
+    Repair(
+        name='ada-base',
+        module=BASE_MODULE,
+        summary='the augmentation probability of ADA moves in StyleGAN2 only',
+        until='BaseGAN.train_step finds ada_aug in the discriminator',
+        is_needed=is_base_search_needed,
+        apply=search_in_base,
     ),
 )

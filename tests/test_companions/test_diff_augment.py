@@ -146,7 +146,7 @@ class TestDerivatives:
         return DiffAugment('color,translation,cutout,flip')(images)
 
     def test_first_and_second_derivatives_are_those_of_finite_differences(self):
-        images = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+        images = torch.randn(2, 3, 4, 3, dtype=torch.float64, requires_grad=True)
         assert gradcheck(self.augment, images)
         assert gradgradcheck(lambda x: self.augment(x).tanh(), images)
 
@@ -195,3 +195,46 @@ def test_what_cannot_be_done_is_refused(options, message):
 
 def test_it_is_built_by_its_name():
     assert str(MODELS.build(dict(type='DiffAugment'))) == f'DiffAugment({PUBLISHED})'
+
+
+@pytest.mark.parametrize('stock', [False, True], ids=['disp', 'stock'])
+@pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
+class TestInTraining:
+    def test_both_steps_show_the_discriminator_augmented_images(
+        self, name, stock, make_gan, train_gan
+    ):
+        augmentation = dict(type='DiffAugment', policy='cutout')
+        gan = make_gan(name, stock, dict(augmentation=augmentation))
+        seen = []
+        gan.discriminator.discriminator.register_forward_pre_hook(
+            lambda module, args: seen.append((args[0] == 0).all(dim=1).float().mean(dim=(1, 2)))
+        )
+        train_gan(gan, images=torch.full((4, 3, *[gan_size(name)] * 2), 200, dtype=torch.uint8))
+        # fake images, real ones, those of R1 in StyleGAN2, and fake ones in the generator's step
+        assert len(seen) == (4 if name == 'stylegan2' else 3)
+        for shares in seen:
+            # a quarter of all pixels, a sixteenth where the centre is a corner
+            assert (shares >= 1 / 16).all() and (shares <= 1 / 4 + 0.02).all()
+
+    def test_the_generator_learns_through_it(self, name, stock, make_gan, train_gan):
+        def gradients(augmentation):
+            gan = make_gan(name, stock, dict(augmentation=augmentation))
+            kept = {}
+
+            def keep(module, args):
+                if args[0].requires_grad:  # in the generator's step, which is the last
+                    args[0].register_hook(lambda grad: kept.update(grad=grad))
+
+            gan.discriminator.register_forward_pre_hook(keep)
+            train_gan(gan)
+            return kept['grad']
+
+        plain = gradients(None)
+        cut = gradients(dict(type='DiffAugment', policy='cutout'))
+        assert not (plain == 0).all(dim=1).any()
+        assert (cut == 0).all(dim=1).flatten(1).any(dim=1).all()  # no gradient in the cutout
+        assert cut.abs().flatten(1).sum(dim=1).min() > 0
+
+
+def gan_size(name):
+    return 8 if name == 'stylegan2' else 32

@@ -4,6 +4,7 @@ Run as a script it leaves out the repairs named on the command line and prints w
 meets as JSON; the tests call the functions in their own, mended process.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -125,16 +126,28 @@ def probability_without_counts():
 
 def probability_behind_a_wrapper():
     """ADA's probability after a step in which another module holds the discriminator."""
-    import torch
     from mmagic.models.editors.stylegan2 import StyleGAN2
+
+    return probability_after_a_step(StyleGAN2)
+
+
+def probability_in_another_gan():
+    """ADA's probability after a step of a GAN that has the training step of all GANs."""
+    from mmagic.models.base_models import BaseGAN
+
+    return probability_after_a_step(BaseGAN)
+
+
+def probability_after_a_step(gan_type):
+    import torch
     from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
     from mmengine.logging import MessageHub
 
-    def train_discriminator(inputs, samples, wrapper):
+    def train_discriminator(inputs, data_samples, optimizer_wrapper):
         MessageHub.get_current_instance().update_info('disc_pred_real', torch.ones(4, 1))
         return {}
 
-    gan = StyleGAN2.__new__(StyleGAN2)
+    gan = gan_type.__new__(gan_type)
     torch.nn.Module.__init__(gan)
     gan._gen_steps, gan._disc_steps, gan._with_ema_gen = 1, 9, False
     gan.discriminator = torch.nn.Sequential(ADAAug(update_interval=1, ada_kimg=0.016))
@@ -142,6 +155,7 @@ def probability_behind_a_wrapper():
     gan.train_discriminator = train_discriminator
     MessageHub.get_current_instance().update_info('iter', 0)
     wrapper = types.SimpleNamespace(_accumulative_counts=1)
+    wrapper.optim_context = lambda model: contextlib.nullcontext()
     data = {'inputs': {}, 'data_samples': [None] * 4}
     gan.train_step(data, {'discriminator': wrapper})
     return gan.discriminator[0].aug_pipeline.p.item()
@@ -194,8 +208,6 @@ def normalise_in_sync():
 
 
 def one_process():
-    import contextlib
-
     import torch.distributed
 
     @contextlib.contextmanager
@@ -268,6 +280,7 @@ PROBES = {
     'ada-grid-sample': penalise_through_geometry,
     'ada-counts': probability_without_counts,
     'ada-search': probability_behind_a_wrapper,
+    'ada-base': probability_in_another_gan,
     'plain-convolutions': convolution_warnings,
     'pure-operators (upfirdn2d)': blur_in_half,
     'half-filter': blur_in_half,

@@ -1,0 +1,80 @@
+"""A discriminator that is to score an image and its augmented view alike."""
+
+from typing import Any
+
+from mmagic.registry import MODELS
+from torch import Tensor, nn
+
+from disp_plugin.models.extended_discriminator import ExtendedDiscriminator
+from disp_plugin.models.lazy_loss import LazyLoss
+
+
+@MODELS.register_module()
+class ConsistencyRegularization(LazyLoss):
+    r"""Consistency regularisation on real images: :math:`E_x[(D(T(x)) - D(x))^2]`.
+
+    Zhang et al. 2020 (arXiv 1910.12027), for ``loss_config.disc_auxiliary_loss``. Gradients go
+    through both scores, as in the published code of DiffAugment for BigGAN (its train_fns.py and
+    BigGAN.py), from which the default weight is too.
+
+    Args:
+        loss_weight (float): Factor of the loss. Defaults to 10.0.
+        interval (int): Steps of D from one computation to the next. Defaults to 1.
+        augmentation (dict | nn.Module, optional): T, or its config, as
+            ``dict(type='DiffAugment', policy='flip,translation')`` of Zhang et al. If the
+            discriminator augments images itself, T is applied to what it sees. Defaults to None:
+            T is the discriminator's own augmentation, and x is scored without it.
+    """
+
+    name = 'loss_consistency'
+
+    def __init__(
+        self,
+        loss_weight: float = 10.0,
+        interval: int = 1,
+        augmentation: dict | nn.Module | None = None,
+    ) -> None:
+        super().__init__(loss_weight, interval)
+        built: Any = MODELS.build(augmentation) if isinstance(augmentation, dict) else augmentation
+        self.augmentation = built
+
+    def compute(self, outputs: dict[str, Any]) -> Tensor:
+        """Compute the loss without its weight.
+
+        Args:
+            outputs (dict): Uses ``disc``, a function of images, ``real_imgs`` (N, 3, H, W) and
+                ``disc_pred_real``, their scores.
+
+        Returns:
+            Tensor: A scalar.
+
+        Raises:
+            ValueError: Nothing augments images, neither here nor in the discriminator.
+        """
+        disc, seen, scores = outputs['disc'], outputs['real_imgs'], outputs['disc_pred_real']
+        own = _find_augmentation(disc)
+        if self.augmentation is None:
+            if own is None:
+                raise ValueError(
+                    'ConsistencyRegularization has no augmentation and the discriminator has none '
+                    "either; give it augmentation=dict(type='DiffAugment', "
+                    "policy='flip,translation'), or give model.discriminator an augmentation"
+                )
+            other = disc(seen, augment=False)
+        elif own is None:
+            other = disc(self.augmentation(seen))
+        else:
+            # D(T(x)) has been computed, but T(x) is not at hand: another view of the same law
+            seen = own(seen)
+            scores = disc(seen, augment=False)
+            other = disc(self.augmentation(seen), augment=False)
+        return (scores - other).square().mean()
+
+
+def _find_augmentation(disc: Any) -> nn.Module | None:
+    """Find the augmentation of the discriminator behind a function of images."""
+    network = getattr(disc, 'func', disc)  # labels or priors may be bound to it
+    for module in network.modules():
+        if isinstance(module, ExtendedDiscriminator):
+            return module.augmentation
+    return None
