@@ -1,7 +1,6 @@
-"""Start from a checkpoint of mmagic's GAN or of official StyleGAN2, and say what of it was used."""
+"""Start from a checkpoint of the GAN that a DISP GAN extends, and say what of it was used."""
 
-import argparse
-import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,61 +9,65 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from .checkpoint_layouts import MMAGIC, rename_checkpoint
 from .load_report import LoadReport
-from .stylegan2_layouts import MMAGIC, count_pixels, flip_colours, rename_checkpoint
+from .match_colours import match_colours
+from .match_spectral_norm import match_spectral_norm
+from .read_checkpoint import read_checkpoint
+from .stylegan2_layouts import count_pixels
 
 __all__ = ['LoadReport', 'load_pretrained']
 
 NETWORKS = ('generator.', 'generator_ema.module.', 'discriminator.')
-# Of a StyleGAN2: what a prior brings, what can be computed, and what each run measures anew.
 # Matrices from the condition to a norm's channels: as wide as the condition, which may be another,
 # as in a self-modulated BigGAN. StyleGAN2 has none.
 CONDITION_ENTRIES = ('.gain.', '.bias.')
-
-OWN_ENTRIES = ('.prior_projection.', '.w_avg', '.ada_aug.')
-
-PICKLE_TEXT = """{file} holds pickled objects, which can run any code, and is not read. If it is a \
-network pickle of NVlabs, save its weights as tensors: run this with Python in a checkout of \
-github.com/NVlabs/stylegan2-ada-pytorch, and set pretrained.checkpoint to the file that it writes
-
-import legacy, torch
-with open({file!r}, 'rb') as file:
-    networks = legacy.load_network_pkl(file)
-torch.save({{name: networks[name].state_dict() for name in ('G', 'D', 'G_ema')}}, {target!r})
-"""
+# What a prior or a miner brings, what can be computed, and what each run measures anew.
+ANEW = ('.ada_aug.', '.augmentation.', '.mined_updates')
+OWN_ENTRIES = ('.prior_projection.', '.miner.', '.w_avg', *ANEW)
 
 
 @torch.no_grad()
 def load_pretrained(
-    gan: nn.Module, checkpoint: str, use_ema: bool = True, channel_order: str | None = None
+    gan: nn.Module,
+    checkpoint: str | Mapping[str, str],
+    use_ema: bool = True,
+    channel_order: str | None = None,
 ) -> LoadReport:
     """Load into a DISP GAN what it has in common with a checkpoint of the GAN that it extends.
 
     Networks keep mmagic's parameter names, so all but the class embeddings has a place. State dicts
-    of official StyleGAN2 networks (NVlabs) and of rosinality's are known by their names. Where the
-    checkpoint has no moving average of the generator, ours begins as its generator; where it has
-    nothing but the moving average, the generator begins as that. A network of which the file has
-    nothing keeps its initial weights.
+    of official StyleGAN2 networks (NVlabs), of rosinality's, of BigGAN-PyTorch and arrays of pfnet
+    SNGAN are known by their names. Where the checkpoint has no moving average of the generator,
+    ours begins as its generator; where it has nothing but the moving average, the generator begins
+    as that. A network of which the file has nothing keeps its initial weights. In a
+    ``MinedGenerator`` they go to the generator behind the miner.
 
     A norm whose condition has another width keeps its initial weights; any other difference of
-    shapes is refused. A StyleGAN2 must fit as a whole: besides the projections of priors and the
-    state of adaptive augmentation, which begins anew, no entry may be left over on either side. Its
-    generator may have two methods: ``adapt_pretrained(state)`` changes weights under mmagic's names
-    to fit and returns which, ``estimate_w_avg()`` computes the mean style that the checkpoint
-    lacks.
+    shapes is refused, and so is spectral norm on one side only. A StyleGAN2 must fit as a whole:
+    besides the projections of priors and the state of adaptive augmentation, which begins anew, no
+    entry may be left over on either side. Its generator may have two methods:
+    ``adapt_pretrained(state)`` changes weights under mmagic's names to fit and returns which,
+    ``estimate_w_avg()`` computes the mean style that the checkpoint lacks.
+
+    Two kinds of networks need another block or constant than mmagic's: the discriminator of pfnet
+    SNGAN has ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``, and its generator
+    ``norm_eps=2e-5``.
 
     Args:
         gan (nn.Module): A DISP GAN; changed in place.
-        checkpoint (str): A local file or whatever mmengine's loader takes (``https://...``).
+        checkpoint (str | Mapping[str, str]): A local file or whatever mmengine's loader takes
+            (``https://...``), the name of a model of mmagic's zoo, a folder with the files of
+            BigGAN-PyTorch or pfnet SNGAN, or one file a network, as ``dict(generator=...,
+            generator_ema=..., discriminator=...)``; see :func:`read_checkpoint`.
         use_ema (bool): Whether the generator, too, starts from the checkpoint's moving average
             if there is one. Defaults to True: it is the better generator.
-        channel_order (str, optional): 'RGB' or 'BGR', the colours that a checkpoint's StyleGAN2
-            makes and takes. Where the model's are others, the weights next to the image are
-            flipped. Defaults to None: RGB in the layouts of NVlabs and rosinality and in mmagic's
-            files with 'official' in their name, BGR in its others.
+        channel_order (str, optional): 'RGB' or 'BGR', the colours that the checkpoint's networks
+            make and take. Where the model's are others, the weights next to the image are
+            flipped. Defaults to None: BGR in mmagic's files, but for those with 'official' or
+            'rgb' in their name, RGB in all others.
 
     Returns:
         LoadReport: What was loaded and what was not; also printed.
@@ -72,23 +75,25 @@ def load_pretrained(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is a pickle or damaged, or its networks are of another architecture,
-            resolution or width; or ``channel_order`` is none or is given for another GAN.
+            resolution or width; or ``channel_order`` is neither.
     """
-    layout, state = rename_checkpoint(_read(checkpoint))
-    source = _rename(state, use_ema)
+    path, content = read_checkpoint(checkpoint)
+    layout, state = rename_checkpoint(content)
     target = gan.state_dict()
-    report = LoadReport(checkpoint=str(checkpoint), layout=layout)
-    is_stylegan2 = 'generator.constant_input.input' in target
-    order = _find_order(report, channel_order, is_stylegan2)
-    if is_stylegan2:
-        report.colours = _match_colours(gan, source, order)
-        _adapt(gan, source, report)
-    _sort_entries(source, target, report, is_stylegan2)
-    for network in NETWORKS:
-        _check_fit(network, source, target, report, is_stylegan2)
+    networks = _find_networks(gan, target)
+    source = _rename(state, use_ema, tuple(networks))
+    report = LoadReport(checkpoint=path, layout=layout)
+    order = _find_order(report, channel_order)
+    is_stylegan2 = any(key.endswith('generator.constant_input.input') for key in target)
+    report.colours = match_colours(gan, source, order, networks)
+    _match_norms(source, target, report)
+    _adapt(networks, source, report)
+    _sort_entries(source, target, report)
+    for prefix in networks:
+        _check_fit(prefix, source, target, report, is_stylegan2)
     if not any(key.startswith(NETWORKS) for key in report.loaded):
         raise ValueError(
-            f'{checkpoint} does not fit this model: none of its {len(source)} entries has a place, '
+            f'{path} does not fit this model: none of its {len(source)} entries has a place, '
             f'first {list(source)[:3]}; is it a checkpoint of the same architecture?'
         )
     # In place: in a distributed run the networks are wrapped already, and go by other names.
@@ -97,18 +102,16 @@ def load_pretrained(
     if any(key.startswith('generator_ema.module.') for key in report.loaded):
         # At step 0 mmagic's average becomes a copy of the generator.
         target['generator_ema.steps'].clamp_(min=1)
-    _estimate_w_avg(gan, report)
+    _estimate_w_avg(networks, report)
     if is_main_process():
         print_log(f'\n{report}', logger='current')
     return report
 
 
-def _sort_entries(
-    source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport, is_stylegan2: bool
-) -> None:
+def _sort_entries(source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport) -> None:
     """Say of every entry what becomes of it."""
     for key, value in target.items():
-        if key not in source or (is_stylegan2 and '.ada_aug.' in key):
+        if key not in source or any(part in key for part in ANEW):
             report.new.append(key)
         elif source[key].shape != value.shape:
             report.mismatched.append(key)
@@ -118,33 +121,27 @@ def _sort_entries(
     report.ignored = [key for key in source if key not in taken]
 
 
-def _read(checkpoint: str) -> Mapping[str, Any]:
-    is_local = '://' not in checkpoint
-    if is_local and not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
-        )
-    path = Path(checkpoint)
-    help_text = PICKLE_TEXT.format(file=path.name, target=f'{path.stem}-tensors.pth')
-    if checkpoint.endswith('.pkl'):
-        raise ValueError(help_text)
-    try:
-        # rosinality's training saves its options, which are plain values in a Namespace
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    except pickle.UnpicklingError as error:
-        raise ValueError(help_text) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f'{checkpoint} is no checkpoint, or is damaged: {error}') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f'{checkpoint} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
-        )
-    return content
+def _find_networks(gan: nn.Module, target: dict[str, Tensor]) -> dict[str, Any]:
+    """Look up the networks by the prefix of their entries, without wrappers of a distributed run.
+
+    The generator behind a miner goes by ``generator.generator.``.
+    """
+    networks: dict[str, Any] = {}
+    for prefix in NETWORKS:
+        found: Any = gan
+        for name in prefix.removesuffix('.').split('.'):
+            found = getattr(found, name, None)
+            if is_model_wrapper(found):
+                found = found.module
+        if any(key.startswith(f'{prefix}generator.') for key in target):
+            prefix, found = f'{prefix}generator.', found.generator
+        networks[prefix] = found
+    return networks
 
 
-def _rename(state: dict, use_ema: bool) -> dict[str, Tensor]:
+def _rename(state: dict, use_ema: bool, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     """Give the entries of mmagic's GAN the names that they have in a DISP GAN."""
+    is_mined = 'generator.generator.' in prefixes
     names: dict[str, Tensor] = {}
     for key, value in state.items():
         if not isinstance(value, torch.Tensor):
@@ -152,7 +149,12 @@ def _rename(state: dict, use_ema: bool) -> dict[str, Tensor]:
         part, _, rest = key.partition('.')
         if part == 'discriminator' and not rest.startswith(('discriminator.', 'prior_projection.')):
             rest = f'discriminator.{rest}'
-        if part == 'generator_ema' and rest != 'steps' and not rest.startswith('module.'):
+        if part == 'generator_ema':
+            rest = rest.removeprefix('module.')
+        is_own = rest.startswith(('generator.', 'miner.', 'mined_updates')) or rest == 'steps'
+        if is_mined and part.startswith('generator') and not is_own:
+            rest = f'generator.{rest}'
+        if part == 'generator_ema' and rest != 'steps':
             rest = f'module.{rest}'
         names[f'{part}.{rest}'] = value
     for key in [key for key in names if key.startswith('generator_ema.module.')]:
@@ -165,57 +167,43 @@ def _rename(state: dict, use_ema: bool) -> dict[str, Tensor]:
     return names
 
 
-def _find_network(gan: nn.Module, network: str) -> Any:
-    """Look up a network by its prefix, without the wrapper of a distributed run."""
-    found: Any = gan
-    for name in network.removesuffix('.').split('.'):
-        found = getattr(found, name, None)
-        if is_model_wrapper(found):
-            found = found.module
-    return found
-
-
-def _find_order(report: LoadReport, channel_order: str | None, is_stylegan2: bool) -> str:
+def _find_order(report: LoadReport, channel_order: str | None) -> str:
     if channel_order not in (None, 'RGB', 'BGR'):
         raise ValueError(f"channel_order must be 'RGB', 'BGR' or None, got {channel_order!r}")
-    if channel_order is not None and not is_stylegan2:
+    # what mmagic has converted from others makes RGB, what it has trained BGR
+    is_rgb = report.layout != MMAGIC or re.search(
+        r'official|[-_]rgb[-_.]', Path(report.checkpoint).name
+    )
+    return channel_order or ('RGB' if is_rgb else 'BGR')
+
+
+def _match_norms(source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport) -> None:
+    one_sided = [
+        layer
+        for layer in match_spectral_norm(source, target)
+        if not any(part in f'{layer}.' for part in CONDITION_ENTRIES)
+    ]
+    if one_sided:
+        side = 'model' if _has_norm(target, one_sided[0]) else 'checkpoint'
         raise ValueError(
-            f'pretrained.channel_order is {channel_order!r}, but it is for StyleGAN2 only; '
-            'leave it out'
+            f'{report.checkpoint} does not fit this model: {one_sided[0]} is divided by its '
+            f'spectral norm in the {side} only ({len(one_sided)} such layers); set '
+            f'with_spectral_norm={side == "checkpoint"} in the config of that network'
         )
-    is_official = report.layout != MMAGIC or 'official' in Path(report.checkpoint).name
-    return channel_order or ('RGB' if is_official else 'BGR')
 
 
-def _match_colours(gan: nn.Module, source: dict[str, Tensor], order: str) -> str:
-    """Flip the colours of each network that has others than the checkpoint; say which."""
-    flipped = []
-    preprocessor = getattr(gan, 'data_preprocessor', None)
-    data_order = getattr(preprocessor, 'output_channel_order', None) or 'BGR'
-    for network in NETWORKS:
-        built = _find_network(gan, network)
-        # What a network faces is in the order of the data, which the network itself may turn.
-        if network == 'discriminator.':
-            is_turned = getattr(getattr(built, 'discriminator', None), 'input_bgr2rgb', False)
-        else:
-            is_turned = getattr(built, 'bgr2rgb', False)
-        is_rgb = is_turned != (data_order == 'RGB')
-        entries = {key: value for key, value in source.items() if key.startswith(network)}
-        if entries and is_rgb != (order == 'RGB'):
-            flip_colours(entries)
-            source.update(entries)
-            flipped.append(f'{network.split(".")[0]} to {"RGB" if is_rgb else "BGR"}')
-    return f'{order} in the checkpoint; flipped: {", ".join(flipped) or "none"}'
+def _has_norm(state: dict[str, Tensor], layer: str) -> bool:
+    return f'{layer}.weight_u' in state or f'{layer}.u0' in state
 
 
-def _adapt(gan: nn.Module, source: dict[str, Tensor], report: LoadReport) -> None:
-    for network in ('generator.', 'generator_ema.module.'):
-        adapt = getattr(_find_network(gan, network), 'adapt_pretrained', None)
+def _adapt(networks: dict[str, Any], source: dict[str, Tensor], report: LoadReport) -> None:
+    for prefix, network in networks.items():
+        adapt = getattr(network, 'adapt_pretrained', None)
         if adapt is not None:
-            keys = [key for key in source if key.startswith(network)]
-            entries = {key.removeprefix(network): source[key] for key in keys}
-            report.adapted += [network + key for key in adapt(entries)]
-            source.update({network + key: value for key, value in entries.items()})
+            keys = [key for key in source if key.startswith(prefix)]
+            entries = {key.removeprefix(prefix): source[key] for key in keys}
+            report.adapted += [prefix + key for key in adapt(entries)]
+            source.update({prefix + key: value for key, value in entries.items()})
 
 
 def _check_fit(
@@ -272,12 +260,11 @@ def _find_strangers(theirs: set[str], ours: set[str]) -> list[str]:
     ]
 
 
-def _estimate_w_avg(gan: nn.Module, report: LoadReport) -> None:
-    for network in ('generator.', 'generator_ema.module.'):
-        key = f'{network}w_avg'
-        built = _find_network(gan, network)
-        is_loaded = any(name.startswith(network) for name in report.loaded)
-        if is_loaded and key in report.new and hasattr(built, 'estimate_w_avg'):
-            built.estimate_w_avg()
+def _estimate_w_avg(networks: dict[str, Any], report: LoadReport) -> None:
+    for prefix, network in networks.items():
+        key = f'{prefix}w_avg'
+        is_loaded = any(name.startswith(prefix) for name in report.loaded)
+        if is_loaded and key in report.new and hasattr(network, 'estimate_w_avg'):
+            network.estimate_w_avg()
             report.new.remove(key)
             report.estimated.append(key)

@@ -11,7 +11,7 @@ class LoadReport:
     """What became of the entries of a checkpoint and of the model.
 
     Args:
-        checkpoint (str): The file.
+        checkpoint (str): The file, or the files.
         loaded (list[str]): Entries of the model that took the checkpoint's value.
         new (list[str]): Entries of the model that the checkpoint lacks and that keep their
             initial value: the projections of the prior, for example.
@@ -23,9 +23,9 @@ class LoadReport:
             first matrix, where a prior joins the noise.
         estimated (list[str]): Entries of the model that the checkpoint lacks and that were
             computed from its weights: the mean style.
-        layout (str): 'mmagic', 'NVlabs' or 'rosinality'. Defaults to 'mmagic'.
-        colours (str): What was done about the order of colours; '' for all but StyleGAN2.
-            Defaults to ''.
+        layout (str): Whose names the entries had: 'mmagic', 'NVlabs', 'rosinality',
+            'BigGAN-PyTorch' or 'pfnet SNGAN'. Defaults to 'mmagic'.
+        colours (str): What was done about the order of colours. Defaults to ''.
     """
 
     checkpoint: str

@@ -7,17 +7,8 @@ model.py in github.com/rosinality/stylegan2-pytorch.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
-
-MMAGIC, NVLABS, ROSINALITY = 'mmagic', 'NVlabs', 'rosinality'
-PARTS = {
-    'generator': ('G', 'g'),
-    'generator_ema': ('G_ema', 'g_ema'),
-    'discriminator': ('D', 'd'),
-}
 
 _LINEAR = {'weight': 'linear.weight_orig', 'bias': 'bias'}
 _AFFINE = {
@@ -40,48 +31,32 @@ _ROSINALITY_LAYER = {
 }
 
 
-def rename_checkpoint(content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Find out the layout of a checkpoint and give its entries mmagic's names and shapes.
+def rename_nvlabs(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the entries of one of NVlabs' networks mmagic's names and shapes.
 
     Args:
-        content (Mapping[str, Any]): What the file holds: a state dict of mmagic, or one as
-            ``state_dict``; state dicts of the official networks as ``G``, ``D`` and ``G_ema``, or
-            of rosinality's as ``g``, ``d`` and ``g_ema``; or one of these alone.
+        part (str): 'generator', 'generator_ema' or 'discriminator'.
+        network (dict[str, Tensor]): Its state dict.
 
     Returns:
-        tuple[str, dict[str, Any]]: 'NVlabs', 'rosinality' or 'mmagic', and the entries under names
-        such as ``generator.conv1.activate.bias``. An entry that StyleGAN2 does not have keeps its
-        name behind that of its network.
+        dict[str, Tensor]: Tensors by mmagic's names.
     """
-    networks: dict[str, Mapping[str, Any]] = {
-        part: content[name]
-        for part, names in PARTS.items()
-        for name in names
-        if isinstance(content.get(name), Mapping)
-    }
-    if not networks:
-        scores = {'b4.out.weight', 'final_linear.1.weight'} & set(content)
-        networks = {'discriminator' if scores else 'generator': content}
-    names = {name for network in networks.values() for name in network}
-    if {'mapping.fc0.weight', 'b4.out.weight'} & names:
-        layout = NVLABS
-    elif {'style.1.weight', 'final_linear.1.weight'} & names:
-        layout = ROSINALITY
-    else:
-        return MMAGIC, dict(content.get('state_dict', content))
-    state: dict[str, Tensor] = {}
-    for part, network in networks.items():
-        tensors = {name: value for name, value in network.items() if isinstance(value, Tensor)}
-        if layout == ROSINALITY:
-            renamed = {_name_of_rosinality(name): value for name, value in tensors.items()}
-        elif part == 'discriminator':
-            renamed = _rename_nvlabs_discriminator(tensors)
-        else:
-            renamed = _rename_nvlabs_generator(tensors)
-        if part != 'discriminator' and isinstance(content.get('latent_avg'), Tensor):
-            renamed['w_avg'] = content['latent_avg'].view(-1)
-        state.update({f'{part}.{name}': value for name, value in renamed.items()})
-    return layout, state
+    if part == 'discriminator':
+        return _rename_nvlabs_discriminator(network)
+    return _rename_nvlabs_generator(network)
+
+
+def rename_rosinality(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the entries of one of rosinality's networks mmagic's names.
+
+    Args:
+        part (str): 'generator', 'generator_ema' or 'discriminator'; names tell them apart.
+        network (dict[str, Tensor]): Its state dict.
+
+    Returns:
+        dict[str, Tensor]: Tensors by mmagic's names.
+    """
+    return {_name_of_rosinality(name): value for name, value in network.items()}
 
 
 def count_pixels(names: set[str]) -> int | None:
@@ -96,20 +71,6 @@ def count_pixels(names: set[str]) -> int | None:
     doubling = r'(?:.+\.)?(to_rgbs\.\d+\.bias|convs\.\d+\.skip\.1\.conv\.weight_orig)'
     found = {match[1] for name in names if (match := re.fullmatch(doubling, name))}
     return 4 * 2 ** len(found) if found else None
-
-
-def flip_colours(state: dict[str, Tensor]) -> None:
-    """Turn networks for RGB images into networks for BGR images, or back.
-
-    Args:
-        state (dict[str, Tensor]): Weights under mmagic's names, behind any prefix; changed in
-            place.
-    """
-    to_rgb = r'(?:.+\.)?(?:to_rgb1|to_rgbs\.\d+)\.(?:bias|conv\.weight_orig)'
-    from_rgb = r'(?:.+\.)?convs\.0\.0\.conv\.weight_orig'
-    for name, value in state.items():
-        if re.fullmatch(f'{to_rgb}|{from_rgb}', name):
-            state[name] = value.flip(1)
 
 
 def _count_doublings(size: str | int) -> int:

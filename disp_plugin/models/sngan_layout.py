@@ -1,0 +1,67 @@
+"""SNGAN's weights as github.com/pfnet-research/sngan_projection saves them, under mmagic's names.
+
+Its training writes one .npz of Chainer for each network. Names are those of its gen_models/,
+dis_models/ and source/links/; shapes are PyTorch's. Its images are RGB (PIL reads them).
+"""
+
+import re
+
+import torch
+from torch import Tensor
+
+_LEAVES = {
+    'W': 'weight',
+    'b': 'bias',
+    'u': 'u0',
+    'gamma': 'weight',
+    'beta': 'bias',
+    'avg_mean': 'running_mean',
+    'avg_var': 'running_var',
+}
+_BLOCK_LAYERS = {'c1': 'conv_1.conv', 'c2': 'conv_2.conv', 'c_sc': 'shortcut.conv'}
+_CLASS_LAYERS = {'gammas': 'weight_embedding', 'betas': 'bias_embedding'}
+
+
+def rename_sngan(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the entries of a pfnet SNGAN network mmagic's names.
+
+    Args:
+        part (str): 'generator', 'generator_ema' or 'discriminator'.
+        network (dict[str, Tensor]): Arrays of the file by their names, such as ``block2/c1/W``.
+
+    Returns:
+        dict[str, Tensor]: The tensors by mmagic's names; the last layer of the network for 32 px,
+        which has no bias, gets one of zero.
+    """
+    is_scorer = part == 'discriminator'
+    state = {
+        _rename(name, is_scorer): value
+        for name, value in network.items()
+        if not name.endswith('/N')  # batches seen; mmagic's momentum does not use it
+    }
+    if is_scorer:
+        state.setdefault('decision.bias', torch.zeros(1))
+    return state
+
+
+def _rename(name: str, is_scorer: bool) -> str:
+    *layers, leaf = name.split('/')
+    leaf = _LEAVES.get(leaf, leaf)
+    if match := re.fullmatch(r'block(\d+)', layers[0]):
+        # block1 is the discriminator's first; the generator's blocks begin with block2
+        block = 'from_rgb' if match[1] == '1' else f'conv_blocks.{int(match[1]) - 2}'
+        return f'{block}.{_rename_in_block(layers[1:])}.{leaf}'
+    if is_scorer:
+        return f'{"proj_y" if layers[0] == "l_y" else "decision"}.{leaf}'
+    if layers[0] == 'l1':
+        return f'noise2feat.{leaf}'
+    # the last two layers are numbered by the size: b7 and l7, b6 and l6, b5 and c5
+    return f'to_rgb.{"bn" if layers[0].startswith("b") else "conv"}.{leaf}'
+
+
+def _rename_in_block(layers: list[str]) -> str:
+    first, *rest = layers
+    if first in _BLOCK_LAYERS:
+        return _BLOCK_LAYERS[first]
+    norm = f'norm_{first.removeprefix("b")}'
+    return f'{norm}.{_CLASS_LAYERS[rest[0]]}' if rest else f'{norm}.norm'

@@ -1,0 +1,295 @@
+"""BigGAN-PyTorch's weights in a DISP-BigGAN compute what they computed, in float64 formulas."""
+
+import itertools
+
+import pytest
+import torch
+from mmagic.registry import MODELS
+from torch.nn import functional
+
+from disp_plugin.models import load_pretrained
+from disp_plugin.models.checkpoint_layouts import rename_checkpoint
+
+WIDTHS, SHARED, CHUNK, CLASSES = (16, 8), 6, 4, 5
+D_WIDTHS = (8, 16, 16)
+STYLES = {'ajbrock': dict(sn_style='ajbrock'), 'torch': dict(sn_style='torch')}
+
+
+def normal(*shape):
+    return torch.randn(shape, dtype=torch.float64) * 0.5
+
+
+def normed(state, name, *shape, bias=True):
+    """A layer with BigGAN-PyTorch's spectral norm: its vector is far from the singular one."""
+    state[f'{name}.weight'] = normal(*shape)
+    if bias:
+        state[f'{name}.bias'] = normal(shape[0])
+    state[f'{name}.u0'] = functional.normalize(normal(1, shape[0]))
+    state[f'{name}.sv0'] = torch.ones(1)
+
+
+def statistics(state, name, channels, kind):
+    names = {
+        'plain': ('stored_mean', 'stored_var'),
+        'synchronised': ('bn.running_mean', 'bn.running_var'),
+        'own': ('bn.stored_mean', 'bn.stored_var'),
+    }[kind]
+    state[f'{name}.{names[0]}'] = normal(channels)
+    state[f'{name}.{names[1]}'] = normal(channels).abs() + 0.5
+
+
+def attention(state, name, channels):
+    for conv, out, inside in (
+        ('theta', channels // 8, channels),
+        ('phi', channels // 8, channels),
+        ('g', channels // 2, channels),
+        ('o', channels, channels // 2),
+    ):
+        normed(state, f'{name}.{conv}', out, inside, 1, 1, bias=False)
+    state[f'{name}.gamma'] = normal()
+
+
+def make_generator(kind='plain'):
+    """Two blocks, 4 to 16 px, the first with attention, in the names of BigGAN.py."""
+    state = {'shared.weight': normal(CLASSES, SHARED)}
+    normed(state, 'linear', WIDTHS[0] * 16, CHUNK)
+    for i, (inside, out) in enumerate(itertools.pairwise((WIDTHS[0], *WIDTHS))):
+        block = f'blocks.{i}.0'
+        normed(state, f'{block}.conv1', out, inside, 3, 3)
+        normed(state, f'{block}.conv2', out, out, 3, 3)
+        normed(state, f'{block}.conv_sc', out, inside, 1, 1)
+        for norm, channels in (('bn1', inside), ('bn2', out)):
+            normed(state, f'{block}.{norm}.gain', channels, SHARED + CHUNK, bias=False)
+            normed(state, f'{block}.{norm}.bias', channels, SHARED + CHUNK, bias=False)
+            statistics(state, f'{block}.{norm}', channels, kind)
+    attention(state, 'blocks.0.1', WIDTHS[0])
+    state['output_layer.0.gain'], state['output_layer.0.bias'] = normal(2, WIDTHS[1])
+    statistics(state, 'output_layer.0', WIDTHS[1], kind)
+    normed(state, 'output_layer.2', 3, WIDTHS[1], 3, 3)
+    return state
+
+
+def make_discriminator():
+    """Two halving blocks, attention after the first, and one that keeps the size."""
+    state = {}
+    for i, (inside, out) in enumerate(itertools.pairwise((3, *D_WIDTHS))):
+        normed(state, f'blocks.{i}.0.conv1', out, inside, 3, 3)
+        normed(state, f'blocks.{i}.0.conv2', out, out, 3, 3)
+        if i < 2:
+            normed(state, f'blocks.{i}.0.conv_sc', out, inside, 1, 1)
+    attention(state, 'blocks.0.1', D_WIDTHS[0])
+    normed(state, 'linear', 1, D_WIDTHS[-1])
+    normed(state, 'embed', CLASSES, D_WIDTHS[-1], bias=False)
+    return state
+
+
+def weight(state, name):
+    """W / sigma, sigma by one step of the power method from u."""
+    value = state[f'{name}.weight']
+    rows = value.reshape(len(value), -1)
+    v = functional.normalize(state[f'{name}.u0'] @ rows)
+    return value / (rows @ v.T).norm()
+
+
+def conv(state, name, x):
+    kernel = weight(state, name)
+    return functional.conv2d(x, kernel, state.get(f'{name}.bias'), padding=kernel.shape[-1] // 2)
+
+
+def attend(state, name, x):
+    size = x.shape[2:]
+    theta = conv(state, f'{name}.theta', x).flatten(2)
+    phi, g = (
+        functional.max_pool2d(conv(state, f'{name}.{part}', x), 2).flatten(2)
+        for part in ('phi', 'g')
+    )
+    share = torch.einsum('nci,ncj->nij', theta, phi).softmax(2)
+    mixed = torch.einsum('ncj,nij->nci', g, share).unflatten(2, size)
+    return x + state[f'{name}.gamma'] * conv(state, f'{name}.o', mixed)
+
+
+def whiten(state, name, x):
+    mean, var = state[f'{name}.stored_mean'], state[f'{name}.stored_var']
+    return (x - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+
+
+def modulate(state, name, x, y):
+    gain, bias = (y @ weight(state, f'{name}.{part}').T for part in ('gain', 'bias'))
+    return whiten(state, name, x) * (1 + gain[..., None, None]) + bias[..., None, None]
+
+
+def double(x):
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def generate(state, noise, y):
+    """RGB images of BigGAN with a hierarchical latent (Brock et al. 2019, appendix B)."""
+    chunks = noise.split(CHUNK, dim=1)
+    x = chunks[0] @ weight(state, 'linear').T + state['linear.bias']
+    x = x.view(len(noise), -1, 4, 4)
+    for i in range(2):
+        block, condition = f'blocks.{i}.0', torch.cat([y, chunks[i + 1]], dim=1)
+        h = conv(
+            state, f'{block}.conv1', double(modulate(state, f'{block}.bn1', x, condition).relu())
+        )
+        h = conv(state, f'{block}.conv2', modulate(state, f'{block}.bn2', h, condition).relu())
+        x = h + conv(state, f'{block}.conv_sc', double(x))
+        if i == 0:
+            x = attend(state, 'blocks.0.1', x)
+    gain, bias = (state[f'output_layer.0.{part}'][:, None, None] for part in ('gain', 'bias'))
+    x = whiten(state, 'output_layer.0', x) * gain + bias
+    return conv(state, 'output_layer.2', x.relu()).tanh()
+
+
+def score(state, img):
+    x = img
+    for i in range(3):
+        block = f'blocks.{i}.0'
+        h = conv(state, f'{block}.conv1', x.relu() if i else x)
+        h = conv(state, f'{block}.conv2', h.relu())
+        shortcut = x
+        if i < 2:
+            h = functional.avg_pool2d(h, 2)
+            shortcut = functional.avg_pool2d(conv(state, f'{block}.conv_sc', x), 2)
+        x = h + shortcut
+        if i == 0:
+            x = attend(state, 'blocks.0.1', x)
+    features = x.relu().sum((2, 3))
+    return features @ weight(state, 'linear').T + state['linear.bias']
+
+
+def build(style='ajbrock', prior_dim=7, order='BGR'):
+    options = dict(sn_eps=1e-12, **STYLES[style])
+    gan = MODELS.build(
+        dict(
+            type='DISPBigGAN',
+            prior_dim=prior_dim,
+            generator=dict(
+                type='DISPBigGANGenerator',
+                output_scale=16,
+                noise_size=3 * CHUNK,
+                shared_dim=SHARED,
+                arch_cfg=dict(
+                    in_channels=[WIDTHS[0], WIDTHS[0]],
+                    out_channels=list(WIDTHS),
+                    upsample=[True, True],
+                    resolution=[8, 16],
+                    attention=[True, False],
+                ),
+                **options,
+            ),
+            discriminator=dict(
+                type='PriorProjectionDiscriminator',
+                discriminator=dict(
+                    type='BigGANDiscriminator',
+                    input_scale=16,
+                    arch_cfg=dict(
+                        in_channels=[3, *D_WIDTHS[:-1]],
+                        out_channels=list(D_WIDTHS),
+                        downsample=[True, True, False],
+                        resolution=[8, 4, 4],
+                        attention=[True, False, False],
+                    ),
+                    **options,
+                ),
+            ),
+            data_preprocessor=dict(type='DataPreprocessor'),
+            ema_config=dict(type='ExponentialMovingAverage'),
+        )
+    )
+    gan.data_preprocessor.output_channel_order = order
+    return gan.eval()
+
+
+def save(folder, suffix='', **networks):
+    for name, state in networks.items():
+        single = {key: value.float() for key, value in state.items()}
+        torch.save(single, folder / f'{name}{suffix}.pth')
+    return str(folder)
+
+
+@pytest.fixture
+def states():
+    return dict(G=make_generator(), G_ema=make_generator(), D=make_discriminator())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('style', STYLES)
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_networks_compute_what_biggan_pytorch_computes(style, order, states, tmp_path):
+    gan = build(style, order=order)
+    report = load_pretrained(gan, save(tmp_path, **states))
+    noise, prior = torch.randn(3, 3 * CHUNK), torch.randn(3, 7)
+    turned = [0, 1, 2] if order == 'RGB' else [2, 1, 0]
+    for generator in (gan.generator, gan.generator_ema.module):
+        condition = generator.prior_projection(prior).double()
+        expected = generate(states['G_ema'], noise.double(), condition)
+        made = generator(noise, prior=prior)[:, turned]
+        torch.testing.assert_close(made, expected.float(), rtol=1e-4, atol=1e-4)
+    img = torch.randn(3, 3, 16, 16)
+    expected = score(states['D'], img.double())
+    scores = gan.discriminator.discriminator(img[:, turned])
+    torch.testing.assert_close(scores, expected.float(), rtol=1e-4, atol=1e-4)
+    assert report.layout == 'BigGAN-PyTorch'
+    flipped = 'none' if order == 'RGB' else 'generator to BGR, generator_ema to BGR, discriminator'
+    assert f'flipped: {flipped}' in report.colours
+
+
+def test_the_table_lists_what_was_loaded_new_and_ignored(states, tmp_path):
+    gan = build()
+    report = load_pretrained(gan, save(tmp_path, **states))
+    assert not report.mismatched
+    ours = ('generator.', 'generator_ema.module.', 'discriminator.')
+    new = [key for key in report.new if key.startswith(ours)]
+    assert all('prior_projection' in key or 'num_batches_tracked' in key for key in new)
+    assert {
+        'discriminator.prior_projection.0.weight_orig',
+        'generator.prior_projection.0.weight',
+    } <= {*new}
+    assert set(report.ignored) == {
+        'generator.shared_embedding.weight',
+        'generator_ema.module.shared_embedding.weight',
+        *(f'discriminator.discriminator.proj_y.{leaf}' for leaf in ('weight', 'u0', 'sv0')),
+    }
+    text = str(report)
+    assert 'layout: BigGAN-PyTorch' in text and 'generator.shared_embedding.weight' in text
+
+
+def test_the_plain_generator_is_loaded_on_request(states, tmp_path):
+    gan = build()
+    load_pretrained(gan, save(tmp_path, **states), use_ema=False)
+    for name, network in (('G', gan.generator), ('G_ema', gan.generator_ema.module)):
+        expected = states[name]['blocks.1.0.conv1.weight'].float()
+        assert torch.equal(network.conv_blocks[2].conv1.conv.weight, expected)
+
+
+@pytest.mark.parametrize('kind', ['synchronised', 'own'])
+def test_statistics_of_every_batch_norm_find_their_place(kind):
+    state = make_generator(kind)
+    _, renamed = rename_checkpoint(state)
+    plain = {key.replace('.bn.', '.'): value for key, value in state.items()}
+    found = {
+        'blocks.1.0.bn2': 'generator.conv_blocks.2.bn2.bn',
+        'output_layer.0': 'generator.output_layer.bn',
+    }
+    leaf = 'running' if kind == 'synchronised' else 'stored'
+    for theirs, ours in found.items():
+        assert torch.equal(plain[f'{theirs}.{leaf}_var'], renamed[f'{ours}.running_var'])
+        assert torch.equal(plain[f'{theirs}.{leaf}_mean'], renamed[f'{ours}.running_mean'])
+
+
+def test_one_network_alone_is_known_by_its_names(states, tmp_path):
+    gan = build()
+    save(tmp_path, D=states['D'])
+    before = gan.generator.noise2feat.weight.clone()
+    report = load_pretrained(gan, str(tmp_path / 'D.pth'))
+    assert 'discriminator.discriminator.decision.weight' in report.loaded
+    assert torch.equal(gan.generator.noise2feat.weight, before)
+
+
+def test_a_self_modulated_baseline_takes_all_but_its_gains(states, tmp_path):
+    gan = build(prior_dim=0)
+    report = load_pretrained(gan, save(tmp_path, **states))
+    assert report.mismatched
+    assert all('.gain.weight' in key or '.bias.weight' in key for key in report.mismatched)
+    assert 'generator.conv_blocks.1.gamma' in report.loaded
