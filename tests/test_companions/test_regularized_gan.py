@@ -1,0 +1,136 @@
+"""mmagic's own GANs with auxiliary losses and adaptive augmentation."""
+
+import copy
+import random
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from torch import nn
+
+from disp_plugin.models.lazy_loss import LazyLoss
+
+TYPE = {
+    'sngan': 'RegularizedSNGAN',
+    'biggan': 'RegularizedBigGAN',
+    'stylegan2': 'RegularizedStyleGAN2',
+}
+GANS = pytest.mark.parametrize('name', TYPE)
+FLIP = dict(type='DiffAugment', policy='flip,translation')
+CONSISTENCY = dict(type='ConsistencyRegularization', augmentation=FLIP)
+
+
+def weights(gan):
+    return torch.cat([value.detach().flatten() for value in gan.discriminator.parameters()])
+
+
+class Keep(LazyLoss):
+    """An auxiliary loss that keeps what it is given."""
+
+    name = 'loss_keep'
+
+    def __init__(self):
+        super().__init__(1.0, 1)
+        self.kept = []
+
+    def compute(self, outputs):
+        self.kept.append(outputs)
+        return outputs['disc_pred_real'].mean() * 0
+
+
+@GANS
+class TestAuxiliaryLoss:
+    def test_without_one_the_host_trains_exactly_as_it_does(self, name, make_gan, train_gan):
+        gans = [make_gan(name, stock=True), make_gan(name, stock=True, type=TYPE[name])]
+        logs = []
+        for gan in gans:
+            torch.manual_seed(1)
+            random.seed(1)  # of style mixing
+            logs.append(train_gan(gan, 2))
+        assert torch.equal(weights(gans[0]), weights(gans[1]))
+        assert logs[0][1].keys() == logs[1][1].keys()
+        for key, value in logs[0][1].items():
+            torch.testing.assert_close(logs[1][1][key], value, rtol=0, atol=0)
+
+    def test_one_is_logged_is_in_the_sum_and_changes_what_is_learnt(
+        self, name, make_gan, train_gan
+    ):
+        def train(**options):
+            gan = make_gan(name, stock=True, type=TYPE[name], **options)
+            torch.manual_seed(1)
+            random.seed(1)
+            return weights(gan), train_gan(gan)[0], weights(gan)
+
+        before, logged, after = train(loss_config=dict(disc_auxiliary_loss=CONSISTENCY))
+        _, _, plain = train()
+        assert logged['loss_consistency'] > 0
+        parts = [value for key, value in logged.items() if key.startswith('loss_')]
+        of_generator = logged['loss_gen']
+        torch.testing.assert_close(logged['loss'], sum(parts) - of_generator)
+        assert not torch.equal(before, after)
+        assert not torch.equal(plain, after)
+
+    def test_it_finds_scores_images_and_the_discriminator_with_labels(
+        self, name, make_gan, train_gan
+    ):
+        gan = make_gan(name, stock=True, type=TYPE[name])
+        keep = Keep()
+        gan.disc_auxiliary_losses = nn.ModuleList([keep])
+        gan.discriminator.eval()  # so that a second score is the first
+        frozen = copy.deepcopy(gan.discriminator)
+        images = torch.randint(0, 256, (4, 3, *[8 if name == 'stylegan2' else 32] * 2))
+        train_gan(gan, images=images.to(torch.uint8))
+        (outputs,) = keep.kept
+        torch.testing.assert_close(outputs['real_imgs'], images / 127.5 - 1)
+        labels = {} if name == 'stylegan2' else {'label': torch.arange(4)}
+        expected = frozen(outputs['real_imgs'], **labels)
+        torch.testing.assert_close(outputs['disc_pred_real'], expected)
+        assert outputs['disc'].keywords.keys() == labels.keys()
+        assert all(torch.equal(outputs['disc'].keywords[key], labels[key]) for key in labels)
+        assert (outputs['step'], outputs['batch_size']) == (0, 4)
+
+    def test_r1_can_be_one(self, name, make_gan, train_gan):
+        losses = dict(disc_auxiliary_loss=[dict(type='R1GradientPenalty', interval=1), CONSISTENCY])
+        if name == 'stylegan2':
+            losses['r1_interval'] = 1000
+        gan = make_gan(name, stock=True, type=TYPE[name], loss_config=losses)
+        logged = train_gan(gan, 2)[1]
+        assert logged['loss_r1_gp'] > 0 and logged['loss_consistency'] > 0
+
+    def test_fields_that_nothing_reads_are_refused(self, name, make_gan):
+        with pytest.raises(ValueError, match=f'loss_config of {TYPE[name]} has no field gan_loss'):
+            make_gan(
+                name, stock=True, type=TYPE[name], loss_config=dict(gan_loss=dict(type='GANLoss'))
+            )
+
+
+def test_the_interval_counts_updates_where_gradients_are_accumulated(make_gan, train_gan):
+    gan = make_gan('biggan', stock=True, type='RegularizedBigGAN')
+    keep = Keep()
+    gan.disc_auxiliary_losses = nn.ModuleList([keep])
+    step, accumulation = gan.train_step, 2
+
+    def train_step(data, wrappers):
+        wrappers['discriminator']._accumulative_counts = accumulation
+        return step(data, wrappers)
+
+    gan.train_step = train_step
+    train_gan(gan, 4)
+    assert [outputs['step'] for outputs in keep.kept] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize('name', ['sngan', 'biggan'])
+def test_scores_are_handed_over_without_their_graph(name, make_gan, train_gan, monkeypatch):
+    gan = make_gan(name, stock=True, type=TYPE[name])
+    hub = MessageHub.get_current_instance()
+    found = []
+    update = hub.update_info
+
+    def keep(key, value, resumed=True):
+        found.append((key, value, resumed))
+        update(key, value, resumed)
+
+    monkeypatch.setattr(hub, 'update_info', keep)
+    train_gan(gan)
+    ((_, scores, resumed),) = [entry for entry in found if entry[0] == 'disc_pred_real']
+    assert scores.shape[0] == 4 and not scores.requires_grad and not resumed
