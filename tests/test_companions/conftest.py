@@ -96,7 +96,9 @@ def train_gan():
                 sample.set_gt_label(number % NUM_CLASSES)
             hub.update_info('iter', index)
             data = dict(inputs=dict(img=list(batch)), data_samples=samples)
-            logged.append(gan.train_step(data, wrappers))
+            found = gan.train_step(data, wrappers)
+            # a value may be the tensor that the next step changes
+            logged.append({key: value.detach().clone() for key, value in found.items()})
         return logged
 
     yield train
