@@ -135,7 +135,8 @@ def _find_networks(gan: nn.Module, target: dict[str, Tensor]) -> dict[str, Any]:
                 found = found.module
         if any(key.startswith(f'{prefix}generator.') for key in target):
             prefix, found = f'{prefix}generator.', found.generator
-        networks[prefix] = found
+        if found is not None:
+            networks[prefix] = found
     return networks
 
 
@@ -161,7 +162,8 @@ def _rename(state: dict, use_ema: bool, prefixes: tuple[str, ...]) -> dict[str, 
         plain = 'generator.' + key.removeprefix('generator_ema.module.')
         if use_ema or plain not in names:
             names[plain] = names[key]
-    for key in [key for key in names if key.startswith('generator.')]:
+    has_ema = any(prefix.startswith('generator_ema.') for prefix in prefixes)
+    for key in [key for key in names if has_ema and key.startswith('generator.')]:
         names.setdefault('generator_ema.module.' + key.removeprefix('generator.'), names[key])
     names.pop('generator_ema.steps', None)
     return names

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 # How each of mmagic's generators is told to turn the channels of its images.
 TURNS = ('bgr2rgb', 'rgb2bgr', 'rgb_to_bgr')
 
-# Last layers of the generators, and first of the discriminators, behind any prefix.
+# Last layers of the generators, and first of the discriminators, behind any prefix. Those of a
+# BigGAN's first block go by the names of an SNGAN's second, which takes more than three channels.
 STYLED_TO_RGB = r'(?:.+\.)?(?:to_rgb1|to_rgbs\.\d+)\.(?:bias|conv\.weight_orig)'
 TO_RGB = r'(?:.+\.)?(?:output_layer|to_rgb)\.conv\.(?P<leaf>\w+)'
 FROM_RGB = (
     r'(?:.+\.)?(?:convs\.0\.0|from_rgb\.(?:conv_1|shortcut)'
-    r'|discriminator\.conv_blocks\.0\.(?:conv1|shortcut))\.conv\.(?P<leaf>\w+)'
+    r'|discriminator\.conv_blocks\.0\.(?:conv1|shortcut))\.conv\.weight(?:_orig|_v)?'
 )
 
 
@@ -24,17 +25,21 @@ def flip_colours(state: dict[str, Tensor]) -> None:
         state (dict[str, Tensor]): Weights under mmagic's names, behind any prefix; changed in
             place. Vectors of the spectral norm are flipped with their weight.
     """
+    flipped = {}
     for name, value in state.items():
         if re.fullmatch(STYLED_TO_RGB, name):
-            state[name] = value.flip(1)
+            flipped[name] = value.flip(1)
         elif match := re.fullmatch(TO_RGB, name):
             if match['leaf'] in ('weight', 'weight_orig', 'bias', 'weight_u', 'u0'):
-                state[name] = value.flip(1 if match['leaf'] == 'u0' else 0)
-        elif match := re.fullmatch(FROM_RGB, name):
-            if match['leaf'] in ('weight', 'weight_orig'):
-                state[name] = value.flip(1)
-            elif match['leaf'] == 'weight_v':
-                state[name] = value.view(3, -1).flip(0).flatten()
+                flipped[name] = value.flip(1 if match['leaf'] == 'u0' else 0)
+        elif re.fullmatch(FROM_RGB, name) and _takes_images(state, name):
+            is_vector = value.ndim == 1
+            flipped[name] = value.view(3, -1).flip(0).flatten() if is_vector else value.flip(1)
+    state.update(flipped)
+
+
+def _takes_images(state: dict[str, Tensor], name: str) -> bool:
+    return state[re.sub('weight_v$', 'weight_orig', name)].shape[1] == 3
 
 
 def match_colours(
