@@ -8,9 +8,13 @@ is timed on a bank in a file, as a data loader's worker does it.
 StyleGAN2 is compared with mmagic's unconditional one, whose networks are mmagic's own with at most
 ``--channels`` channels (512 is mmagic's width), and each timing holds 16 iterations: one with R1,
 four with path-length regularisation.
+
+With ``--companion`` the GAN with priors is timed against itself: with a technique for few images,
+and without.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import tempfile
@@ -29,6 +33,7 @@ from mmagic.structures import DataSample  # noqa: E402
 from mmengine.logging import MessageHub  # noqa: E402
 from mmengine.optim import OptimWrapper, OptimWrapperDict  # noqa: E402
 
+import disp_plugin.companions  # noqa: E402 (registers what --companion takes)
 import disp_plugin.models  # noqa: E402, F401 (registers the networks)
 from disp_plugin.priors import LoadPrior, PriorBank  # noqa: E402
 
@@ -37,8 +42,24 @@ NETWORKS = {
     'biggan': ('BigGAN', 'BigGANGenerator', 'BigGANDiscriminator', {'sn_style': 'torch'}),
     'sngan': ('SNGAN', 'SNGANGenerator', 'ProjDiscriminator', {'with_spectral_norm': True}),
 }
-
-
+# What a companion adds to the discriminator, and to the losses of the GAN.
+COMPANIONS = {
+    'diff_augment': (dict(augmentation=dict(type='DiffAugment')), []),
+    'adaptive_augment': (
+        dict(augmentation=dict(type='AdaptiveAugment', augment_initial_p=0.5)),
+        [],
+    ),
+    'consistency': (
+        {},
+        [
+            dict(
+                type='ConsistencyRegularization',
+                augmentation=dict(type='DiffAugment', policy='flip,translation'),
+            )
+        ],
+    ),
+    'freeze_d': (dict(freeze=dict(type='FreezeD', blocks=2)), []),
+}
 STYLEGAN2_CYCLE = 16
 
 
@@ -102,11 +123,25 @@ def conditional_configs(args):
     return disp, host
 
 
+def companion_configs(args):
+    """A DISP GAN with a companion, and the same without."""
+    plain, _ = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
+    changes, losses = COMPANIONS[args.companion]
+    extended = copy.deepcopy(plain)
+    extended['discriminator'].update(changes)
+    extended['loss_config'] = {**plain.get('loss_config', {}), 'disc_auxiliary_loss': losses}
+    return extended, plain
+
+
 def build_pair(args):
-    """Build the GAN with priors and mmagic's, and their optimizers."""
-    disp, host = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
+    """Build both GANs by their names, and their optimizers."""
+    if args.companion:
+        names, pair = ('with', 'without'), companion_configs(args)
+    else:
+        names = ('disp', 'host')
+        pair = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
     models = {}
-    for name, config in (('disp', disp), ('host', host)):
+    for name, config in zip(names, pair, strict=True):
         torch.manual_seed(args.seed)
         model = MODELS.build(config).to(args.device).train()
         wrappers = OptimWrapperDict(
@@ -166,6 +201,7 @@ def time_lookup(args, num_images=10_000, num_batches=50):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--gan', choices=[*NETWORKS, 'stylegan2'], default='biggan')
+    parser.add_argument('--companion', choices=COMPANIONS)
     parser.add_argument('--size', type=int, default=32)
     parser.add_argument('--channels', type=int, default=32)
     parser.add_argument('--batch-size', type=int, default=25)
@@ -179,22 +215,23 @@ def main(argv=None):
     for warm_up in range(1 if args.gan == 'stylegan2' else 3):
         for model, wrappers in models.values():
             time_step(args, model, wrappers, batch, warm_up)
-    times = {'disp': [], 'host': []}
+    times = {name: [] for name in models}
+    first, second = models
     for pair in range(args.pairs):
-        for name in ('disp', 'host') if pair % 2 else ('host', 'disp'):
+        for name in (first, second) if pair % 2 else (second, first):
             times[name].append(time_step(args, *models[name], batch, pair + 3))
-    ratio = statistics.median(a / b for a, b in zip(times['disp'], times['host'], strict=True))
-    lookup = time_lookup(args) * args.disc_steps
+    ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
     result = {
         **vars(args),
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
-        'ms_disp': round(statistics.median(times['disp']) * 1e3, 2),
-        'ms_host': round(statistics.median(times['host']) * 1e3, 2),
+        **{f'ms_{name}': round(statistics.median(times[name]) * 1e3, 2) for name in models},
         'ratio': round(ratio, 4),
-        'ms_lookup': round(lookup * 1e3, 3),
-        'lookup_share': round(lookup / statistics.median(times['disp']), 5),
     }
+    if not args.companion:
+        lookup = time_lookup(args) * args.disc_steps
+        result['ms_lookup'] = round(lookup * 1e3, 3)
+        result['lookup_share'] = round(lookup / statistics.median(times['disp']), 5)
     print(json.dumps(result))
 
 
