@@ -1,0 +1,196 @@
+"""How matrix.py gives every cell its config: training subset, bank of priors, overrides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matrix_cells import USE_ENCODER, Cell, choose_subset, innermost, make_untrained, write_config
+
+TOOLS = Path(__file__).resolve().parent.parent
+
+
+class Plan:
+    """Settles the config of each cell, and builds the banks that they need.
+
+    Args:
+        config (str): The data set's DISP config.
+        files (dict[str, Path]): Config by method.
+        companions (dict): Overrides by companion.
+        encoders (dict | None): Encoder by name; the first one's space is measured in.
+        options (dict): Overrides of every config.
+        work_dir (Path): Where manifests and banks go.
+        start (Callable): Runs a command and writes what it prints to a file.
+
+    Attributes:
+        spaces (dict): Where all cells are measured, whatever their own priors are.
+
+    Raises:
+        FileNotFoundError: The encoder of a space is not at hand.
+        ValueError: The config names no held-out images.
+    """
+
+    def __init__(
+        self,
+        config: str,
+        files: Mapping[str, Path],
+        companions: Mapping[str, dict[str, Any]],
+        encoders: Mapping[str, dict[str, Any]] | None,
+        options: Mapping[str, Any],
+        work_dir: Path,
+        start: Callable[[list[str], Path], None],
+    ) -> None:
+        from disp_plugin.resolve_config import load_config
+
+        self.files, self.companions, self.encoders = files, companions, encoders
+        self.options = dict(options)
+        self.work_dir, self.start = work_dir, start
+        first = {'encoder': next(iter(encoders.values()))} if encoders else {}
+        self.base = load_config(config, {**self.options, **first})
+        self.spaces = self._shared_spaces(config)
+        self._banks: dict[str, Any] = {}
+        self._keys = self._list_keys()
+
+    def settle(self, cell: Cell) -> tuple[Any, str]:
+        """Resolve the config of a cell; its bank is built where it is missing.
+
+        Args:
+            cell (Cell): The cell.
+
+        Returns:
+            tuple[Config, str]: The config, and what the table should say of it.
+
+        Raises:
+            ValueError: The overrides do not fit the config.
+            RuntimeError: Its bank could not be built.
+        """
+        from disp_plugin.resolve_config import load_config
+
+        options, note = {**self.options, **self._subset(cell.num_images)}, ''
+        encoder = self._encoder(cell)
+        if cell.method == 'per_image_scaled':
+            note = f'priors of length {encoder["scale"]:g}, as long as those of disp'
+        if encoder is not None:
+            options['encoder'] = encoder
+        cfg = load_config(self.files[cell.method], options)
+        if cfg.get('encoder'):
+            bank = self._bank(cfg, cell)
+            options |= {'bank_file': str(bank.path), 'prior_dim': bank.prior_dim}
+        options |= self.companions[cell.companion]
+        cfg = load_config(self.files[cell.method], options)
+        if cfg.get('test_evaluator'):
+            cfg.test_evaluator['spaces'] = self.spaces
+        return cfg, note
+
+    def _encoder(self, cell: Cell) -> dict[str, Any] | None:
+        """State the encoder of a cell where it is not that of its config."""
+        own = self.encoders[cell.encoder] if self.encoders and cell.encoder else self.base.encoder
+        if cell.method == 'disp_untrained':
+            return make_untrained(own)
+        if cell.method in USE_ENCODER:
+            return dict(own) if cell.encoder else None
+        if cell.method in ('per_image', 'per_image_scaled'):
+            scale = self._scale(cell.num_images) if cell.method.endswith('scaled') else 1.0
+            num = cell.num_images or len(self._keys)
+            return dict(type='PerImageEncoder', num_images=num, scale=scale)
+        return None
+
+    def _scale(self, num_images: int | None) -> float:
+        """Compute the mean length of DISP's priors as its networks see them."""
+        import numpy as np
+        import torch
+
+        from disp_plugin.models.prior_normalizer import PriorNormalizer
+        from disp_plugin.resolve_config import load_config
+
+        cell = Cell('disp', 'plain', num_images)
+        options = {**self.options, **self._subset(num_images)}
+        if self.encoders:
+            options['encoder'] = self.base.encoder.to_dict()
+        cfg = load_config(self.base.filename, options)
+        bank = self._bank(cfg, cell)
+        normalizer = PriorNormalizer(bank.prior_dim, cfg.model.get('prior_norm', 'none'))
+        priors = torch.as_tensor(bank.take(np.arange(len(bank))))
+        normalizer.fit(priors)
+        return round(float(normalizer(priors).norm(dim=1).mean()), 6)
+
+    def _subset(self, num: int | None) -> dict[str, Any]:
+        """Write the manifest of a training subset; return what makes a config use it."""
+        if num is None:
+            return {}
+        from disp_plugin.whole_file import write_file
+
+        file = (self.work_dir / 'manifests' / f'train_{num}.txt').absolute()
+        write_file(file, '\n'.join(choose_subset(self._keys, num)) + '\n')
+        path, _ = innermost(self.base)
+        options = {f'{path}.ann_file': str(file)}
+        for part in ('val_evaluator', 'test_evaluator'):
+            if (self.base.get(part) or {}).get('train_dataset'):
+                options[f'{part}.train_dataset.ann_file'] = str(file)
+        return options
+
+    def _bank(self, cfg: Any, cell: Cell) -> Any:
+        """Open the bank of a config's encoder and training set, built where it is missing."""
+        from disp_plugin.priors import PriorBank, view_config
+
+        encoder, dataset = cfg.encoder.to_dict(), view_config(cfg.train_dataloader.dataset)
+        digest = hashlib.sha256(
+            json.dumps([encoder, dataset], sort_keys=True, default=str).encode()
+        )
+        weights = Path(str(encoder.get('checkpoint')))
+        if weights.is_file():  # the same path may hold another encoder tomorrow
+            digest.update(weights.read_bytes())
+        name = digest.hexdigest()[:12]
+        if name not in self._banks:
+            file = self.work_dir / 'banks' / f'{cell.name}-{name}.safetensors'
+            found = sorted(file.parent.glob(f'*-{name}.safetensors'))
+            file = found[0] if found else file
+            if not found:
+                self._build(cfg, file)
+            self._banks[name] = PriorBank.open(file)
+        return self._banks[name]
+
+    def _build(self, cfg: Any, file: Path) -> None:
+        from disp_plugin.whole_file import write_file
+
+        config = file.with_suffix('.py')
+        write_file(config, write_config(cfg))
+        command = [str(TOOLS / 'build_prior_bank.py'), str(config), '--bank-file', str(file)]
+        self.start(command, file.with_suffix('.log'))
+
+    def _list_keys(self) -> list[str]:
+        """List the training images."""
+        from mmagic.registry import DATASETS
+
+        from disp_plugin.priors import view_config
+
+        dataset = DATASETS.build(view_config(self.base.train_dataloader.dataset, pipeline=[]))
+        return [dataset.get_data_info(row)['image_key'] for row in range(len(dataset))]
+
+    def _shared_spaces(self, config: str) -> dict[str, dict[str, Any]]:
+        """Choose spaces that all cells are measured in."""
+        from disp_plugin.encoders import knows_unseen
+
+        evaluator = self.base.get('test_evaluator')
+        if not evaluator or not self.base.get('val_evaluator'):
+            raise ValueError(
+                f'{config} names no held-out images: a matrix needs val_evaluator, by which '
+                'snapshots are chosen, and test_evaluator, on which they are reported (see '
+                'configs/_base_/evaluation_digits.py)'
+            )
+        spaces = {
+            'encoder' if name == 'prior' else name: encoder.to_dict()
+            for name, encoder in evaluator['spaces'].items()
+            if knows_unseen(encoder)
+        }
+        for name, encoder in spaces.items():
+            weights = encoder.get('checkpoint')
+            if weights and '://' not in weights and not Path(weights).is_file():
+                raise FileNotFoundError(
+                    f'{weights}, the encoder of the space {name!r}, does not exist; make it by '
+                    'tools/pretrain_encoder.py, or name another by --encoder NAME=FILE'
+                )
+        return spaces

@@ -1,0 +1,224 @@
+"""How matrix.py carries out its runs: one after another, or one on each GPU."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matrix_cells import write_config
+
+TOOLS = Path(__file__).resolve().parent.parent
+REPORTS = {'best': 'report_best.json', 'last': 'report_last.json'}
+"""Snapshot -> the metric cards of a run."""
+
+
+class Processes:
+    """The commands that are running, so that an interruption ends them all."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen] = set()
+        self.is_stopped = False
+
+    def start(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
+        """Run a tool to its end.
+
+        Args:
+            command (list[str]): Its file and arguments.
+            log (Path): What it prints is added to this file.
+            env (dict[str, str] | None): Environment variables to set. Defaults to None.
+
+        Raises:
+            RuntimeError: It failed; the message is the last line that it printed.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open('ab') as stream:
+            with self._lock:
+                if self.is_stopped:
+                    raise RuntimeError('not run')
+                process = subprocess.Popen(
+                    [sys.executable, *command],
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **(env or {})},
+                )
+                self._running.add(process)
+            try:
+                status = process.wait()
+            finally:
+                self._running.discard(process)
+        if status:
+            lines = log.read_text(errors='replace').split('\n')
+            last = next((line.strip() for line in reversed(lines) if line.strip()), '')
+            raise RuntimeError(f'{Path(command[0]).name} failed (see {log}): {last[:300]}')
+
+    def stop(self) -> None:
+        """End what is running, and let nothing begin."""
+        with self._lock:
+            self.is_stopped = True
+            for process in self._running:
+                process.terminate()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one cell.
+
+    Attributes:
+        cell (str): Name of the cell.
+        seed (int): Seed of all its random draws.
+        folder (Path): Its work folder.
+        text (str): Its config.
+        max_iters (int): Its length.
+    """
+
+    cell: str
+    seed: int
+    folder: Path
+    text: str
+    max_iters: int
+
+    @classmethod
+    def of(cls, cell: str, seed: int, cfg: Any, work_dir: Path) -> Run:
+        """Settle the run of a cell's config by a seed."""
+        cfg.merge_from_dict({'randomness.seed': seed})
+        folder = work_dir / cell / f'seed{seed}'
+        return cls(cell, seed, folder, write_config(cfg), cfg.train_cfg.max_iters)
+
+    @property
+    def name(self) -> str:
+        """str: Cell and seed."""
+        return f'{self.cell} seed {self.seed}'
+
+    def is_finished(self) -> bool:
+        """Tell whether there is nothing left to do.
+
+        Raises:
+            RuntimeError: What is there was made by another config.
+        """
+        config = self.folder / 'config.py'
+        if config.is_file() and config.read_text() != self.text:
+            raise RuntimeError(
+                f'{self.folder} holds a run of another config; delete it, or choose another '
+                '--work-dir'
+            )
+        return (self.folder / REPORTS['last']).is_file()
+
+    def carry_out(self, start: Callable[..., None], env: dict[str, str]) -> None:
+        """Train, or go on, and evaluate the best and the last snapshot.
+
+        Args:
+            start (Callable): :meth:`Processes.start`.
+            env (dict[str, str]): Environment variables to set.
+
+        Raises:
+            RuntimeError: One of the tools failed.
+        """
+        from disp_plugin.evaluation.find_run import find_run
+        from disp_plugin.whole_file import write_file
+
+        config, log = self.folder / 'config.py', self.folder / 'matrix.log'
+        write_file(config, self.text)
+        if not (self.folder / f'iter_{self.max_iters}.pth').is_file():
+            train = [str(TOOLS / 'train.py'), str(config), '--work-dir', str(self.folder)]
+            start([*train, '--resume'], log, env)
+        best, last = find_run(self.folder, 'best'), find_run(self.folder, 'last')
+        if best.best is not None:
+            self._evaluate(best.checkpoint, 'best', start, env)
+        if best.best == last.iteration:  # the same weights
+            text = (self.folder / REPORTS['best']).read_text()
+            write_file(self.folder / REPORTS['last'], text)
+        else:
+            self._evaluate(last.checkpoint, 'last', start, env)
+
+    def _evaluate(
+        self, checkpoint: Path | None, kind: str, start: Callable[..., None], env: dict[str, str]
+    ) -> None:
+        out = self.folder / REPORTS[kind]
+        if not out.is_file():
+            evaluate = [str(TOOLS / 'evaluate.py'), str(checkpoint), '--out', str(out)]
+            start(evaluate, self.folder / 'matrix.log', env)
+
+
+def train_all(
+    runs: list[Run], jobs: int | None, processes: Processes, after_each: Callable[[], None]
+) -> dict[str, str]:
+    """Carry out what is not finished; a failed run does not stop the others.
+
+    Args:
+        runs (list[Run]): The runs.
+        jobs (int | None): How many at once; None for one on each GPU, or 1.
+        processes (Processes): Ends them on an interruption.
+        after_each (Callable): Called after each run, such as to write the table.
+
+    Returns:
+        dict[str, str]: Reason by name of each run that failed.
+    """
+    from disp_plugin.progress import track
+
+    failed: dict[str, str] = {}
+    waiting = []
+    for run in runs:
+        try:
+            if not run.is_finished():
+                waiting.append(run)
+        except RuntimeError as error:
+            failed[run.name] = str(error)
+    done = len(runs) - len(waiting)
+    if done:
+        print(f'{done} of {len(runs)} runs are there already', flush=True)
+    slots, jobs = _make_slots(jobs)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pool = ThreadPoolExecutor(jobs)
+    begun = time.monotonic()
+    try:
+        futures = {pool.submit(_carry_out, run, slots, processes): run for run in waiting}
+        finished = track(as_completed(futures), len(runs), 'runs', done=done)
+        for count, future in enumerate(finished, 1):
+            run, error = futures[future], future.exception()
+            if error is not None:
+                failed[run.name] = str(error)
+            left = (time.monotonic() - begun) / count * (len(waiting) - count) / 60
+            outcome = f'failed: {error}' if error else 'done'
+            print(f'[{done + count}/{len(runs)}] {run.name} {outcome}; {left:.0f} min left')
+            sys.stdout.flush()
+            after_each()
+    except BaseException:
+        processes.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        signal.signal(signal.SIGTERM, before)
+    return failed
+
+
+def _carry_out(run: Run, slots: queue.SimpleQueue, processes: Processes) -> None:
+    env = slots.get()
+    try:
+        run.carry_out(processes.start, env)
+    finally:
+        slots.put(env)
+
+
+def _make_slots(jobs: int | None) -> tuple[queue.SimpleQueue, int]:
+    """Give each run that goes on at a time a GPU of its own, where there are any."""
+    import torch
+
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    num_gpus = torch.cuda.device_count()
+    names = visible.split(',') if visible else [str(index) for index in range(num_gpus)]
+    jobs = jobs or num_gpus or 1
+    slots: queue.SimpleQueue = queue.SimpleQueue()
+    for index in range(jobs):
+        slots.put({'CUDA_VISIBLE_DEVICES': names[index % num_gpus]} if num_gpus else {})
+    return slots, jobs
