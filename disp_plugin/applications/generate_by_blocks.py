@@ -8,6 +8,8 @@ from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
 from mmagic.models.editors.stylegan2 import StyleGAN2Generator
 from torch import Tensor, nn
 
+from disp_plugin.companions import MinedGenerator
+
 __all__ = ['generate_by_blocks', 'list_blocks']
 
 
@@ -24,7 +26,7 @@ def list_blocks(generator: nn.Module) -> list[list[nn.Module]]:
     Raises:
         ValueError: The generator takes no prior.
     """
-    host: Any = generator
+    host: Any = generator.generator if isinstance(generator, MinedGenerator) else generator
     if not getattr(host, 'prior_dim', 0):
         raise ValueError(
             f'{type(host).__name__} takes no prior (it is a baseline), so that its blocks have '
@@ -60,6 +62,8 @@ def generate_by_blocks(generator: nn.Module, noise: Tensor, prior_embs: Tensor) 
         ValueError: The generator takes no prior.
     """
     host: Any = generator
+    if isinstance(host, MinedGenerator):
+        host, noise = host.generator, host.mine(noise)
     blocks = list_blocks(host)
     is_styled = isinstance(host, StyleGAN2Generator)
     conditions = _make_styles(host, noise, prior_embs) if is_styled else prior_embs

@@ -8,6 +8,7 @@ from .adaptive_augment import AdaptiveAugment  # noqa: E402
 from .consistency_regularization import ConsistencyRegularization  # noqa: E402
 from .diff_augment import DiffAugment  # noqa: E402
 from .freeze_d import FreezeD  # noqa: E402
+from .mined_generator import MinedGenerator, Miner  # noqa: E402
 from .regularized_gan import (  # noqa: E402
     RegularizedBigGAN,
     RegularizedSNGAN,
@@ -19,6 +20,8 @@ __all__ = [
     'ConsistencyRegularization',
     'DiffAugment',
     'FreezeD',
+    'MinedGenerator',
+    'Miner',
     'RegularizedBigGAN',
     'RegularizedSNGAN',
     'RegularizedStyleGAN2',

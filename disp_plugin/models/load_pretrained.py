@@ -102,6 +102,9 @@ def load_pretrained(
     if any(key.startswith('generator_ema.module.') for key in report.loaded):
         # At step 0 mmagic's average becomes a copy of the generator.
         target['generator_ema.steps'].clamp_(min=1)
+    for prefix, network in networks.items():
+        loaded = (key for key in report.loaded if key.startswith(prefix))
+        network.loaded_names = {key.removeprefix(prefix) for key in loaded}
     _estimate_w_avg(networks, report)
     if is_main_process():
         print_log(f'\n{report}', logger='current')
