@@ -3,11 +3,11 @@
 _base_ = [
     '_base_/models/disp_sngan_16_small.py',
     '_base_/datasets/glyphs.py',
-    '_base_/priors/glyphs_simclr.py',
+    '_base_/priors/glyphs_supervised.py',
     '_base_/schedules/glyphs.py',
 ]
 
-bank_file = 'data/priors/glyphs_simclr.safetensors'
+bank_file = 'data/priors/glyphs_supervised.safetensors'
 
 model = dict(
     prior_dim=_base_.prior_dim,
