@@ -1,4 +1,4 @@
-"""ADA in two processes on a CPU, with mmagic's own StyleGAN2."""
+"""ADA in two processes on a CPU, with mmagic's own StyleGAN2 and SNGAN."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.slow
+GANS = pytest.mark.parametrize('gan', ['stylegan2', 'sngan'])
 
 
 @pytest.fixture(scope='module')
@@ -45,16 +46,18 @@ def test_without_the_repair_p_does_not_move(found):
         assert [iteration['logged'] for iteration in process] == [None] * 2
 
 
-def test_p_moves_by_the_images_of_both_processes_and_is_logged(found):
+@GANS
+def test_p_moves_by_the_images_of_both_processes_and_is_logged(found, gan):
     # 1 image in one process, 3 in the other, an update after every 2 iterations, 100 for 1.0
     expected = [0.25, 0.25 + 0.08, 0.25 + 0.08, 0.25 + 0.16]
-    for process in found['mended']:
+    for process in found[gan]:
         assert [iteration['p'] for iteration in process] == pytest.approx(expected)
         assert [iteration['logged'] for iteration in process] == pytest.approx(expected)
 
 
-def test_counts_are_sums_over_both_processes(found):
-    first, second = found['mended']
+@GANS
+def test_counts_are_sums_over_both_processes(found, gan):
+    first, second = found[gan]
     for number in (0, 2):  # the other iterations end in an update, which empties the counts
         signs = first[number]['own signs'] + second[number]['own signs']
         assert first[number]['counts'] == second[number]['counts'] == [4, signs]
