@@ -1,11 +1,13 @@
 """One discriminator step, one generator step and sampling, with a prior in the place of a label."""
 
 import functools
+import logging
 from typing import Any, ClassVar
 
 import torch
 from mmagic.registry import MODELS
 from mmengine import MessageHub
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
@@ -151,6 +153,13 @@ class DISPGAN(PriorSampling):
         super().init_weights()
         if self.pretrained is not None:
             load_pretrained(self, **self.pretrained)
+        elif getattr(self.discriminator, 'freeze', None) is not None:
+            print_log(
+                'model.discriminator.freeze is given without model.pretrained: unless load_from or '
+                '--resume brings weights, blocks with random ones are frozen',
+                'current',
+                logging.WARNING,
+            )
 
     def data_sample_to_prior(self, data_samples: Any) -> Tensor | None:
         """Take the priors of a batch of real images.

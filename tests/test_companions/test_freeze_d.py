@@ -148,3 +148,10 @@ def test_a_choice_of_no_sense_is_refused(blocks):
 def test_a_discriminator_without_known_blocks_needs_names():
     with pytest.raises(ValueError, match='give blocks of FreezeD as a list of names'):
         FreezeD(1).find(torch.nn.Linear(2, 1))
+
+
+def test_random_blocks_are_not_frozen_in_silence(capsys):
+    build('sngan', None).init_weights()
+    assert 'without model.pretrained' not in ''.join(capsys.readouterr())
+    build('sngan', dict(type='FreezeD', blocks=1)).init_weights()
+    assert 'without model.pretrained' in ''.join(capsys.readouterr())
