@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from .checkpoint_layouts import MMAGIC, rename_checkpoint
+from .checkpoint_layouts import BIGGAN, MMAGIC, SNGAN, rename_checkpoint
 from .load_report import LoadReport
 from .match_colours import match_colours
 from .match_spectral_norm import match_spectral_norm
@@ -52,9 +52,9 @@ def load_pretrained(
     ``adapt_pretrained(state)`` changes weights under mmagic's names to fit and returns which,
     ``estimate_w_avg()`` computes the mean style that the checkpoint lacks.
 
-    Two kinds of networks need another block or constant than mmagic's: the discriminator of pfnet
-    SNGAN has ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``, and its generator
-    ``norm_eps=2e-5``.
+    Some networks need other options than mmagic's: the discriminator of pfnet SNGAN has
+    ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``, its generator ``norm_eps=2e-5``, and the discriminator
+    of BigGAN-PyTorch ``act_cfg=dict(inplace=False)`` over mmagic's config for 128 px.
 
     Args:
         gan (nn.Module): A DISP GAN; changed in place.
@@ -84,6 +84,7 @@ def load_pretrained(
     source = _rename(state, use_ema, tuple(networks))
     report = LoadReport(checkpoint=path, layout=layout)
     order = _find_order(report, channel_order)
+    _check_activations(networks, source, report)
     is_stylegan2 = any(key.endswith('generator.constant_input.input') for key in target)
     report.colours = match_colours(gan, source, order, networks)
     _match_norms(source, target, report)
@@ -180,6 +181,29 @@ def _find_order(report: LoadReport, channel_order: str | None) -> str:
         r'official|[-_]rgb[-_.]', Path(report.checkpoint).name
     )
     return channel_order or ('RGB' if is_rgb else 'BGR')
+
+
+def _check_activations(
+    networks: dict[str, Any], source: dict[str, Tensor], report: LoadReport
+) -> None:
+    """Refuse mmagic's activations in place where the checkpoint was trained without.
+
+    They change what the shortcut of a discriminator's block adds
+    (biggan_modules.py, BigGANDiscResBlock.forward).
+    """
+    discriminator = networks.get('discriminator.')
+    is_concerned = report.layout in (BIGGAN, SNGAN) and any(
+        key.startswith('discriminator.') for key in source
+    )
+    if not is_concerned or discriminator is None:
+        return
+    if any(getattr(module, 'inplace', False) for module in discriminator.modules()):
+        raise ValueError(
+            f'{report.checkpoint} does not fit this model: activations of its discriminator work '
+            'in place, so that the shortcuts of its blocks lose what is negative, and those of '
+            f'{report.layout} do not; set act_cfg=dict(inplace=False) in the config of the wrapped '
+            'discriminator'
+        )
 
 
 def _match_norms(source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport) -> None:

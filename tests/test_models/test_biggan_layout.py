@@ -158,8 +158,8 @@ def score(state, img):
     return features @ weight(state, 'linear').T + state['linear.bias']
 
 
-def build(style='ajbrock', prior_dim=7, order='BGR'):
-    options = dict(sn_eps=1e-12, **STYLES[style])
+def build(style='ajbrock', prior_dim=7, order='BGR', inplace=False):
+    options = dict(sn_eps=1e-12, act_cfg=dict(type='ReLU', inplace=inplace), **STYLES[style])
     gan = MODELS.build(
         dict(
             type='DISPBigGAN',
@@ -293,3 +293,20 @@ def test_a_self_modulated_baseline_takes_all_but_its_gains(states, tmp_path):
     assert report.mismatched
     assert all('.gain.weight' in key or '.bias.weight' in key for key in report.mismatched)
     assert 'generator.conv_blocks.1.gamma' in report.loaded
+
+
+@torch.no_grad()
+def test_activations_in_place_are_refused_since_they_change_the_score(states, tmp_path):
+    gan, other = build(), build(inplace=True)
+    load_pretrained(gan, save(tmp_path, **states))
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match=r'work in place.*set act_cfg=dict\(inplace=False\)'):
+        load_pretrained(other, str(tmp_path))
+    assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
+    other.discriminator.load_state_dict(gan.discriminator.state_dict())
+    img = torch.randn(3, 3, 16, 16)
+    scores = (network.discriminator.discriminator(img.clone()) for network in (gan, other))
+    assert (next(scores) - next(scores)).abs().max() > 0.1
+    # what a generator's activations change is used by nothing else
+    (tmp_path / 'D.pth').unlink()
+    load_pretrained(build(inplace=True), str(tmp_path))
