@@ -104,10 +104,10 @@ class TestInTraining:
 
     def test_p_moves_once_a_step_of_d_and_is_logged(self, name, stock, make, train_gan):
         gan = make(name, stock, RISING, discriminator_steps=4)
-        logged = [float(step['augment']) for step in train_gan(gan, 8)]
+        logged = [float(step['augment']) for step in train_gan(gan, 5)]
         # batches of 4, an update after every second one, 1000 images for 1.0
-        assert logged == pytest.approx([0, 0.008, 0.008, 0.016, 0.016, 0.024, 0.024, 0.032])
-        assert gan.discriminator.augmentation.aug_pipeline.p == pytest.approx(0.032)
+        assert logged == pytest.approx([0, 0.008, 0.008, 0.016, 0.016])
+        assert gan.discriminator.augmentation.aug_pipeline.p.item() == pytest.approx(0.016)
 
     def test_it_follows_the_signs_of_real_images_scores(self, name, stock, make, train_gan):
         slow = dict(type='AdaptiveAugment', update_interval=100)
@@ -121,10 +121,9 @@ class TestInTraining:
         assert gan.discriminator.augmentation.log_buffer.tolist() == [4, signs]
 
 
-@GANS
-def test_p_falls_below_the_target(name, make, train_gan):
+def test_p_falls_below_the_target(make, train_gan):
     falling = dict(RISING, ada_target=2.0, augment_initial_p=0.5)
-    logged = train_gan(make(name, False, falling), 4)
+    logged = train_gan(make('sngan', False, falling), 4)
     assert float(logged[-1]['augment']) == pytest.approx(0.5 - 0.016)
 
 
