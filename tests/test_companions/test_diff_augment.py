@@ -143,7 +143,7 @@ class TestDerivatives:
     @staticmethod
     def augment(images):
         torch.manual_seed(5)
-        return DiffAugment('color,translation,cutout,flip')(images)
+        return DiffAugment('color,translation,cutout,flip', translation_ratio=0.5)(images)
 
     def test_first_and_second_derivatives_are_those_of_finite_differences(self):
         images = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
