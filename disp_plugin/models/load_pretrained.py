@@ -53,8 +53,8 @@ def load_pretrained(
     ``estimate_w_avg()`` computes the mean style that the checkpoint lacks.
 
     Some networks need other options than mmagic's: the discriminator of pfnet SNGAN has
-    ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``, its generator ``norm_eps=2e-5``, and the discriminator
-    of BigGAN-PyTorch ``act_cfg=dict(inplace=False)`` over mmagic's config for 128 px.
+    ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``, its generator ``norm_eps=2e-5``, and the
+    discriminator of BigGAN-PyTorch ``act_cfg=dict(inplace=False)`` over mmagic's for 128 px.
 
     Args:
         gan (nn.Module): A DISP GAN; changed in place.
@@ -197,7 +197,7 @@ def _check_activations(
     )
     if not is_concerned or discriminator is None:
         return
-    if any(getattr(module, 'inplace', False) for module in discriminator.modules()):
+    if any(isinstance(part, nn.ReLU) and part.inplace for part in discriminator.modules()):
         raise ValueError(
             f'{report.checkpoint} does not fit this model: activations of its discriminator work '
             'in place, so that the shortcuts of its blocks lose what is negative, and those of '
