@@ -288,6 +288,7 @@ def test_a_class_conditional_generator_of_mmagic_gets_its_label(name):
 
 
 def test_both_phases_run_distributed(pretrained, tmp_path):
+    hub = MessageHub.get_instance(f'mine_{next(_runs)}')
     torch.distributed.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
     try:
         gan = build('stylegan2', pretrained=dict(checkpoint=str(pretrained['stylegan2'])))
@@ -299,7 +300,7 @@ def test_both_phases_run_distributed(pretrained, tmp_path):
         key = 'conv1.conv.weight_orig'
         weight = dict(generator.module.generator.named_parameters())[key]
         for update in range(1, MINING + 2):
-            MessageHub.get_current_instance().update_info('iter', update)
+            hub.update_info('iter', update, resumed=False)
             noise, prior = torch.randn(2, NOISE), torch.randn(2, PRIOR_DIM)
             generator(noise, prior=prior).square().mean().backward()
             assert (weight.grad is not None) == (update > MINING)
