@@ -36,6 +36,7 @@ SHRUNK = {
     'base_channels', 'in_channels', 'out_channels', 'channel_max', 'style_channels', 'num_mlps',
     'image_size', 'output_scale', 'input_scale', 'out_size', 'in_size', 'scale',
     'max_iters', 'interval', 'val_interval', 'val_begin', 'fake_nums', 'blocks',
+    'mining_iters',
     'data_root', 'bank_file', 'checkpoint', 'cache_dir', 'work_dir', 'experiment_name', 'save_best',
 }  # fmt: skip
 
@@ -129,6 +130,8 @@ def shrink(name, images, work_dir):
         options['bank_file'] = str(work_dir / 'bank.safetensors')
     if cfg.model.discriminator.get('freeze'):
         options['model.discriminator.freeze.blocks'] = 2
+    if 'mining_iters' in cfg.model.generator:
+        options['model.generator.mining_iters'] = 1
     if 'num_components' in (cfg.model.sampler or {}):
         options['model.sampler.num_components'] = 3
     cfg = load(name, options)
@@ -199,8 +202,7 @@ def write_imagenet_gan(cfg, folder):
         'DISPSNGAN': 'mmagic::_base_/models/sngan_proj/base_sngan_proj_128x128.py',
     }
     source = get_config(base[cfg.model.type]).model
-    generator = cfg.model.generator.get('generator', cfg.model.generator)
-    small = {'base_channels': generator.base_channels}
+    small = {'base_channels': cfg.model.generator.base_channels}
     source.generator.update(output_scale=cfg.image_size, **small)
     source.discriminator.update(input_scale=cfg.image_size, **small)
     gan = MODELS.build(source)

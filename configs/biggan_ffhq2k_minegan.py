@@ -1,0 +1,14 @@
+"""Self-modulated BigGAN on FFHQ2k at 128 px, fine-tuned from ImageNet behind a miner (MineGAN).
+
+The paper's MineGAN; disp_biggan_ffhq2k_minegan.py adds DISP.
+"""
+
+_base_ = 'biggan_ffhq2k_selfmod.py'
+
+# 100 updates of the miner alone are those of MineGAN's code; not stated in the paper
+model = dict(
+    generator=dict(
+        type='MinedGenerator', generator='DISPBigGANGenerator', mining_iters=100))
+
+# no process waits for the gradients of what is frozen meanwhile
+model_wrapper_cfg = dict(find_unused_parameters=True)
