@@ -18,6 +18,7 @@ import argparse
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from matrix_cells import check_methods, list_cells, read_companions, read_encoders
@@ -117,7 +118,8 @@ def main(argv: list[str] | None = None) -> None:
         if not args.table_only:
             processes = Processes()
             runs, failed = plan_runs(args, work_dir, processes)
-            failed |= train_all(runs, args.jobs, processes, lambda: write_results(work_dir))
+            table = partial(write_results, work_dir, picture=False)
+            failed |= train_all(runs, args.jobs, processes, after_each=table)
         write_results(work_dir)
         print(f'matrix.md, matrix.csv and matrix.png are in {work_dir}')
         if failed:

@@ -79,6 +79,9 @@ class Plan:
         if cfg.get('encoder'):
             bank = self._bank(cfg, cell)
             options |= {'bank_file': str(bank.path), 'prior_dim': bank.prior_dim}
+        if cell.method.startswith('per_image'):
+            # any other normalisation would divide the length out again
+            options['model.prior_norm'] = 'none'
         options |= self.companions[cell.companion]
         cfg = load_config(self.files[cell.method], options)
         if cfg.get('test_evaluator'):
@@ -99,11 +102,7 @@ class Plan:
         return None
 
     def _scale(self, num_images: int | None) -> float:
-        """Compute the mean length of DISP's priors as its networks see them."""
-        import numpy as np
-        import torch
-
-        from disp_plugin.models.prior_normalizer import PriorNormalizer
+        """Compute the length of DISP's priors."""
         from disp_plugin.resolve_config import load_config
 
         cell = Cell('disp', 'plain', num_images)
@@ -111,11 +110,7 @@ class Plan:
         if self.encoders:
             options['encoder'] = self.base.encoder.to_dict()
         cfg = load_config(self.base.filename, options)
-        bank = self._bank(cfg, cell)
-        normalizer = PriorNormalizer(bank.prior_dim, cfg.model.get('prior_norm', 'none'))
-        priors = torch.as_tensor(bank.take(np.arange(len(bank))))
-        normalizer.fit(priors)
-        return round(float(normalizer(priors).norm(dim=1).mean()), 6)
+        return round(mean_length(self._bank(cfg, cell), cfg.model.get('prior_norm', 'none')), 6)
 
     def _subset(self, num: int | None) -> dict[str, Any]:
         """Write the manifest of a training subset; return what makes a config use it."""
@@ -183,7 +178,8 @@ class Plan:
             )
         spaces = {
             'encoder' if name == 'prior' else name: encoder.to_dict()
-            for name, encoder in evaluator['spaces'].items()
+            # pixels first: no network has shaped them
+            for name, encoder in sorted(evaluator['spaces'].items(), key=_is_prior)
             if knows_unseen(encoder)
         }
         for name, encoder in spaces.items():
@@ -194,3 +190,28 @@ class Plan:
                     'tools/pretrain_encoder.py, or name another by --encoder NAME=FILE'
                 )
         return spaces
+
+
+def _is_prior(item: tuple[str, Any]) -> bool:
+    return item[0] == 'prior'
+
+
+def mean_length(bank: Any, prior_norm: str) -> float:
+    """Compute the mean length of priors as the networks see them: normalised.
+
+    Args:
+        bank (PriorBank): The bank.
+        prior_norm (str): How priors are normalised.
+
+    Returns:
+        float: Mean of their norms.
+    """
+    import numpy as np
+    import torch
+
+    from disp_plugin.models.prior_normalizer import PriorNormalizer
+
+    normalizer = PriorNormalizer(bank.prior_dim, prior_norm)
+    priors = torch.as_tensor(bank.take(np.arange(len(bank))))
+    normalizer.fit(priors)
+    return float(normalizer(priors).norm(dim=1).mean())

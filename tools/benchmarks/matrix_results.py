@@ -93,11 +93,12 @@ def summarise(values: list[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def write_results(work_dir: Path) -> None:
+def write_results(work_dir: Path, picture: bool = True) -> None:
     """Write matrix.csv, matrix.md and matrix.png of the runs that are there.
 
     Args:
         work_dir (Path): Folder of the matrix.
+        picture (bool): Whether to draw, too. Defaults to True.
     """
     from disp_plugin.whole_file import write_file
 
@@ -105,7 +106,8 @@ def write_results(work_dir: Path) -> None:
     values = read_values(work_dir, matrix['cells'])
     write_file(work_dir / 'matrix.csv', format_csv(matrix['cells'], values))
     write_file(work_dir / 'matrix.md', format_markdown(matrix, values))
-    draw(work_dir, list(matrix['cells']))
+    if picture:
+        draw(work_dir, list(matrix['cells']))
 
 
 def format_csv(cells: Mapping[str, Mapping[str, Any]], values: Values) -> str:

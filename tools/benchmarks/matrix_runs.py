@@ -100,17 +100,21 @@ class Run:
         """str: Cell and seed."""
         return f'{self.cell} seed {self.seed}'
 
+    @property
+    def config(self) -> Path:
+        """Path: Its config; not in its folder, where mmengine writes one of the same name."""
+        return self.folder.with_suffix('.py')
+
     def is_finished(self) -> bool:
         """Tell whether there is nothing left to do.
 
         Raises:
             RuntimeError: What is there was made by another config.
         """
-        config = self.folder / 'config.py'
-        if config.is_file() and config.read_text() != self.text:
+        if self.config.is_file() and self.config.read_text() != self.text:
             raise RuntimeError(
-                f'{self.folder} holds a run of another config; delete it, or choose another '
-                '--work-dir'
+                f'{self.folder} holds a run of another config than {self.config} would be now; '
+                'delete both, or choose another --work-dir'
             )
         return (self.folder / REPORTS['last']).is_file()
 
@@ -127,11 +131,10 @@ class Run:
         from disp_plugin.evaluation.find_run import find_run
         from disp_plugin.whole_file import write_file
 
-        config, log = self.folder / 'config.py', self.folder / 'matrix.log'
-        write_file(config, self.text)
+        write_file(self.config, self.text)
         if not (self.folder / f'iter_{self.max_iters}.pth').is_file():
-            train = [str(TOOLS / 'train.py'), str(config), '--work-dir', str(self.folder)]
-            start([*train, '--resume'], log, env)
+            train = [str(TOOLS / 'train.py'), str(self.config), '--work-dir', str(self.folder)]
+            start([*train, '--resume'], self.folder / 'matrix.log', env)
         best, last = find_run(self.folder, 'best'), find_run(self.folder, 'last')
         if best.best is not None:
             self._evaluate(best.checkpoint, 'best', start, env)
