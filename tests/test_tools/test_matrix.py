@@ -343,7 +343,7 @@ def test_every_method_gets_the_config_that_its_name_says(matrix, tool, repo_root
     assert cfgs['per_image_scaled'].model.prior_norm == 'none'
     augmented, _ = plan.settle(cells.Cell('disp', 'diffaugment', 25, 'tiny'))
     assert augmented.model.discriminator.augmentation.type == 'DiffAugment'
-    assert len(matrix.find('build_prior_bank.py')) == 3
+    assert len(matrix.find('build_prior_bank.py')) == 4
 
 
 def test_the_length_of_priors_is_that_which_the_networks_see(tool):
