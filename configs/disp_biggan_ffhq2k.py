@@ -9,12 +9,9 @@ _base_ = [
 
 bank_file = 'data/priors/ffhq2k_vgg16_fc7.safetensors'
 
-# Starting from ImageNet is the paper's. The file is in mmagic's model zoo, at
-# https://github.com/open-mmlab/mmagic/tree/main/configs/biggan, best IS of the config
-# biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128.
-pretrained = (
-    'checkpoints/biggan_imagenet1k_128x128_b32x8_best_is_iter_1328000_'
-    '20211111_122911-28c688bc.pth')
+# Starting from ImageNet is the paper's. A model of mmagic's zoo by name, downloaded to checkpoints/
+# where its file is not there.
+pretrained = 'biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128'
 
 model = dict(prior_dim=_base_.prior_dim, pretrained=dict(checkpoint=pretrained))
 

@@ -5,12 +5,9 @@ The baseline of disp_sngan_anime100_transfer.py.
 
 _base_ = 'sngan_anime100_per_image.py'
 
-# Starting from ImageNet is the paper's. The file is in mmagic's model zoo, at
-# https://github.com/open-mmlab/mmagic/tree/main/configs/sngan_proj, of the config
-# sngan-proj_woReLUinplace_Glr2e-4_Dlr5e-5_ndisc5_2xb128_imagenet1k-128x128.
-pretrained = (
-    'checkpoints/sngan_proj_imagenet1k_128_Glr2e-4_Dlr5e-5_ndisc5_b128x2_'
-    'woReLUinplace_fid-iter988000_20210730_131424-061bf803.pth')
+# Starting from ImageNet is the paper's. A model of mmagic's zoo by name, downloaded to checkpoints/
+# where its file is not there.
+pretrained = 'sngan-proj_woReLUinplace_Glr2e-4_Dlr5e-5_ndisc5-2xb128_imagenet1k-128x128'
 
 model = dict(
     pretrained=dict(checkpoint=pretrained),

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 import disp_plugin.register  # noqa: F401  (mends mmagic, so that the rest can be imported)
 from disp_plugin.encoders.load_weights import META_KEY
 from disp_plugin.evaluation.metric_card import read_cards
+from disp_plugin.models.find_zoo_url import find_zoo_url
 from disp_plugin.priors import BankOrigin, PriorBank, build_bank
 from disp_plugin.priors.check_origin import simplify_config
 from disp_plugin.resolve_config import resolve_config
@@ -341,6 +342,17 @@ def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
             ours.state_dict().items(), theirs.state_dict().values(), strict=True
         ):
             assert torch.equal(value, other), name
+
+
+def test_what_configs_start_from_is_in_mmagics_zoo():
+    start = {name: (load(name).model.get('pretrained') or {}).get('checkpoint') for name in NAMES}
+    expected = {'stylegan2': 'ffhq_256', 'biggan': 'biggan_imagenet1k_128', 'sngan': '_imagenet1k_'}
+    for name, zoo_name in start.items():
+        if zoo_name:
+            gan = name.removeprefix('disp_').split('_')[0]
+            assert expected[gan] in find_zoo_url(zoo_name), name
+    tuned = {name for name in NAMES if re.search('_(transfer|freezed|minegan)', name)}
+    assert tuned <= {name for name, zoo_name in start.items() if zoo_name}
 
 
 @pytest.mark.parametrize('name', DISP)

@@ -50,8 +50,8 @@ class DISPGAN(PriorSampling):
         loss (str): 'hinge', 'non_saturating' or 'wasserstein'. Defaults to 'hinge'.
         loss_config (dict, optional): Auxiliary losses, as in mmagic's ``BaseGAN``.
             Defaults to None.
-        pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint to start from, of mmagic
-            or with StyleGAN2's official weights, see :func:`load_pretrained`. Defaults to None.
+        pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint to start from, a file or
+            a name of mmagic's zoo, see :func:`load_pretrained`. Defaults to None.
         channels_last (bool): Whether the networks keep their weights in that memory format, which
             convolutions on recent GPUs take faster. Defaults to False.
         compile_generator (bool | dict): Whether the generator that is trained is compiled by
