@@ -114,6 +114,10 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(mat
     steps = [json.loads(s)['step'] for s in (again / 'vis_data/scalars.json').open()]
     assert min(steps) == 3 and max(steps) == 4
 
+    for seed in (0, 1):
+        text = (matrix.out / 'disp-plain-tiny' / f'seed{seed}.py').read_text()
+        assert f"randomness = {{'seed': {seed}, " in text
+
     rows = rows_of(matrix.out)
     assert {row['cell'] for row in rows} == {'unconditional-plain', 'disp-plain-tiny'}
     text = (matrix.out / 'matrix.md').read_text()
@@ -331,7 +335,8 @@ def test_every_method_gets_the_config_that_its_name_says(matrix, tool, repo_root
     for method, cfg in cfgs.items():
         dataset = cfg.train_dataloader.dataset.dataset
         assert dataset.ann_file == cfg.val_evaluator.train_dataset.ann_file == str(manifest)
-        assert set(cfg.test_evaluator.spaces) == {'pixels', 'encoder'}, method
+        assert list(cfg.test_evaluator.spaces) == ['pixels', 'encoder'], method
+        assert cfg.val_evaluator.spaces == cfg.test_evaluator.spaces
         if cfg.bank_file:
             assert list(PriorBank.open(cfg.bank_file).keys) == sorted(keys)
             assert cfg.custom_hooks[0].bank_file == cfg.bank_file
@@ -387,5 +392,6 @@ def test_curves_hold_a_value_of_each_seed(matrix, tool):
         (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
         assert read_log(folder.parent.parent).series['disc_gap_val'][0] == (2, shift)
     curves = results.read_curves(matrix.out, 'disp-plain')
-    assert curves['kid'] == {2: [2.0, 3.0], 4: [4.0, 5.0]}
+    assert curves['kid (pixels)'] == {2: [2.0, 3.0], 4: [4.0, 5.0]}
+    assert curves['kid (prior)'][2] == [99.0, 99.0]
     assert curves['disc_gap'] == {2: [0.0, 1.0], 4: [0.0, 1.0]}

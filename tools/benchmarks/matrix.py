@@ -8,7 +8,9 @@ python tools/benchmarks/matrix.py configs/disp_sngan_digits.py --methods disp co
 Methods: unconditional (no prior), per_image (one-hot priors of length 1), per_image_scaled (as long
 as the priors of disp), disp, disp_untrained (its encoder with random weights), or any config. Every
 number is of a run of this command: the baselines are trained too. Snapshots are chosen on the
-config's val_dataloader and reported on its test_dataloader, all in the same spaces.
+config's val_dataloader and reported on its test_dataloader, all in the same spaces: those of the
+config, of which 'encoder' is that of disp's priors and flatters disp. To choose by it rather than
+by pixels, --cfg-options default_hooks.checkpoint.save_best=kid1000_val_encoder.
 
 The folder holds a run for each cell and seed, matrix.md, matrix.csv and matrix.png. The same
 command goes on after an interruption; another one adds its cells and seeds to the same table.

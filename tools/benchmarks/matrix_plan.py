@@ -84,8 +84,12 @@ class Plan:
             options['model.prior_norm'] = 'none'
         options |= self.companions[cell.companion]
         cfg = load_config(self.files[cell.method], options)
-        if cfg.get('test_evaluator'):
-            cfg.test_evaluator['spaces'] = self.spaces
+        for part in ('val_evaluator', 'test_evaluator'):
+            if not cfg.get(part):
+                raise ValueError(
+                    f'{self.files[cell.method]} has no {part}, by which it is measured'
+                )
+            cfg[part]['spaces'] = self.spaces
         return cfg, note
 
     def _encoder(self, cell: Cell) -> dict[str, Any] | None:

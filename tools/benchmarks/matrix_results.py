@@ -229,7 +229,8 @@ def read_curves(work_dir: Path, cell: str) -> dict[str, dict[int, list[float]]]:
         cell (str): Its name.
 
     Returns:
-        dict[str, dict[int, list[float]]]: By metric and iteration, a value for each seed.
+        dict[str, dict[int, list[float]]]: By metric (with its space in brackets, where it has
+        one) and iteration, a value for each seed.
     """
     from disp_plugin.evaluation.metric_name import MetricName
     from disp_plugin.evaluation.read_log import read_log
@@ -238,10 +239,11 @@ def read_curves(work_dir: Path, cell: str) -> dict[str, dict[int, list[float]]]:
     for folder in sorted((work_dir / cell).glob('seed*')):
         for name, pairs in read_log(folder).series.items():
             parsed = MetricName.parse(name)
-            if parsed is None or parsed.space not in ('pixels', 'clean', None):
+            if parsed is None:
                 continue
+            metric = parsed.metric + (f' ({parsed.space})' if parsed.space else '')
             for iteration, value in pairs:
-                curves.setdefault(parsed.metric, {}).setdefault(iteration, []).append(value)
+                curves.setdefault(metric, {}).setdefault(iteration, []).append(value)
     return curves
 
 
@@ -252,19 +254,23 @@ def draw(work_dir: Path, cells: list[str]) -> None:
     from disp_plugin.whole_file import write_file
 
     curves = {cell: read_curves(work_dir, cell) for cell in cells}
-    figure = Figure(figsize=(13, 5), layout='constrained')
-    panels = figure.subplots(1, 2)
-    titles = {'kid': 'KID (validation)', 'disc_gap': "D's scores, training minus held-out"}
-    for axes, (metric, title) in zip(panels, titles.items(), strict=True):
+    logged = dict.fromkeys(metric for found in curves.values() for metric in found)
+    shown = [metric for metric in logged if metric.startswith('kid (')] + ['disc_gap']
+    figure = Figure(figsize=(5.5 * len(shown) + 2.5, 5), layout='constrained')
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, metric in zip(panels, shown, strict=True):
         for place, (cell, found) in enumerate(curves.items()):
             _draw_band(axes, found.get(metric, {}), cell, place)
-        axes.set_title(title)
+        floor = metric.replace('kid', 'kid_floor')
+        floors = [
+            v for found in curves.values() for vs in found.get(floor, {}).values() for v in vs
+        ]
+        if floors:
+            label = 'memorisation floor'
+            axes.axhline(statistics.fmean(floors), color='k', linestyle=':', label=label)
+        title = "D's scores, training minus held-out" if metric == 'disc_gap' else metric.upper()
+        axes.set_title(f'{title}, validation')
         axes.set_xlabel('iteration')
-    logged = [found.get('kid_floor', {}).values() for found in curves.values()]
-    floors = [value for of_cell in logged for values in of_cell for value in values]
-    if floors:
-        label = 'memorisation floor'
-        panels[0].axhline(statistics.fmean(floors), color='k', linestyle=':', label=label)
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc='outside right upper', fontsize=8)
