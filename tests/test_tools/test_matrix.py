@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import statistics
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,11 +26,11 @@ ENCODER = (
 def matrix(tool, repo_root, digits_folder, tmp_path, monkeypatch):
     """The tool, whose commands run in this process: importing all would take most of the time."""
     module = tool('benchmarks/matrix.py')
-    runs = tool('benchmarks/matrix_runs.py')
     plan = tool('benchmarks/matrix_plan.py')
-    commands = []
+    commands, started_by = [], []
 
     def start(self, command, log, env=None):
+        started_by.append(self)
         if self.is_stopped:
             raise RuntimeError('not run')
         commands.append(command)
@@ -61,7 +63,12 @@ def matrix(tool, repo_root, digits_folder, tmp_path, monkeypatch):
         """How often a tool ran, and on what."""
         return [command[1] for command in commands if command[0].endswith(name)]
 
-    return SimpleNamespace(run=run, find=find, out=tmp_path / 'out', runs=runs, plan=plan)
+    def is_stopped():
+        return started_by[-1].is_stopped
+
+    return SimpleNamespace(
+        run=run, find=find, out=tmp_path / 'out', plan=plan, is_stopped=is_stopped
+    )
 
 
 def rows_of(out):
@@ -79,7 +86,7 @@ def card_values(out, cell, snapshot, name):
     return values
 
 
-def interrupt(monkeypatch, gan, at):
+def interrupt(monkeypatch, gan, at, is_stopped):
     """Let the at-th step of training be where the user presses Ctrl-C."""
     steps, real = [], gan.train_step
 
@@ -87,6 +94,9 @@ def interrupt(monkeypatch, gan, at):
         steps.append(0)
         if len(steps) == at:
             os.kill(os.getpid(), signal.SIGINT)
+            deadline = time.monotonic() + 60
+            while not is_stopped() and time.monotonic() < deadline:
+                time.sleep(0.02)
             raise KeyboardInterrupt
         return real(self, data, optim_wrapper)
 
@@ -99,7 +109,7 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(mat
 
     arguments = ('--seeds', '0', '1', '--max-iters', '4')
     with monkeypatch.context() as patch:
-        interrupt(patch, DISPSNGAN, at=4 + 4 + 3)
+        interrupt(patch, DISPSNGAN, 4 + 4 + 3, matrix.is_stopped)
         with pytest.raises(SystemExit, match='130'):
             matrix.run(*arguments)
     assert len(matrix.find('train.py')) == 3
@@ -170,9 +180,6 @@ def test_a_command_that_fails_is_told_by_the_last_line_of_its_log(tool, tmp_path
 
 
 def test_an_interruption_ends_the_commands_that_are_running(tool, tmp_path):
-    import threading
-    import time
-
     runs = tool('benchmarks/matrix_runs.py')
     script = tmp_path / 'script.py'
     script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
