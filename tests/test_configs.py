@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from disp_plugin.resolve_config import resolve_config
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
 DISP = [name for name in NAMES if name.startswith('disp_') and not name.endswith('_folder')]
-COMPANION = re.compile('_(transfer|freezed|ada|diffaug|minegan)(_simclr)?$')
+COMPANION = re.compile('_(transfer|freezed|ada|diffaug|minegan)$')
 
 BATCH = 4
 # All that a shrunk config may differ in: batch, channels, resolution and with it blocks to freeze,
@@ -344,6 +345,19 @@ def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
             assert torch.equal(value, other), name
 
 
+def test_the_rows_of_simclr_are_the_override_that_the_readme_says(tool):
+    lines = (CONFIGS / 'README.md').read_text().replace('\\\n', ' ').splitlines()
+    command = next(line for line in lines if 'anime100_simclr' in line)
+    args = tool('train.py').parse_args(shlex.split(command)[2:])
+    cfg = resolve_config(Config.fromfile(CONFIGS.parent / args.config), args.cfg_options)
+    expected = load('disp_biggan_cifar10_simclr_gmm')
+    assert cfg.encoder == expected.encoder and cfg.prior_dim == expected.prior_dim == 2048
+    assert cfg.model.prior_dim == 2048
+    assert cfg.custom_hooks[0].encoder == expected.encoder
+    assert cfg.custom_hooks[0].bank_file == cfg.bank_file
+    assert cfg.model.discriminator.augmentation.type == 'DiffAugment'
+
+
 def test_what_configs_start_from_is_in_mmagics_zoo():
     start = {name: (load(name).model.get('pretrained') or {}).get('checkpoint') for name in NAMES}
     expected = {'stylegan2': 'ffhq_256', 'biggan': 'biggan_imagenet1k_128', 'sngan': '_imagenet1k_'}
@@ -359,7 +373,7 @@ def test_what_configs_start_from_is_in_mmagics_zoo():
 def test_each_disp_config_stands_beside_its_baselines(name):
     disp, plain = load(name), name.removeprefix('disp_')
     if COMPANION.search(name):
-        baselines = [plain.removesuffix('_simclr')]
+        baselines = [plain]
     elif 'stylegan2' in plain:
         baselines = [f'{plain}_unconditional']
     elif plain.endswith('_gmm'):
