@@ -5,10 +5,11 @@ The paper's MineGAN; disp_biggan_ffhq2k_minegan.py adds DISP.
 
 _base_ = 'biggan_ffhq2k_selfmod.py'
 
-# 100 updates of the miner alone are those of MineGAN's code; not stated in the paper
+# 300 iterations in which the miner learns alone are those of MineGAN's code for BigGAN (train.py);
+# not stated in the paper
 model = dict(
     generator=dict(
-        type='MinedGenerator', generator='DISPBigGANGenerator', mining_iters=100))
+        type='MinedGenerator', generator='DISPBigGANGenerator', mining_iters=300))
 
 # no process waits for the gradients of what is frozen meanwhile
 model_wrapper_cfg = dict(find_unused_parameters=True)

@@ -9,8 +9,8 @@ _base_ = [
 
 bank_file = 'data/priors/ffhq2k_vgg16_fc7.safetensors'
 
-# Starting from ImageNet is the paper's. A model of mmagic's zoo by name, downloaded to checkpoints/
-# where its file is not there.
+# Starting from ImageNet is the paper's, from the weights of BigGAN-PyTorch; these are mmagic's own
+# training of it. A name of mmagic's zoo: the file is downloaded to checkpoints/ where it is not there.
 pretrained = 'biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128'
 
 model = dict(prior_dim=_base_.prior_dim, pretrained=dict(checkpoint=pretrained))

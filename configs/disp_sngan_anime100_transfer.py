@@ -2,12 +2,12 @@
 
 _base_ = 'disp_sngan_anime100.py'
 
-# Starting from ImageNet is the paper's. A model of mmagic's zoo by name, downloaded to checkpoints/
-# where its file is not there.
+# Starting from ImageNet is the paper's; these weights are mmagic's. A name of its zoo: the file is
+# downloaded to checkpoints/ where it is not there.
 pretrained = 'sngan-proj_woReLUinplace_Glr2e-4_Dlr5e-5_ndisc5-2xb128_imagenet1k-128x128'
 
 model = dict(
     pretrained=dict(checkpoint=pretrained),
-    # The checkpoint's generator was trained without: to divide its weights by their norms now
-    # would make another generator of it.
+    # The paper has spectral norm in both networks. This checkpoint's generator was trained without:
+    # to divide its weights by their norms now would make another generator of it.
     generator=dict(with_spectral_norm=False))

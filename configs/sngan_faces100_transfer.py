@@ -5,12 +5,12 @@ The baseline of disp_sngan_faces100_transfer.py.
 
 _base_ = 'sngan_faces100_per_image.py'
 
-# Starting from ImageNet is the paper's. A model of mmagic's zoo by name, downloaded to checkpoints/
-# where its file is not there.
+# Starting from ImageNet is the paper's; these weights are mmagic's. A name of its zoo: the file is
+# downloaded to checkpoints/ where it is not there.
 pretrained = 'sngan-proj_woReLUinplace_Glr2e-4_Dlr5e-5_ndisc5-2xb128_imagenet1k-128x128'
 
 model = dict(
     pretrained=dict(checkpoint=pretrained),
-    # The checkpoint's generator was trained without: to divide its weights by their norms now
-    # would make another generator of it.
+    # The paper has spectral norm in both networks. This checkpoint's generator was trained without:
+    # to divide its weights by their norms now would make another generator of it.
     generator=dict(with_spectral_norm=False))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
@@ -24,6 +25,9 @@ class ConsistencyRegularization(LazyLoss):
             ``dict(type='DiffAugment', policy='flip,translation')`` of Zhang et al. If the
             discriminator augments images itself, T is applied to what it sees. Defaults to None:
             T is the discriminator's own augmentation, and x is scored without it.
+
+    Raises:
+        ValueError: The augmentation is adaptive, and here nothing would steer it.
     """
 
     name = 'loss_consistency'
@@ -36,6 +40,11 @@ class ConsistencyRegularization(LazyLoss):
     ) -> None:
         super().__init__(loss_weight, interval)
         built: Any = MODELS.build(augmentation) if isinstance(augmentation, dict) else augmentation
+        if isinstance(built, ADAAug):
+            raise ValueError(
+                f'the augmentation of ConsistencyRegularization is a {type(built).__name__}, whose '
+                'probability nothing would move here; give it to model.discriminator instead'
+            )
         self.augmentation = built
 
     def compute(self, outputs: dict[str, Any]) -> Tensor:

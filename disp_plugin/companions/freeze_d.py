@@ -8,7 +8,7 @@ from mmagic.registry import MODELS
 from torch import nn
 
 # Where mmagic's discriminators keep their blocks, from the image on: one each, or a list of them.
-BLOCKS = ('from_rgb', 'conv_blocks', 'convs', 'final_conv')
+BLOCKS = ('from_rgb', 'input_conv', 'conv_blocks', 'convs', 'final_conv')
 BLOCK_LISTS = ('conv_blocks', 'convs')
 
 
@@ -25,13 +25,17 @@ class FreezeD:
             discriminator, as ``['from_rgb', 'conv_blocks.0']``.
 
     Raises:
-        ValueError: ``blocks`` is negative or empty.
+        ValueError: ``blocks`` is negative or empty, or neither a number nor names.
     """
 
     def __init__(self, blocks: int | Sequence[str]) -> None:
         if isinstance(blocks, str):
             blocks = [blocks]
-        if (isinstance(blocks, int) and blocks < 0) or blocks == []:
+        if isinstance(blocks, int):
+            is_valid = blocks >= 0 and not isinstance(blocks, bool)
+        else:
+            is_valid = isinstance(blocks, list | tuple) and len(blocks) > 0 and all(blocks)
+        if not is_valid:
             raise ValueError(
                 f'blocks of FreezeD is {blocks!r}; it must be a number of blocks, 0 or more, or a '
                 'list of names'
@@ -93,9 +97,9 @@ def _list_blocks(discriminator: nn.Module) -> list[list[nn.Module]]:
                 blocks[-1].append(module)
             else:
                 blocks.append([module])
-    if not blocks:
+    if not blocks or hasattr(discriminator, 'fromrgb_layers'):  # one of these for each size
         raise ValueError(
-            f'{type(discriminator).__name__} has none of {", ".join(BLOCKS)}, so that its '
-            'blocks cannot be counted; give blocks of FreezeD as a list of names'
+            f'the blocks of a {type(discriminator).__name__} cannot be counted; give blocks of '
+            'FreezeD as a list of names'
         )
     return blocks

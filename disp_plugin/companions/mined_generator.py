@@ -1,7 +1,7 @@
 """MineGAN: a small network before a pretrained generator looks for noise that serves the target."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmagic.models.editors.biggan.biggan_modules import BigGANConditionBN
@@ -54,13 +54,13 @@ class Miner(nn.Sequential):
 class MinedGenerator(BaseModule):
     """A pretrained generator behind a miner, in two phases (Wang et al. 2020, arXiv 1912.05270).
 
-    For the first ``mining_iters`` updates the pretrained part computes what it did: its weights and
-    the vectors of its spectral norms stay bit for bit. The miner learns, and whatever is new, which
-    with priors takes the place of labels: what ``pretrained`` of the GAN had no weights for, or,
-    where nothing was loaded, the projection of the prior and the scales and shifts of the norms it
-    feeds. Then all learns. As in the published training, running statistics of BatchNorm follow
-    the mined images in both phases, and so does StyleGAN2's mean style: they are measured, and what
-    is sampled must match what is trained.
+    For the first ``mining_iters`` iterations that update the generator the pretrained part computes
+    what it did: its weights and the vectors of its spectral norms stay bit for bit. The miner
+    learns, and whatever is new, which with priors takes the place of labels: what ``pretrained`` of
+    the GAN had no weights for, or, where nothing was loaded, the projection of the prior and the
+    scales and shifts of the norms it feeds. Then all learns. As in the published training, running
+    statistics of BatchNorm follow the mined images in both phases, and so does StyleGAN2's mean
+    style: they are measured, and what is sampled must match what is trained.
 
     Switched on in a config by ``model=dict(generator=dict(type='MinedGenerator',
     generator='DISPBigGANGenerator', mining_iters=1000))``: options of the generator that it has
@@ -68,13 +68,14 @@ class MinedGenerator(BaseModule):
     ``model_wrapper_cfg``.
 
     What it does not have itself it takes from the generator: ``noise_size``, ``prior_dim``,
-    ``get_mean_latent`` and all others.
+    ``get_mean_latent`` and all others. Only a mean style that StyleGAN2 does not keep but computes
+    is thus that of noise before the miner. Checkpoints of the generator without a miner load.
 
     Args:
         generator (dict | str | nn.Module): The generator, a DISP one or one of mmagic's with or
             without classes; its config, or its type.
-        mining_iters (int): Updates of the generator in the first phase; the published default is
-            100 (styleGAN/finetune.py, ``--stage1``).
+        mining_iters (int): Iterations of the first phase, of those that update the generator; the
+            published default is 100 (styleGAN/finetune.py, ``--stage1``).
         miner (dict, optional): Arguments of :class:`Miner`. Defaults to None: ``linear`` but for
             StyleGAN2, as published.
         **kwargs: Further options of the generator, for those that its config lacks.
@@ -84,6 +85,9 @@ class MinedGenerator(BaseModule):
     """
 
     mined_updates: Tensor
+    uncompilable: ClassVar[str] = (
+        'code that torch compiles while the pretrained part is frozen never lets it learn'
+    )
 
     def __init__(
         self,
@@ -188,6 +192,13 @@ class MinedGenerator(BaseModule):
             parameter.requires_grad_(learns)
             if name.startswith('weight') and _has_spectral_norm(module):
                 module.train(learns)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        own = tuple(f'{prefix}{name}' for name in ('generator.', 'miner.', 'mined_updates'))
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            if not key.startswith(own):
+                state_dict[f'{prefix}generator.{key[len(prefix) :]}'] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _list_pretrained(self) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
         """Go through the parameters of the pretrained part, with their modules."""

@@ -44,14 +44,6 @@ def discriminator_features(gan: Any, images: Tensor, batch_size: int = 32) -> Te
     if any(isinstance(module, ModMBStddevLayer) for module in network.modules()):
         batch_size = 1
     device = next(network.parameters()).device
-    body = network.discriminator
-    has_ada = getattr(body, 'with_ada', False)
     with at_rest(network):
-        try:
-            if has_ada:
-                body.with_ada = False
-            parts = [network.extract_features(part.to(device)) for part in images.split(batch_size)]
-        finally:
-            if has_ada:
-                body.with_ada = True
+        parts = [network.extract_features(part.to(device)) for part in images.split(batch_size)]
     return torch.cat(parts).float().cpu()

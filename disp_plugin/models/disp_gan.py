@@ -107,6 +107,11 @@ class DISPGAN(PriorSampling):
             **self._host_arguments(generator),
         )
         self.noise_size = getattr(generator, 'noise_size', None)
+        if compile_generator and hasattr(generator, 'uncompilable'):
+            raise ValueError(
+                f'{type(generator).__name__} takes no compile_generator: {generator.uncompilable}; '
+                'leave model.compile_generator out'
+            )
         if compile_generator:
             options = compile_generator if isinstance(compile_generator, dict) else {}
             self.generator.compile(**options)
@@ -153,10 +158,15 @@ class DISPGAN(PriorSampling):
         super().init_weights()
         if self.pretrained is not None:
             load_pretrained(self, **self.pretrained)
-        elif getattr(self.discriminator, 'freeze', None) is not None:
+            return
+        tuning = {
+            'model.discriminator.freeze': getattr(self.discriminator, 'freeze', None),
+            'model.generator.mining_iters': getattr(self.generator, 'mining_iters', None),
+        }
+        for field in (field for field, value in tuning.items() if value is not None):
             print_log(
-                'model.discriminator.freeze is given without model.pretrained: unless load_from or '
-                '--resume brings weights, blocks with random ones are frozen',
+                f'{field} is given without model.pretrained: unless load_from or --resume brings '
+                'weights, random ones are kept, and spectral norms that have not converged',
                 'current',
                 logging.WARNING,
             )

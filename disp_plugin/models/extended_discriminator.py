@@ -47,6 +47,11 @@ class ExtendedDiscriminator(BaseModule):
         if self.freeze is not None:
             self.freeze.hold(self.discriminator)
 
+    @property
+    def num_classes(self) -> int:
+        """int: Classes that the wrapped discriminator takes labels of; 0 for none."""
+        return getattr(self.discriminator, 'num_classes', 0) or 0
+
     def forward(self, img: Tensor, *args: Any, augment: bool = True, **kwargs: Any) -> Tensor:
         """Score images.
 
@@ -81,6 +86,8 @@ class ExtendedDiscriminator(BaseModule):
     def train(self, mode: bool = True) -> 'ExtendedDiscriminator':
         """Set the mode; frozen blocks stay in evaluation mode, for their buffers' sake.
 
+        mmagic's own discriminator with ADA would augment in both modes; here it is told which.
+
         Args:
             mode (bool): Whether to train. Defaults to True.
 
@@ -88,6 +95,8 @@ class ExtendedDiscriminator(BaseModule):
             ExtendedDiscriminator: Itself.
         """
         super().train(mode)
+        if hasattr(self.discriminator, 'ada_aug'):
+            self.discriminator.with_ada = mode
         if self.freeze is not None:
             self.freeze.hold(self.discriminator)
         return self

@@ -186,23 +186,29 @@ def _find_order(report: LoadReport, channel_order: str | None) -> str:
 def _check_activations(
     networks: dict[str, Any], source: dict[str, Tensor], report: LoadReport
 ) -> None:
-    """Refuse mmagic's activations in place where the checkpoint was trained without.
+    """Refuse activations in place where the checkpoint was trained without, and the other way.
 
-    They change what the shortcut of a discriminator's block adds
-    (biggan_modules.py, BigGANDiscResBlock.forward).
+    In mmagic they change what the shortcut of a discriminator's block adds (biggan_modules.py,
+    BigGANDiscResBlock.forward). Its zoo says in some names which of the two a file is.
     """
     discriminator = networks.get('discriminator.')
-    is_concerned = report.layout in (BIGGAN, SNGAN) and any(
-        key.startswith('discriminator.') for key in source
-    )
-    if not is_concerned or discriminator is None:
+    if discriminator is None or not any(key.startswith('discriminator.') for key in source):
         return
-    if any(isinstance(part, nn.ReLU) and part.inplace for part in discriminator.modules()):
+    name = Path(report.checkpoint).name
+    if report.layout in (BIGGAN, SNGAN) or re.search('cvt_BigGAN-PyTorch|woReLUinplace', name):
+        expected = False
+    elif '_wReLUinplace' in name:
+        expected = True
+    else:
+        return
+    activations = [part for part in discriminator.modules() if isinstance(part, nn.ReLU)]
+    if any(part.inplace is not expected for part in activations):
+        here, there = ('', 'not ') if expected is False else ('not ', '')
         raise ValueError(
-            f'{report.checkpoint} does not fit this model: activations of its discriminator work '
-            'in place, so that the shortcuts of its blocks lose what is negative, and those of '
-            f'{report.layout} do not; set act_cfg=dict(inplace=False) in the config of the wrapped '
-            'discriminator'
+            f'{report.checkpoint} does not fit this model: activations of its discriminator do '
+            f'{here}work in place, where the shortcuts of its blocks lose what is negative, and '
+            f'those of the checkpoint do {there}(layout {report.layout}); set '
+            f'act_cfg=dict(inplace={expected}) in the config of the wrapped discriminator'
         )
 
 
@@ -253,6 +259,8 @@ def _check_fit(
         for key in report.mismatched
         if key in ours and not any(part in key for part in CONDITION_ENTRIES)
     ]
+    if not problems and ours.isdisjoint(report.loaded):
+        problems = [f'none of the {len(theirs)} entries of {network}* has a place in the model']
     if is_stylegan2:
         problems += _find_strangers(theirs, ours)
         problems += [

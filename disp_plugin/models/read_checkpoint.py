@@ -103,18 +103,28 @@ def _list_folder(folder: Path) -> dict[str, str]:
 def _fetch(url: str) -> str:
     """Download a file of the zoo unless it is there; its name ends in the start of its SHA-256."""
     file = Path(ZOO_FOLDER) / url.rsplit('/', 1)[-1]
-    if is_main_process() and not file.is_file():
-        _download(url, file)
+    fault = _download(url, file) if is_main_process() else None
     barrier()
-    if not file.is_file():  # on another machine than the main process
-        _download(url, file)
+    # on another machine than the main process
+    fault = fault or _download(url, file)
+    if fault is not None:
+        raise FileNotFoundError(
+            f'{url} could not be downloaded ({fault}); bring the file by other means, as {file}'
+        ) from fault
     return str(file)
 
 
-def _download(url: str, file: Path) -> None:
+def _download(url: str, file: Path) -> Exception | None:
+    """Download a file that is not there; return what went wrong, for all processes to end."""
+    if file.is_file():
+        return None
     file.parent.mkdir(parents=True, exist_ok=True)
     digest = re.search(r'-([0-9a-f]{8,})$', file.stem)
-    torch.hub.download_url_to_file(url, str(file), hash_prefix=digest and digest[1])
+    try:
+        torch.hub.download_url_to_file(url, str(file), hash_prefix=digest and digest[1])
+    except (OSError, RuntimeError) as error:  # no way there, or another file than its name says
+        return error
+    return None
 
 
 def _read_file(checkpoint: str) -> Mapping[str, Any]:

@@ -1,5 +1,7 @@
 """The three GANs with priors, and mmagic's own, each small, and training steps without a runner."""
 
+import itertools
+
 import pytest
 import torch
 from mmagic.registry import MODELS
@@ -27,6 +29,15 @@ GENERATOR = {
 TYPE = {'sngan': 'SNGAN', 'biggan': 'BigGAN', 'stylegan2': 'StyleGAN2'}
 # mmagic's own StyleGAN2 divides by the mean of path lengths, which is 0 for a while in small ones
 NO_PATHS = dict(g_reg_weight=0.0, g_reg_interval=1000)
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def hub_of_its_own():
+    """A message hub refuses to be told of a value as resumed here and as not resumed there."""
+    MessageHub.get_instance(f'companions_{next(_NUMBERS)}')
 
 
 def disp_config(name, discriminator, **changes):

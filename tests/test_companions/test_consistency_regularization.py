@@ -114,3 +114,8 @@ class TestInTraining:
 def test_it_is_built_by_its_name():
     loss = MODELS.build(dict(type='ConsistencyRegularization', augmentation=FLIP))
     assert (loss.loss_weight, loss.loss_name()) == (10.0, 'loss_consistency')
+
+
+def test_an_adaptive_augmentation_that_nothing_steers_is_refused():
+    with pytest.raises(ValueError, match='give it to model.discriminator instead'):
+        ConsistencyRegularization(augmentation=dict(type='AdaptiveAugment'))

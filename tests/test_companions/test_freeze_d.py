@@ -139,15 +139,24 @@ def test_blocks_can_be_named():
         FreezeD('block3').find(network)
 
 
-@pytest.mark.parametrize('blocks', [-1, []])
+@pytest.mark.parametrize('blocks', [-1, [], (), True, 2.0, ''])
 def test_a_choice_of_no_sense_is_refused(blocks):
     with pytest.raises(ValueError, match='it must be a number of blocks, 0 or more, or a list'):
         FreezeD(blocks)
 
 
-def test_a_discriminator_without_known_blocks_needs_names():
+@pytest.mark.parametrize('config', [dict(type='PGGANDiscriminator', in_scale=8), None])
+def test_a_discriminator_whose_blocks_are_not_known_needs_names(config):
+    network = MODELS.build(config) if config else torch.nn.Linear(2, 1)
     with pytest.raises(ValueError, match='give blocks of FreezeD as a list of names'):
-        FreezeD(1).find(torch.nn.Linear(2, 1))
+        FreezeD(1).find(network)
+
+
+def test_the_convolution_next_to_the_image_is_a_block():
+    network = MODELS.build(
+        dict(type='BigGANDeepDiscriminator', input_scale=32, base_channels=4, num_classes=5)
+    )
+    assert FreezeD(1).find(network) == [network.input_conv]
 
 
 def test_random_blocks_are_not_frozen_in_silence(capsys):

@@ -259,14 +259,12 @@ def test_images_are_sampled_and_inverted_through_the_average_of_the_miner(name, 
     gan.init_weights()
     gan.eval()
     assert (gan.noise_size, gan.generator.prior_dim) == (NOISE, PRIOR_DIM)
-    for parameter in gan.generator_ema.module.miner.parameters():
-        parameter.mul_(0)
     noise, prior = torch.randn(2, 2, NOISE)[0], torch.randn(2, PRIOR_DIM)
     inputs = dict(noise=noise, prior=prior, sample_model='ema')
-    first = [sample.fake_img.data for sample in gan(inputs)]
-    again = [sample.fake_img.data for sample in gan({**inputs, 'noise': noise + 1})]
-    if name == 'stylegan2':  # a spectral norm does not take nought
-        assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    first = [sample.fake_img.data for sample in gan(dict(inputs))]
+    gan.generator_ema.module.miner[-1].bias.add_(1)
+    again = [sample.fake_img.data for sample in gan(dict(inputs))]
+    assert not any(torch.equal(*pair) for pair in zip(first, again, strict=True))
     generator = gan.generator
     prior_embs = generator.prior_projection(prior)
     blocks = len(generator.convs) // 2 + 1 if name == 'stylegan2' else 3
@@ -313,3 +311,29 @@ def test_numbers_that_cannot_be_are_refused():
         MinedGenerator(torch.nn.Identity(), mining_iters=-1)
     with pytest.raises(ValueError, match='num_layers of a Miner is 0; it must be 1 or more'):
         Miner(4, num_layers=0)
+
+
+@torch.no_grad()
+def test_weights_of_a_generator_without_a_miner_load():
+    plain = MODELS.build(dict(type='SNGANGenerator', num_classes=5, **GENERATOR['sngan']))
+    config = dict(type='SNGANGenerator', num_classes=5, **GENERATOR['sngan'])
+    mined = MinedGenerator(config, mining_iters=1)
+    outcome = mined.load_state_dict(plain.state_dict(), strict=False)
+    assert outcome.unexpected_keys == []
+    assert {key.split('.')[0] for key in outcome.missing_keys} == {'miner', 'mined_updates'}
+    for key, value in plain.state_dict().items():
+        assert torch.equal(mined.generator.state_dict()[key], value)
+
+
+def test_a_compiled_generator_is_refused():
+    with pytest.raises(ValueError, match='MinedGenerator takes no compile_generator'):
+        build('sngan', compile_generator=True)
+
+
+def test_a_checkpoint_with_a_miner_is_not_taken_by_a_generator_without(tmp_path, capsys):
+    mined = build('sngan')
+    mined.init_weights()
+    assert 'model.generator.mining_iters is given without' in ''.join(capsys.readouterr())
+    torch.save({'state_dict': mined.state_dict()}, tmp_path / 'mined.pth')
+    with pytest.raises(ValueError, match=r'none of the \d+ entries of generator.\* has a place'):
+        load_pretrained(build('sngan', mined=False), str(tmp_path / 'mined.pth'))

@@ -310,3 +310,21 @@ def test_activations_in_place_are_refused_since_they_change_the_score(states, tm
     # what a generator's activations change is used by nothing else
     (tmp_path / 'D.pth').unlink()
     load_pretrained(build(inplace=True), str(tmp_path))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('name', 'inplace'),
+    [
+        ('biggan_cvt_BigGAN-PyTorch_rgb', False),
+        ('sngan_woReLUinplace_fid', False),
+        ('sngan_wReLUinplace_fid', True),
+    ],
+)
+def test_names_of_the_zoo_say_whether_activations_are_in_place(tmp_path, name, inplace):
+    gan, other = build(inplace=inplace), build(inplace=not inplace)
+    file = tmp_path / f'{name}.pth'
+    torch.save({'state_dict': gan.state_dict()}, file)
+    load_pretrained(gan, str(file))
+    with pytest.raises(ValueError, match=rf'set act_cfg=dict\(inplace={inplace}\)'):
+        load_pretrained(other, str(file))

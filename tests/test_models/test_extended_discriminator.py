@@ -78,3 +78,18 @@ def test_checkpoints_of_mmagic_load_into_the_wrapped_part():
     wrapped.load_state_dict(network.state_dict())
     for name, value in network.state_dict().items():
         assert torch.equal(wrapped.discriminator.state_dict()[name], value)
+
+
+def test_mmagics_own_augmentation_stops_outside_of_training():
+    own = dict(type='ADAAug', aug_pipeline=dict(xflip=1, brightness=1), augment_initial_p=1.0)
+    network = dict(type='ADAStyleGAN2Discriminator', in_size=8, data_aug=own)
+    wrapped = ExtendedDiscriminator(network).eval()
+    img = torch.rand(4, 3, 8, 8)
+    assert torch.equal(wrapped(img), wrapped(img))
+    wrapped.train()
+    assert not torch.equal(wrapped(img), wrapped(img))
+
+
+def test_labels_that_the_wrapped_part_needs_are_known():
+    assert ExtendedDiscriminator(STOCK['biggan']).num_classes == 5
+    assert ExtendedDiscriminator(STOCK['stylegan2']).num_classes == 0

@@ -1,6 +1,7 @@
 """What a GAN starts from is found: a folder's only snapshot, a zoo model's file; or refused."""
 
 import hashlib
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -62,9 +63,20 @@ def test_a_download_of_other_bytes_is_refused(here, monkeypatch):
         lambda name: file.as_uri().replace('source', 'source-28c688bc'),
     )
     file.rename(here / 'source-28c688bc.pth')
-    with pytest.raises(RuntimeError, match='invalid hash value'):
+    with pytest.raises(FileNotFoundError, match='could not be downloaded .invalid hash value'):
         read_checkpoint('anything')
     assert list((here / 'checkpoints').iterdir()) == []
+
+
+def test_without_a_network_the_address_and_the_place_for_the_file_are_named(here, monkeypatch):
+    def fail(*args, **kwargs):
+        raise URLError('no way there')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
+    with pytest.raises(
+        FileNotFoundError, match=rf'/{FILE} could .*no way.*checkpoints/{FILE}'
+    ):
+        read_checkpoint(NAME)
 
 
 def test_the_only_snapshot_of_a_folder_is_read(tmp_path):
