@@ -73,9 +73,7 @@ def test_without_a_network_the_address_and_the_place_for_the_file_are_named(here
         raise URLError('no way there')
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
-    with pytest.raises(
-        FileNotFoundError, match=rf'/{FILE} could .*no way.*checkpoints/{FILE}'
-    ):
+    with pytest.raises(FileNotFoundError, match=rf'/{FILE} could .*no way.*checkpoints/{FILE}'):
         read_checkpoint(NAME)
 
 

@@ -6,14 +6,17 @@ python tools/benchmarks/matrix.py configs/disp_sngan_digits.py --methods disp co
     blocks=2))))" --num-images 25 50 100
 
 Methods: unconditional (no prior), per_image (one-hot priors of length 1), per_image_scaled (as long
-as the priors of disp), disp, disp_untrained (its encoder with random weights), or any config. Every
-number is of a run of this command: the baselines are trained too. Snapshots are chosen on the
-config's val_dataloader and reported on its test_dataloader, all in the same spaces: those of the
-config, of which 'encoder' is that of disp's priors and flatters disp. To choose by it rather than
-by pixels, --cfg-options default_hooks.checkpoint.save_best=kid1000_val_encoder.
+as the priors of disp), disp, disp_untrained (its encoder with random weights), disp_any_pair (the
+snapshots of disp, whose new priors mix any two rather than near ones), or any config. Every number
+is of a run of this command: the baselines are trained too. Snapshots are chosen on the config's
+val_dataloader and reported on its test_dataloader, or both on --held-out where it has none; all in
+the same spaces: those of the config, of which 'encoder' is that of disp's priors and flatters disp.
+To choose by it rather than by pixels, --cfg-options
+default_hooks.checkpoint.save_best=kid1000_val_encoder.
 
 The folder holds a run for each cell and seed, matrix.md, matrix.csv and matrix.png. The same
-command goes on after an interruption; another one adds its cells and seeds to the same table.
+command goes on after an interruption; another one adds its cells and seeds to the same table,
+where data set, number of iterations, --cfg-options and spaces are the same.
 """
 
 import argparse
@@ -40,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--methods',
         nargs='+',
         default=['unconditional', 'per_image', 'per_image_scaled', 'disp', 'disp_untrained'],
-        help='see above (default: those five)',
+        help='see above (default: all of them but disp_any_pair)',
     )
     parser.add_argument(
         '--companions',
@@ -57,6 +60,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME=ENCODER',
         help='encoders of disp and disp_untrained: a file of tools/pretrain_encoder.py, or '
         '"dict(type=...)"; distances are measured in that of the first',
+    )
+    parser.add_argument(
+        '--held-out',
+        metavar='FOLDER',
+        help='folder or manifest of images to measure by, for a config that names none',
+    )
+    parser.add_argument(
+        '--space',
+        nargs='+',
+        action=OptionsAction,
+        metavar='NAME=',
+        help='where to measure on --held-out, as in tools/evaluate.py',
     )
     parser.add_argument('--max-iters', type=int, help="of every run (default: the config's)")
     parser.add_argument('--work-dir', help='default: work_dirs/matrix_<config>')
@@ -75,6 +90,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.config is None and not (args.table_only and args.work_dir):
         parser.error('name a config, or an earlier matrix by --work-dir and --table-only')
+    if args.space is not None and args.held_out is None:
+        parser.error('--space needs --held-out, the images to measure by')
     if min(args.seeds) < 0:
         parser.error('--seeds must not be negative')
     for name in ('max_iters', 'jobs'):
@@ -88,24 +105,23 @@ def plan_runs(
 ) -> tuple[list[Run], dict[str, str]]:
     """Settle every run; say of each cell that cannot be one why."""
     import disp_plugin.register  # noqa: F401
+    from disp_plugin.evaluation.choose_spaces import read_spaces
 
     companions, encoders = read_companions(args.companions), read_encoders(args.encoder)
     options = dict(args.cfg_options or {})
     if args.max_iters:
         options['max_iters'] = args.max_iters
     files = check_methods(Path(args.config), args.methods)
-    plan = Plan(args.config, files, companions, encoders, options, work_dir, processes.start)
-    runs, failed, notes = [], {}, {}
-    cells = list_cells(args.methods, companions, args.num_images, encoders)
-    for cell in cells:
-        try:
-            cfg, notes[cell.name] = plan.settle(cell)
-        except (ValueError, OSError, RuntimeError) as error:
-            failed[cell.name] = str(error)
-            continue
-        runs += [Run.of(cell.name, seed, cfg, work_dir) for seed in args.seeds]
-    command = shlex.join(['python', 'tools/benchmarks/matrix.py', *sys.argv[1:]])
-    add_cells(work_dir, cells, notes, command)
+    axes = (files, companions, encoders, options, work_dir, processes.start)
+    plan = Plan(args.config, *axes, args.held_out, read_spaces(args.space))
+    settings = list_settings(plan.base, options, plan.spaces)
+    known = read_matrix(work_dir).get('settings') if (work_dir / FILE).is_file() else None
+    check_settings(work_dir, known, settings)
+    runs, notes, failed = settle_all(args, plan)
+    settled = [cell for cell in plan.cells if cell.name in notes]
+    if settled:
+        command = shlex.join(['python', 'tools/benchmarks/matrix.py', *sys.argv[1:]])
+        add_cells(work_dir, settled, notes, command, settings)
     # seed by seed, so that there is a table of everything as early as can be
     return sorted(runs, key=lambda run: args.seeds.index(run.seed)), failed
 

@@ -17,11 +17,12 @@ METHODS = {
     'per_image': ('_per_image',),
     'per_image_scaled': ('_per_image',),
     'disp': (),
+    'disp_any_pair': (),
     'disp_untrained': (),
 }
 """Method -> endings of the config beside the given one; none for the given one itself."""
 
-USE_ENCODER = ('disp', 'disp_untrained')
+USE_ENCODER = ('disp', 'disp_any_pair', 'disp_untrained')
 """Methods that --encoder multiplies."""
 
 COMPANIONS: dict[str, dict[str, Any]] = {
@@ -96,7 +97,7 @@ def check_methods(config: Path, methods: Iterable[str]) -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A name is no method.
+        ValueError: A name is no method, two would share a folder, or one needs another.
     """
     found = {}
     for method in methods:
@@ -118,7 +119,21 @@ def check_methods(config: Path, methods: Iterable[str]) -> dict[str, Path]:
                 f'--methods {method}: there is no {names}; give the file of a config in its place'
             )
         found[method] = there[0]
+        _check_folder(method, found)
+    if 'disp_any_pair' in found and 'disp' not in found:
+        raise ValueError(
+            '--methods: disp_any_pair samples what disp has trained; name disp beside it'
+        )
     return found
+
+
+def _check_folder(method: str, others: Iterable[str]) -> None:
+    same = [o for o in others if o != method and Path(o).stem == Path(method).stem]
+    if same:
+        raise ValueError(
+            f'--methods: {same[0]} and {method} would share the folder and the row '
+            f'{Path(method).stem}; rename one file'
+        )
 
 
 def read_companions(items: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -158,7 +173,7 @@ def read_encoders(items: Iterable[str] | None) -> dict[str, dict[str, Any]] | No
         dict[str, dict[str, Any]] | None: Config of each encoder by name; None without any.
 
     Raises:
-        ValueError: An item is neither.
+        ValueError: An item is neither, or its name looks like a number of images.
     """
     if items is None:
         return None
@@ -167,6 +182,11 @@ def read_encoders(items: Iterable[str] | None) -> dict[str, dict[str, Any]] | No
         name, equals, text = item.partition('=')
         if not equals or not text:
             raise ValueError(f'--encoder takes NAME=FILE or NAME="dict(type=...)", not {item!r}')
+        if re.fullmatch(r'n\d+', name):
+            raise ValueError(
+                f'--encoder: {name} would be taken for --num-images {name[1:]} in the names of '
+                'folders; choose another name'
+            )
         is_dict = text.lstrip().startswith(('dict(', '{'))
         value = read_value(text) if is_dict else dict(type='CheckpointEncoder', checkpoint=text)
         if not isinstance(value, Mapping) or 'type' not in value:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix_cells import USE_ENCODER, Cell, choose_subset, innermost, make_untrained, write_config
+from matrix_held_out import load_with_held_out
 
 TOOLS = Path(__file__).resolve().parent.parent
 
@@ -24,8 +25,12 @@ class Plan:
         options (dict): Overrides of every config.
         work_dir (Path): Where manifests and banks go.
         start (Callable): Runs a command and writes what it prints to a file.
+        held_out (str | None): Images to measure by, where the config names none. Defaults to None.
+        spaces (list | None): Where to measure then, as for
+            :func:`disp_plugin.evaluation.choose_spaces`. Defaults to None.
 
     Attributes:
+        base (Config): The data set's DISP config, resolved.
         spaces (dict): Where all cells are measured, whatever their own priors are.
 
     Raises:
@@ -42,14 +47,15 @@ class Plan:
         options: Mapping[str, Any],
         work_dir: Path,
         start: Callable[[list[str], Path], None],
+        held_out: str | None = None,
+        spaces: list | None = None,
     ) -> None:
-        from disp_plugin.resolve_config import load_config
-
         self.files, self.companions, self.encoders = files, companions, encoders
         self.options = dict(options)
         self.work_dir, self.start = work_dir, start
         first = {'encoder': next(iter(encoders.values()))} if encoders else {}
-        self.base = load_config(config, {**self.options, **first})
+        self.held_out = held_out
+        self.base = load_with_held_out(config, {**self.options, **first}, held_out, spaces)
         self.spaces = self._shared_spaces(config)
         self._banks: dict[str, Any] = {}
         self._keys = self._list_keys()
@@ -67,15 +73,17 @@ class Plan:
             ValueError: The overrides do not fit the config.
             RuntimeError: Its bank could not be built.
         """
-        from disp_plugin.resolve_config import load_config
-
-        options, note = {**self.options, **self._subset(cell.num_images)}, ''
+        file, notes = self.files[cell.method], []
+        own, skipped = self._own_options(file)
+        if skipped:
+            notes.append(f'without {", ".join(skipped)}, since it has no sampler')
+        options = {**own, **self._subset(cell.num_images)}
         encoder = self._encoder(cell)
         if cell.method == 'per_image_scaled':
-            note = f'priors of length {encoder["scale"]:g}, as long as those of disp'
+            notes.append(f'priors of length {encoder["scale"]:g}, as long as those of disp')
         if encoder is not None:
             options['encoder'] = encoder
-        cfg = load_config(self.files[cell.method], options)
+        cfg = self._load(file, options)
         if cfg.get('encoder'):
             bank = self._bank(cfg, cell)
             options |= {'bank_file': str(bank.path), 'prior_dim': bank.prior_dim}
@@ -83,14 +91,28 @@ class Plan:
             # any other normalisation would divide the length out again
             options['model.prior_norm'] = 'none'
         options |= self.companions[cell.companion]
-        cfg = load_config(self.files[cell.method], options)
+        cfg = self._load(file, options)
+        if cell.method == 'disp_any_pair':
+            notes.append(mix_any_pair(cfg))
         for part in ('val_evaluator', 'test_evaluator'):
             if not cfg.get(part):
-                raise ValueError(
-                    f'{self.files[cell.method]} has no {part}, by which it is measured'
-                )
+                raise ValueError(f'{file} has no {part}, by which it is measured')
             cfg[part]['spaces'] = self.spaces
-        return cfg, note
+        if cfg.model.get('sampler'):
+            notes.append(say_sampler(cfg.model.sampler))
+        return cfg, '; '.join(notes)
+
+    def _load(self, file: str | Path, options: Mapping[str, Any]) -> Any:
+        return load_with_held_out(file, options, self.held_out, list(self.spaces.items()))
+
+    def _own_options(self, file: Path) -> tuple[dict[str, Any], list[str]]:
+        """Leave out the options of a sampler where a config has none; name them."""
+        from disp_plugin.resolve_config import load_config
+
+        named = [name for name in self.options if f'{name}.'.startswith('model.sampler.')]
+        if not named or load_config(file).model.get('sampler'):
+            return self.options, []
+        return {name: self.options[name] for name in self.options if name not in named}, named
 
     def _encoder(self, cell: Cell) -> dict[str, Any] | None:
         """State the encoder of a cell where it is not that of its config."""
@@ -107,13 +129,11 @@ class Plan:
 
     def _scale(self, num_images: int | None) -> float:
         """Compute the length of DISP's priors."""
-        from disp_plugin.resolve_config import load_config
-
         cell = Cell('disp', 'plain', num_images)
         options = {**self.options, **self._subset(num_images)}
         if self.encoders:
             options['encoder'] = self.base.encoder.to_dict()
-        cfg = load_config(self.base.filename, options)
+        cfg = self._load(self.base.filename, options)
         return round(mean_length(self._bank(cfg, cell), cfg.model.get('prior_norm', 'none')), 6)
 
     def _subset(self, num: int | None) -> dict[str, Any]:
@@ -178,7 +198,7 @@ class Plan:
             raise ValueError(
                 f'{config} names no held-out images: a matrix needs val_evaluator, by which '
                 'snapshots are chosen, and test_evaluator, on which they are reported (see '
-                'configs/_base_/evaluation_digits.py)'
+                'configs/_base_/evaluation_digits.py); or give --held-out, a folder or a manifest'
             )
         spaces = {
             'encoder' if name == 'prior' else name: encoder.to_dict()
@@ -198,6 +218,46 @@ class Plan:
 
 def _is_prior(item: tuple[str, Any]) -> bool:
     return item[0] == 'prior'
+
+
+def mix_any_pair(cfg: Any) -> str:
+    """Change the sampler of DISP's config to one that mixes any two priors.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Returns:
+        str: What the table should say of it.
+
+    Raises:
+        ValueError: Its sampler does not mix near priors, so that there is nothing to change.
+    """
+    sampler = cfg.model.get('sampler') or {}
+    if sampler.get('type') != 'VicinalMixSampler' or sampler.get('num_neighbours') is None:
+        raise ValueError(
+            'disp_any_pair has nothing to change: disp does not mix a prior with its neighbours '
+            '(model.sampler.num_neighbours of VicinalMixSampler)'
+        )
+    sampler['num_neighbours'] = None
+    return (
+        'the snapshots of disp, not trained again, by another sampler; the best one is that which '
+        'was chosen with the sampler of disp'
+    )
+
+
+def say_sampler(sampler: Mapping[str, Any]) -> str:
+    """Say how new priors are made.
+
+    Args:
+        sampler (Mapping[str, Any]): Config of a sampler.
+
+    Returns:
+        str: Half a sentence.
+    """
+    if sampler['type'] != 'VicinalMixSampler':
+        return f'new priors by {sampler["type"]}'
+    num = sampler.get('num_neighbours')
+    return f'new priors mix {"any two" if num is None else f"one with one of its {num} nearest"}'
 
 
 def mean_length(bank: Any, prior_norm: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 from matrix_cells import Cell
 from matrix_runs import REPORTS
+from matrix_settings import is_reported_where_chosen
 
 FILE = 'matrix.json'
 FLOORS = {'kid_floor': 'kid', 'fid_floor': 'fid'}
@@ -21,12 +22,18 @@ SNAPSHOTS = {
     'last': 'Last snapshot',
 }
 
+CHOSEN_WHERE_REPORTED = 'Best snapshot (chosen on the images that report on it, which flatters it)'
+
 # cell -> snapshot -> metric -> value by seed
 Values = dict[str, dict[str, dict[str, list[float]]]]
 
 
 def add_cells(
-    work_dir: Path, cells: Iterable[Cell], notes: Mapping[str, str], command: str
+    work_dir: Path,
+    cells: Iterable[Cell],
+    notes: Mapping[str, str],
+    command: str,
+    settings: Mapping[str, Any],
 ) -> None:
     """Note what a matrix consists of, beside what earlier commands had there.
 
@@ -35,6 +42,7 @@ def add_cells(
         cells (Iterable[Cell]): Its rows.
         notes (Mapping[str, str]): What the table says of a cell, by its name.
         command (str): What makes it.
+        settings (Mapping[str, Any]): What all its runs share.
     """
     from disp_plugin.whole_file import write_file
 
@@ -43,6 +51,7 @@ def add_cells(
         fields = {**vars(cell), 'method': Path(cell.method).stem, 'note': notes.get(cell.name, '')}
         known['cells'][cell.name] = fields
     known['commands'] = list(dict.fromkeys([*known['commands'], command]))
+    known['settings'] = dict(settings)
     write_file(work_dir / FILE, json.dumps(known, indent=1) + '\n')
 
 
@@ -53,7 +62,8 @@ def read_matrix(work_dir: Path) -> dict[str, Any]:
         work_dir (Path): Folder of a matrix.
 
     Returns:
-        dict[str, Any]: ``cells`` by name, and ``commands``.
+        dict[str, Any]: ``cells`` by name, ``commands``, and ``settings`` that all runs share
+        (folders of earlier versions have none).
 
     Raises:
         FileNotFoundError: It is none.
@@ -136,6 +146,8 @@ def format_markdown(matrix: Mapping[str, Any], values: Values) -> str:
         '',
     ]
     for snapshot, title in SNAPSHOTS.items():
+        if snapshot == 'best' and is_reported_where_chosen(matrix.get('settings')):
+            title = CHOSEN_WHERE_REPORTED
         of_snapshot = {cell: found[snapshot] for cell, found in values.items()}
         for space, names in _group_by_space(of_snapshot).items():
             title_of_table = f'## {title}: {space}{_say_protocol(names[0])}\n'

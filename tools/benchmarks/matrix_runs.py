@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ class Processes:
             env (dict[str, str] | None): Environment variables to set. Defaults to None.
 
         Raises:
-            RuntimeError: It failed; the message is the last line that it printed.
+            RuntimeError: It failed; the message is its error, or the last line that it printed.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
+        begin = log.stat().st_size if log.is_file() else 0
         with log.open('ab') as stream:
             with self._lock:
                 if self.is_stopped:
@@ -58,9 +60,9 @@ class Processes:
             finally:
                 self._running.discard(process)
         if status:
-            lines = log.read_text(errors='replace').split('\n')
-            last = next((line.strip() for line in reversed(lines) if line.strip()), '')
-            raise RuntimeError(f'{Path(command[0]).name} failed (see {log}): {last[:300]}')
+            printed = log.read_bytes()[begin:].decode(errors='replace')
+            reason = find_reason(printed)[:300]
+            raise RuntimeError(f'{Path(command[0]).name} failed (see {log}): {reason}')
 
     def stop(self) -> None:
         """End what is running, and let nothing begin."""
@@ -68,6 +70,20 @@ class Processes:
             self.is_stopped = True
             for process in self._running:
                 process.terminate()
+
+
+def find_reason(printed: str) -> str:
+    """Find out why a tool failed.
+
+    Args:
+        printed (str): What it printed.
+
+    Returns:
+        str: Its last line that begins with "error:", as a user's errors do, or else its last line.
+    """
+    lines = [line.strip() for line in re.split(r'[\r\n]', printed) if line.strip()]
+    errors = [line for line in lines if line.startswith('error:')]
+    return (errors or lines or [''])[-1]
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,9 @@ class Run:
         folder (Path): Its work folder.
         text (str): Its config.
         max_iters (int): Its length.
+        trained (Path | None): Folder of the run whose snapshots it samples by a sampler of its
+            own; None where it trains.
+        sampler (tuple[str, ...]): That sampler, as tools/fit_sampler.py takes it.
     """
 
     cell: str
@@ -87,13 +106,33 @@ class Run:
     folder: Path
     text: str
     max_iters: int
+    trained: Path | None = None
+    sampler: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, cell: str, seed: int, cfg: Any, work_dir: Path) -> Run:
-        """Settle the run of a cell's config by a seed."""
+    def of(
+        cls, cell: str, seed: int, cfg: Any, work_dir: Path, trained_by: str | None = None
+    ) -> Run:
+        """Settle the run of a cell's config by a seed.
+
+        Args:
+            cell (str): Name of the cell.
+            seed (int): Seed of all its random draws.
+            cfg (Config): Its config.
+            work_dir (Path): Folder of the matrix.
+            trained_by (str | None): Name of the cell whose snapshots it samples. Defaults to
+                None: it trains.
+
+        Returns:
+            Run: The run.
+        """
         cfg.merge_from_dict({'randomness.seed': seed})
         folder = work_dir / cell / f'seed{seed}'
-        return cls(cell, seed, folder, write_config(cfg), cfg.train_cfg.max_iters)
+        run = cls(cell, seed, folder, write_config(cfg), cfg.train_cfg.max_iters)
+        if trained_by is None:
+            return run
+        sampler = tuple(f'{name}={value}' for name, value in cfg.model.sampler.items())
+        return replace(run, trained=work_dir / trained_by / folder.name, sampler=sampler)
 
     @property
     def name(self) -> str:
@@ -116,6 +155,12 @@ class Run:
                 f'{self.folder} holds a run of another config than {self.config} would be now; '
                 'delete both, or choose another --work-dir'
             )
+        for other in sorted(self.config.parent.glob('seed*.py')):
+            if _leave_out_seed(other.read_text()) != _leave_out_seed(self.text):
+                raise RuntimeError(
+                    f'{other} is of another config than {self.config} would be now, and one row '
+                    'cannot hold both; delete its run, or choose another --work-dir'
+                )
         return (self.folder / REPORTS['last']).is_file()
 
     def carry_out(self, start: Callable[..., None], env: dict[str, str]) -> None:
@@ -132,10 +177,14 @@ class Run:
         from disp_plugin.whole_file import write_file
 
         write_file(self.config, self.text)
-        if not (self.folder / f'iter_{self.max_iters}.pth').is_file():
+        trained = self.trained or self.folder
+        is_trained = (trained / f'iter_{self.max_iters}.pth').is_file()
+        if self.trained and not is_trained:
+            raise RuntimeError(f'{trained}, whose snapshots it samples, is not finished')
+        if not is_trained:
             train = [str(TOOLS / 'train.py'), str(self.config), '--work-dir', str(self.folder)]
             start([*train, '--resume'], self.folder / 'matrix.log', env)
-        best, last = find_run(self.folder, 'best'), find_run(self.folder, 'last')
+        best, last = find_run(trained, 'best'), find_run(trained, 'last')
         if best.best is not None:
             self._evaluate(best.checkpoint, 'best', start, env)
         if best.best == last.iteration:  # the same weights
@@ -145,12 +194,21 @@ class Run:
             self._evaluate(last.checkpoint, 'last', start, env)
 
     def _evaluate(
-        self, checkpoint: Path | None, kind: str, start: Callable[..., None], env: dict[str, str]
+        self, checkpoint: Path, kind: str, start: Callable[..., None], env: dict[str, str]
     ) -> None:
-        out = self.folder / REPORTS[kind]
-        if not out.is_file():
-            evaluate = [str(TOOLS / 'evaluate.py'), str(checkpoint), '--out', str(out)]
-            start(evaluate, self.folder / 'matrix.log', env)
+        out, log = self.folder / REPORTS[kind], self.folder / 'matrix.log'
+        if out.is_file():
+            return
+        if self.trained:
+            own = self.folder / checkpoint.name
+            fit = [str(TOOLS / 'fit_sampler.py'), str(checkpoint), '--out', str(own)]
+            start([*fit, '--sampler', *self.sampler], log, env)
+            checkpoint = own
+        start([str(TOOLS / 'evaluate.py'), str(checkpoint), '--out', str(out)], log, env)
+
+
+def _leave_out_seed(text: str) -> list[str]:
+    return [line for line in text.split('\n') if not line.startswith('randomness = ')]
 
 
 def train_all(
