@@ -67,7 +67,7 @@ def matrix(tool, repo_root, digits_folder, tmp_path, monkeypatch):
         return started_by[-1].is_stopped
 
     return SimpleNamespace(
-        run=run, find=find, out=tmp_path / 'out', plan=plan, is_stopped=is_stopped
+        run=run, find=find, out=tmp_path / 'out', plan=plan, is_stopped=is_stopped, module=module
     )
 
 
@@ -108,15 +108,17 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(mat
     from disp_plugin.models.disp_sngan import DISPSNGAN
 
     arguments = ('--seeds', '0', '1', '--max-iters', '4')
+    methods = ('unconditional', 'disp_any_pair', 'disp')
+    near = 'model.sampler.num_neighbours=1'
     with monkeypatch.context() as patch:
         interrupt(patch, DISPSNGAN, 4 + 4 + 3, matrix.is_stopped)
         with pytest.raises(SystemExit, match='130'):
-            matrix.run(*arguments)
+            matrix.run(*arguments, methods=methods, options=(near,))
     assert len(matrix.find('train.py')) == 3
     unfinished = matrix.out / 'unconditional-plain' / 'seed1'
     assert (unfinished / 'iter_2.pth').is_file() and not (unfinished / 'iter_4.pth').is_file()
 
-    matrix.run(*arguments)
+    matrix.run(*arguments, methods=methods, options=(near,))
     trained = [path.split('out/')[1] for path in matrix.find('train.py')]
     assert trained == ['unconditional-plain/seed1.py', 'disp-plain-tiny/seed1.py']
     assert not matrix.find('build_prior_bank.py')
@@ -129,10 +131,11 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(mat
         assert f"randomness = {{'seed': {seed}, " in text
 
     rows = rows_of(matrix.out)
-    assert {row['cell'] for row in rows} == {'unconditional-plain', 'disp-plain-tiny'}
+    cells = {'unconditional-plain', 'disp-plain-tiny', 'disp_any_pair-plain-tiny'}
+    assert {row['cell'] for row in rows} == cells
     text = (matrix.out / 'matrix.md').read_text()
     for name in ('kid24_report_pixels', 'kid24_report_encoder', 'disc_gap_report'):
-        for cell in ('unconditional-plain', 'disp-plain-tiny'):
+        for cell in cells:
             for snapshot in ('best', 'last'):
                 values = card_values(matrix.out, cell, snapshot, name)
                 (row,) = (
@@ -145,6 +148,16 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(mat
                 deviation = np.std(values, ddof=1)
                 assert float(row['standard_deviation']) == pytest.approx(deviation)
                 assert f'{np.mean(values):.4g} ± {deviation:.2g}' in text
+    kids = [
+        card_values(matrix.out, cell, 'last', 'kid24_report_pixels')
+        for cell in ('disp-plain-tiny', 'disp_any_pair-plain-tiny')
+    ]
+    # the same weights, other priors
+    assert not set(kids[0]) & set(kids[1])
+    notes = json.loads((matrix.out / 'matrix.json').read_text())['cells']
+    assert 'its 1 nearest' in notes['disp-plain-tiny']['note']
+    assert 'mix any two' in notes['disp_any_pair-plain-tiny']['note']
+    assert notes['unconditional-plain']['note'].startswith('without model.sampler.num_neighbours')
     (floor,) = set(card_values(matrix.out, 'disp-plain-tiny', 'last', 'kid_floor24_report_pixels'))
     lines = [line for line in text.splitlines() if line.startswith('| training images')]
     assert any(f'{floor:.4g} |' in line for line in lines)
@@ -177,6 +190,18 @@ def test_a_command_that_fails_is_told_by_the_last_line_of_its_log(tool, tmp_path
     with pytest.raises(RuntimeError, match=r'script\.py failed .*: it is broken'):
         runs.Processes().start([str(script)], log, {'WHO': 'me'})
     assert log.read_text().splitlines() == ['me', 'it is broken']
+
+
+def test_a_user_error_is_told_rather_than_the_hint_below_it_or_an_older_one(tool, tmp_path):
+    runs = tool('benchmarks/matrix_runs.py')
+    script, log = tmp_path / 'script.py', tmp_path / 'log'
+    for printed, told in (
+        ('9 of 10\rerror: no such bank\n(--debug prints the traceback)', r': error: no such bank$'),
+        ('killed', r': killed$'),
+    ):
+        script.write_text(f'print({printed!r})\nraise SystemExit(2)\n')
+        with pytest.raises(RuntimeError, match=told):
+            runs.Processes().start([str(script)], log)
 
 
 def test_an_interruption_ends_the_commands_that_are_running(tool, tmp_path):
@@ -213,6 +238,145 @@ def test_another_config_does_not_pass_for_a_finished_run(tool, tmp_path):
     (tmp_path / 'seed0.py').write_text('a = 2\n')
     with pytest.raises(RuntimeError, match='another config than .*seed0.py would be now'):
         run.is_finished()
+
+
+def test_seeds_of_another_config_do_not_go_into_one_row(tool, tmp_path):
+    runs = tool('benchmarks/matrix_runs.py')
+    (tmp_path / 'seed0.py').write_text("a = 1\nrandomness = {'seed': 0}\n")
+    for a, fits in ((1, True), (2, False)):
+        text = f"a = {a}\nrandomness = {{'seed': 1}}\n"
+        run = runs.Run('disp-plain', 1, tmp_path / 'seed1', text, 4)
+        if fits:
+            assert not run.is_finished()
+        else:
+            with pytest.raises(RuntimeError, match='seed0.py is of another config'):
+                run.is_finished()
+
+
+def plan_only(matrix, monkeypatch):
+    """Let the tool neither train nor draw."""
+    monkeypatch.setattr(matrix.module, 'train_all', lambda *args, **kwargs: {})
+    monkeypatch.setattr(matrix.module, 'write_results', lambda work_dir: None)
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused_before_anything_is_written(matrix, monkeypatch, capsys):
+    plan_only(matrix, monkeypatch)
+    matrix.run('--seeds', '0', '--max-iters', '4', methods=('unconditional',))
+    before = (matrix.out / 'matrix.json').read_text()
+    other = ENCODER.replace('tiny', 'b').replace('128', '96')
+    any_two = 'model.sampler.num_neighbours=None'
+    for arguments, options, told in (
+        (('--max-iters', '2'), (), 'max_iters was 4 and is 2;'),
+        (
+            ('--max-iters', '4'),
+            (any_two,),
+            'model.sampler.num_neighbours was not given and is None;',
+        ),
+        (('--max-iters', '4', '--encoder', other), (), 'spaces.encoder was '),
+    ):
+        methods = ('unconditional', 'disp')
+        with pytest.raises(SystemExit, match='2'):
+            matrix.run('--seeds', '2', *arguments, methods=methods, options=options)
+        message = capsys.readouterr().err
+        assert told in message and 'choose another --work-dir' in message
+    assert [file.name for file in matrix.out.iterdir()] == ['matrix.json']
+    assert (matrix.out / 'matrix.json').read_text() == before
+
+    # a folder of an earlier version adopts the settings of the next command
+    old = json.loads(before)
+    del old['settings']
+    (matrix.out / 'matrix.json').write_text(json.dumps(old))
+    matrix.run('--seeds', '0', '--max-iters', '2', methods=('unconditional',))
+    assert json.loads((matrix.out / 'matrix.json').read_text())['settings']['max_iters'] == 2
+
+
+@pytest.mark.slow
+def test_what_one_cell_cannot_take_is_its_failure_or_is_left_out(matrix, monkeypatch):
+    plan_only(matrix, monkeypatch)
+    near = 'dict(model=dict(sampler=dict(num_neighbours=2)))'
+    with pytest.raises(SystemExit, match='^1 failed:\n  unconditional-near: TypeError'):
+        matrix.run(
+            *('--seeds', '0', '--max-iters', '4'),
+            methods=('unconditional',),
+            companions=(f'near={near}', 'plain'),
+            options=('model.sampler.num_neighbours=3',),
+        )
+    cells = json.loads((matrix.out / 'matrix.json').read_text())['cells']
+    assert list(cells) == ['unconditional-plain']
+    note = 'without model.sampler.num_neighbours, since it has no sampler'
+    assert cells['unconditional-plain']['note'] == note
+
+
+def test_another_sampler_is_fitted_to_what_another_run_has_trained(tool, tmp_path):
+    from mmengine import Config
+
+    runs, plan = tool('benchmarks/matrix_runs.py'), tool('benchmarks/matrix_plan.py')
+    sampler = dict(type='VicinalMixSampler', num_neighbours=5)
+    cfg = Config(dict(model=dict(sampler=sampler), train_cfg=dict(max_iters=4)))
+    plan.mix_any_pair(cfg)
+    with pytest.raises(ValueError, match='nothing to change'):
+        plan.mix_any_pair(cfg)
+    run = runs.Run.of('disp_any_pair-plain', 0, cfg, tmp_path, 'disp-plain')
+    commands = []
+
+    def start(command, log, env):
+        commands.append([part.removeprefix(f'{tmp_path}/') for part in command])
+        commands[-1][0] = command[0].rsplit('/', 1)[-1]
+
+    with pytest.raises(RuntimeError, match='disp-plain/seed0, whose .* is not finished'):
+        run.carry_out(start, {})
+    trained = tmp_path / 'disp-plain' / 'seed0'
+    trained.mkdir(parents=True)
+    torch.save({'meta': {'iter': 4}, 'state_dict': {}}, trained / 'iter_4.pth')
+    run.carry_out(start, {})
+    source, own = 'disp-plain/seed0/iter_4.pth', 'disp_any_pair-plain/seed0/iter_4.pth'
+    changed = ['--sampler', 'type=VicinalMixSampler', 'num_neighbours=None']
+    report = 'disp_any_pair-plain/seed0/report_last.json'
+    assert commands == [
+        ['fit_sampler.py', source, '--out', own, *changed],
+        ['evaluate.py', own, '--out', report],
+    ]
+
+
+def test_a_config_without_held_out_images_is_measured_on_those_given(
+    tool, repo_root, make_image_folder, tmp_path
+):
+    import disp_plugin.register  # noqa: F401
+
+    cells, plan = tool('benchmarks/matrix_cells.py'), tool('benchmarks/matrix_plan.py')
+    results, settings = (tool(f'benchmarks/matrix_{n}.py') for n in ('results', 'settings'))
+    config = repo_root / 'configs' / 'disp_sngan_anime100.py'
+    train, unseen = (make_image_folder(tmp_path / n, seed=i) for i, n in enumerate('ab'))
+    names = sorted(file.name for file in train.iterdir())
+    (train / 'train.txt').write_text('\n'.join(names))
+    options = {'data_root': str(train), 'val_evaluator.fake_nums': 24, 'max_iters': 4}
+    arguments = (
+        *(str(config), cells.check_methods(config, ('unconditional',)), {'plain': {}}, None),
+        *(options, tmp_path / 'out', None),
+    )
+    with pytest.raises(ValueError, match='--held-out'):
+        plan.Plan(*arguments[:4], {'data_root': str(train)}, *arguments[5:])
+    spaces = [('pixels', dict(type='PixelEncoder', size=8))]
+    planned = plan.Plan(*arguments, str(unseen), spaces)
+    cfg, _ = planned.settle(cells.Cell('unconditional', 'plain'))
+    assert cfg.val_dataloader.dataset.data_root == cfg.test_dataloader.dataset.data_root
+    assert cfg.test_dataloader.dataset.data_root == str(unseen)
+    assert (cfg.val_evaluator.split, cfg.test_evaluator.split) == ('val', 'test')
+    assert cfg.val_evaluator.fake_nums == 24 and list(cfg.test_evaluator.spaces) == ['pixels']
+    assert cfg.default_hooks.checkpoint.save_best == 'kid2048_val_pixels'
+
+    # the same images choose and report: the table says so
+    shared = settings.list_settings(planned.base, options, planned.spaces)
+    name = 'kid24_test_pixels'
+    values = {'a': {snapshot: {name: [1.0]} for snapshot in ('best', 'last')}}
+    cell = dict(method='a', companion='plain', num_images=None, encoder=None, note='')
+    matrix = {'cells': {'a': cell}, 'commands': []}
+    flatters = '## Best snapshot (chosen on the images that report on it'
+    assert flatters in results.format_markdown({**matrix, 'settings': shared}, values)
+    apart = {**shared, 'test_set': {'data_root': 'elsewhere'}}
+    assert flatters not in results.format_markdown({**matrix, 'settings': apart}, values)
+    assert flatters not in results.format_markdown(matrix, values)
 
 
 def test_the_best_and_the_last_snapshot_are_evaluated_each_once(tool, tmp_path):
@@ -293,6 +457,21 @@ def test_overrides_are_read_as_json_and_as_literals(tool):
         cells.read_encoders(['a={"checkpoint": 1}'])
 
 
+def test_names_that_would_share_a_folder_are_refused(tool, tmp_path):
+    cells = tool('benchmarks/matrix_cells.py')
+    files = [tmp_path / folder / 'mine.py' for folder in 'ab']
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    first, second = map(str, files)
+    assert list(cells.check_methods(files[0], [first, first])) == [first]
+    with pytest.raises(ValueError, match=f'{first} and {second} would share'):
+        cells.check_methods(files[0], [first, second])
+    with pytest.raises(ValueError, match='n25 would be taken for --num-images 25'):
+        cells.read_encoders(['n25=a.pth'])
+    assert list(cells.read_encoders(['n25b=a.pth'])) == ['n25b']
+
+
 def test_a_smaller_training_set_is_a_part_of_a_larger_one(tool):
     cells = tool('benchmarks/matrix_cells.py')
     keys = [f'train/{index}.png' for index in range(100)]
@@ -315,6 +494,8 @@ def test_methods_are_the_configs_beside_the_given_one(tool, repo_root):
     ]
     with pytest.raises(ValueError, match="'disb' is unknown; known are unconditional"):
         cells.check_methods(config, ('disb',))
+    with pytest.raises(ValueError, match='disp_any_pair .* name disp beside it'):
+        cells.check_methods(config, ('disp_any_pair',))
     with pytest.raises(FileNotFoundError, match='cifar10_per_image'):
         cells.check_methods(config.with_name('disp_stylegan2_cifar10.py'), ('per_image',))
 

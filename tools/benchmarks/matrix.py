@@ -23,13 +23,16 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from matrix_cells import check_methods, list_cells, read_companions, read_encoders
+from matrix_cells import Cell, check_methods, list_cells, read_companions, read_encoders
 from matrix_plan import Plan
-from matrix_results import add_cells, write_results
+from matrix_results import FILE, add_cells, read_matrix, write_results
 from matrix_runs import Processes, Run, train_all
+from matrix_settings import check_settings, list_settings
 
 from disp_plugin.running.parse_options import OptionsAction
 
@@ -112,18 +115,50 @@ def plan_runs(
     if args.max_iters:
         options['max_iters'] = args.max_iters
     files = check_methods(Path(args.config), args.methods)
-    axes = (files, companions, encoders, options, work_dir, processes.start)
-    plan = Plan(args.config, *axes, args.held_out, read_spaces(args.space))
+    plan = Plan(
+        args.config,
+        files,
+        companions,
+        encoders,
+        options,
+        work_dir,
+        processes.start,
+        args.held_out,
+        read_spaces(args.space),
+    )
     settings = list_settings(plan.base, options, plan.spaces)
     known = read_matrix(work_dir).get('settings') if (work_dir / FILE).is_file() else None
     check_settings(work_dir, known, settings)
-    runs, notes, failed = settle_all(args, plan)
-    settled = [cell for cell in plan.cells if cell.name in notes]
-    if settled:
+    cells = list_cells(args.methods, companions, args.num_images, encoders)
+    runs, notes, failed = settle_all(plan, cells, args)
+    if notes:
+        settled = [cell for cell in cells if cell.name in notes]
         command = shlex.join(['python', 'tools/benchmarks/matrix.py', *sys.argv[1:]])
         add_cells(work_dir, settled, notes, command, settings)
     # seed by seed, so that there is a table of everything as early as can be
     return sorted(runs, key=lambda run: args.seeds.index(run.seed)), failed
+
+
+def settle_all(
+    plan: Plan, cells: list[Cell], args: argparse.Namespace
+) -> tuple[list[Run], dict[str, str], dict[str, str]]:
+    """Settle the runs of each cell; whatever is wrong with one stops no other."""
+    from disp_plugin.running.explain_error import explain_error
+
+    runs, notes, failed = [], {}, {}
+    for cell in cells:
+        any_pair = cell.method == 'disp_any_pair'
+        trained_by = replace(cell, method='disp').name if any_pair else None
+        try:
+            cfg, note = plan.settle(cell)
+            runs += [Run.of(cell.name, s, cfg, plan.work_dir, trained_by) for s in args.seeds]
+            notes[cell.name] = note
+        except Exception as error:
+            if args.debug:
+                traceback.print_exc()
+            told = str(error) if isinstance(error, RuntimeError) else explain_error(error)
+            failed[cell.name] = told or f'{type(error).__name__}: {error}'
+    return runs, notes, failed
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -137,9 +172,13 @@ def main(argv: list[str] | None = None) -> None:
             processes = Processes()
             runs, failed = plan_runs(args, work_dir, processes)
             table = partial(write_results, work_dir, picture=False)
-            failed |= train_all(runs, args.jobs, processes, after_each=table)
-        write_results(work_dir)
-        print(f'matrix.md, matrix.csv and matrix.png are in {work_dir}')
+            # what is only sampled comes after what is trained
+            for is_sampled in (False, True):
+                part = [run for run in runs if bool(run.trained) == is_sampled]
+                failed |= train_all(part, args.jobs, processes, after_each=table) if part else {}
+        if args.table_only or runs:
+            write_results(work_dir)
+            print(f'matrix.md, matrix.csv and matrix.png are in {work_dir}')
         if failed:
             listed = ''.join(f'\n  {name}: {reason}' for name, reason in failed.items())
             sys.exit(f'{len(failed)} failed:{listed}')
