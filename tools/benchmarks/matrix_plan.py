@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ class Plan:
         cfg = self._load(file, options)
         if cfg.get('encoder'):
             bank = self._bank(cfg, cell)
-            options |= {'bank_file': str(bank.path), 'prior_dim': bank.prior_dim}
+            # as it is reached from here, so that a folder that is moved with its data goes on
+            options |= {'bank_file': os.path.relpath(bank.path), 'prior_dim': bank.prior_dim}
         if cell.method.startswith('per_image'):
             # any other normalisation would divide the length out again
             options['model.prior_norm'] = 'none'
