@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,7 @@ def train_all(
     begun = time.monotonic()
     try:
         futures = {pool.submit(_carry_out, run, slots, processes): run for run in waiting}
-        finished = track(as_completed(futures), len(runs), 'runs', done=done)
+        finished = track(_list_as_they_end(futures), len(runs), 'runs', done=done)
         for count, future in enumerate(finished, 1):
             run, error = futures[future], future.exception()
             if error is not None:
@@ -261,6 +261,14 @@ def train_all(
         pool.shutdown(cancel_futures=True)
         signal.signal(signal.SIGTERM, before)
     return failed
+
+
+def _list_as_they_end(futures: Iterable[Future]) -> Iterator[Future]:
+    """Wait in short turns, since an interruption reaches Python only between two of them."""
+    waiting = set(futures)
+    while waiting:
+        ended, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+        yield from ended
 
 
 def _carry_out(run: Run, slots: queue.SimpleQueue, processes: Processes) -> None:
