@@ -113,10 +113,13 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(mat
     arguments = ('--seeds', '0', '1', '--max-iters', '4')
     methods = ('unconditional', 'disp_any_pair', 'disp')
     near = 'model.sampler.num_neighbours=1'
+    # a shell's background jobs, of which a test run may be one, ignore SIGINT
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         interrupt(patch, DISPSNGAN, 4 + 4 + 3, matrix.is_stopped)
         with pytest.raises(SystemExit, match='130'):
             matrix.run(*arguments, methods=methods, options=(near,))
+    signal.signal(signal.SIGINT, before)
     assert len(matrix.find('train.py')) == 3
     unfinished = matrix.out / 'unconditional-plain' / 'seed1'
     assert (unfinished / 'iter_2.pth').is_file() and not (unfinished / 'iter_4.pth').is_file()
