@@ -82,11 +82,7 @@ def invert_images(
     generator = find_generator(gan, sample_model)
     list_blocks(generator)
     _check_options(num_steps, lr, batch_size)
-    if noise is None:
-        rng = torch.Generator().manual_seed(seed)
-        noise = torch.randn(1, generator.noise_size, generator=rng)
-    if len(noise) == 1:
-        noise = noise.expand(len(images), -1)
+    noise = _settle_noise(noise, generator.noise_size, len(images), seed)
     _check_inputs(generator, images, prior, noise)
     device = next(generator.parameters()).device
     starts = range(0, len(images), batch_size)
@@ -105,6 +101,14 @@ def invert_images(
     return Inversion(
         torch.cat(best_images), torch.cat(losses, dim=1), torch.cat(prior_embs), noise.clone()
     )
+
+
+def _settle_noise(noise: Tensor | None, noise_size: int, num: int, seed: int) -> Tensor:
+    """Draw noise where none is given, and give one draw to all images."""
+    if noise is None:
+        rng = torch.Generator().manual_seed(seed)
+        noise = torch.randn(1, noise_size, generator=rng)
+    return noise.expand(num, -1) if len(noise) == 1 else noise
 
 
 @torch.enable_grad()

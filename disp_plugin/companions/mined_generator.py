@@ -11,6 +11,7 @@ from mmengine import MessageHub
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from disp_plugin.models.name_wrapped import name_wrapped
 from disp_plugin.models.prior_condition_bn import PriorConditionBN
 
 
@@ -85,9 +86,11 @@ class MinedGenerator(BaseModule):
     """
 
     mined_updates: Tensor
-    uncompilable: ClassVar[str] = (
-        'code that torch compiles while the pretrained part is frozen never lets it learn'
-    )
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        'compile_generator': (
+            'code that torch compiles while the pretrained part is frozen never lets it learn'
+        ),
+    }
 
     def __init__(
         self,
@@ -194,10 +197,8 @@ class MinedGenerator(BaseModule):
                 module.train(learns)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        own = tuple(f'{prefix}{name}' for name in ('generator.', 'miner.', 'mined_updates'))
-        for key in [key for key in state_dict if key.startswith(prefix)]:
-            if not key.startswith(own):
-                state_dict[f'{prefix}generator.{key[len(prefix) :]}'] = state_dict.pop(key)
+        own = ('generator.', 'miner.', 'mined_updates')
+        name_wrapped(state_dict, prefix, 'generator', own)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _list_pretrained(self) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:

@@ -91,12 +91,14 @@ class DISPGAN(PriorSampling):
     ) -> None:
         if loss not in GAN_TYPES:
             raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
-        self._check_supported(channels_last=channels_last, compile_generator=compile_generator)
+        options = dict(channels_last=channels_last, compile_generator=compile_generator)
+        _check_supported(self, options)
         defaults: dict[str, Any] = {'prior_dim': prior_dim}
         discriminator = _build(discriminator, defaults, channels_last)
         if noise_size is not None:
             defaults['noise_size'] = noise_size
         generator = _build(generator, defaults, channels_last)
+        _check_supported(generator, options)
         super().__init__(
             generator,
             discriminator,
@@ -107,14 +109,8 @@ class DISPGAN(PriorSampling):
             **self._host_arguments(generator),
         )
         self.noise_size = getattr(generator, 'noise_size', None)
-        if compile_generator and hasattr(generator, 'uncompilable'):
-            raise ValueError(
-                f'{type(generator).__name__} takes no compile_generator: {generator.uncompilable}; '
-                'leave model.compile_generator out'
-            )
         if compile_generator:
-            options = compile_generator if isinstance(compile_generator, dict) else {}
-            self.generator.compile(**options)
+            self.generator.compile(**compile_generator if compile_generator is not True else {})
         self._accumulation = 1
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm)
@@ -130,14 +126,6 @@ class DISPGAN(PriorSampling):
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
-
-    def _check_supported(self, **options: Any) -> None:
-        for name, value in options.items():
-            if value and name in self.UNSUPPORTED:
-                raise ValueError(
-                    f'{type(self).__name__} takes no {name}: {self.UNSUPPORTED[name]}; '
-                    f'leave model.{name} out'
-                )
 
     def _host_arguments(self, generator: Any) -> dict[str, Any]:
         """Give the host's constructor what not every host takes."""
@@ -305,6 +293,15 @@ class DISPGAN(PriorSampling):
             disc=functools.partial(self.discriminator, prior=prior),
             batch_size=num_batches,
             loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+        )
+
+
+def _check_supported(part: Any, options: dict[str, Any]) -> None:
+    """Refuse options of the model that it, or its generator, says that it cannot take."""
+    reasons = getattr(part, 'UNSUPPORTED', {})
+    for name in (name for name, value in options.items() if value and name in reasons):
+        raise ValueError(
+            f'{type(part).__name__} takes no {name}: {reasons[name]}; leave model.{name} out'
         )
 
 

@@ -6,6 +6,8 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .name_wrapped import name_wrapped
+
 
 @MODELS.register_module()
 class ExtendedDiscriminator(BaseModule):
@@ -102,12 +104,8 @@ class ExtendedDiscriminator(BaseModule):
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        # A checkpoint of mmagic names the wrapped part without the wrapper: 'decision.weight' for
-        # 'discriminator.decision.weight'.
-        own = tuple(f'{prefix}{name}.' for name in self._modules)
-        for key in [key for key in state_dict if key.startswith(prefix)]:
-            if not key.startswith(own):
-                state_dict[f'{prefix}discriminator.{key[len(prefix) :]}'] = state_dict.pop(key)
+        own = tuple(f'{name}.' for name in self._modules)
+        name_wrapped(state_dict, prefix, 'discriminator', own)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

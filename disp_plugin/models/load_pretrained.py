@@ -97,6 +97,20 @@ def load_pretrained(
             f'{path} does not fit this model: none of its {len(source)} entries has a place, '
             f'first {list(source)[:3]}; is it a checkpoint of the same architecture?'
         )
+    _copy(source, target, networks, report)
+    _estimate_w_avg(networks, report)
+    if is_main_process():
+        print_log(f'\n{report}', logger='current')
+    return report
+
+
+def _copy(
+    source: dict[str, Tensor],
+    target: dict[str, Tensor],
+    networks: dict[str, Any],
+    report: LoadReport,
+) -> None:
+    """Write what fits into the model, and tell each network what it was given."""
     # In place: in a distributed run the networks are wrapped already, and go by other names.
     for key in report.loaded:
         target[key].copy_(source[key])
@@ -106,10 +120,6 @@ def load_pretrained(
     for prefix, network in networks.items():
         loaded = (key for key in report.loaded if key.startswith(prefix))
         network.loaded_names = {key.removeprefix(prefix) for key in loaded}
-    _estimate_w_avg(networks, report)
-    if is_main_process():
-        print_log(f'\n{report}', logger='current')
-    return report
 
 
 def _sort_entries(source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport) -> None:

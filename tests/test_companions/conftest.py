@@ -48,7 +48,7 @@ def disp_config(name, discriminator, **changes):
         type=f'DISP{TYPE[name]}',
         prior_dim=PRIOR_DIM,
         generator=generator,
-        discriminator=dict(wrapper, discriminator=NETWORK[name], **discriminator),
+        discriminator={**wrapper, 'discriminator': NETWORK[name], **discriminator},
         data_preprocessor=dict(type='DataPreprocessor'),
         **changes,
     )
@@ -112,7 +112,4 @@ def train_gan():
             logged.append({key: value.detach().clone() for key, value in found.items()})
         return logged
 
-    yield train
-    for name in ('iter', 'disc_pred_real'):
-        hub.runtime_info.pop(name, None)
-        hub._resumed_keys.pop(name, None)
+    return train
