@@ -14,8 +14,8 @@ from .disp_stylegan2_generator import DISPStyleGAN2Generator  # noqa: E402
 from .extended_discriminator import ExtendedDiscriminator  # noqa: E402
 from .fitted_module import FittedModule  # noqa: E402
 from .generator_path_regularizer import GeneratorPathRegularizer  # noqa: E402
-from .load_pretrained import LoadReport, load_pretrained  # noqa: E402
 from .narrow_sngan_disc_res_block import NarrowSNGANDiscResBlock  # noqa: E402
+from .pretrained import LoadReport, load_pretrained  # noqa: E402
 from .prior_condition_bn import PriorConditionBN  # noqa: E402
 from .prior_normalizer import PriorNormalizer  # noqa: E402
 from .prior_projection import PriorProjection  # noqa: E402

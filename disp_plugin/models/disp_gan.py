@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from .load_pretrained import load_pretrained
+from .pretrained import load_pretrained
 from .prior_normalizer import PriorNormalizer
 from .prior_sampling import PriorSampling
 

@@ -12,7 +12,7 @@ from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import CheckpointLoader
 
 from disp_plugin.models import DISPBigGAN, DISPBigGANGenerator, load_pretrained
-from disp_plugin.models.checkpoint_layouts import rename_checkpoint
+from disp_plugin.models.pretrained.checkpoint_layouts import rename_checkpoint
 
 WIDTH, SIZE = 8, 16
 FIRST = 'style_mapping.1.linear.weight_orig'

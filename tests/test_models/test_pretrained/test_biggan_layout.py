@@ -8,7 +8,7 @@ from mmagic.registry import MODELS
 from torch.nn import functional
 
 from disp_plugin.models import load_pretrained
-from disp_plugin.models.checkpoint_layouts import rename_checkpoint
+from disp_plugin.models.pretrained.checkpoint_layouts import rename_checkpoint
 
 WIDTHS, SHARED, CHUNK, CLASSES = (16, 8), 6, 4, 5
 D_WIDTHS = (8, 16, 16)

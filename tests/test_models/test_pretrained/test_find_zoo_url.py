@@ -2,7 +2,7 @@
 
 import pytest
 
-from disp_plugin.models.find_zoo_url import find_zoo_url
+from disp_plugin.models.pretrained.find_zoo_url import find_zoo_url
 
 PUBLISHED = {
     'biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128': (

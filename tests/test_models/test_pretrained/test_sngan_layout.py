@@ -9,7 +9,7 @@ from mmagic.registry import MODELS
 from torch.nn import functional
 
 from disp_plugin.models import load_pretrained
-from disp_plugin.models.checkpoint_layouts import rename_checkpoint
+from disp_plugin.models.pretrained.checkpoint_layouts import rename_checkpoint
 
 NOISE, CLASSES, WIDTHS, D_WIDTHS = 5, 3, (8, 8, 4), (4, 8, 8)
 EPS = 2e-5  # of Chainer's BatchNormalization

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
-from disp_plugin.models.checkpoint_layouts import rename_checkpoint
-from disp_plugin.models.match_colours import flip_colours
-from disp_plugin.models.stylegan2_layouts import count_pixels
+from disp_plugin.models.pretrained.checkpoint_layouts import rename_checkpoint
+from disp_plugin.models.pretrained.match_colours import flip_colours
+from disp_plugin.models.pretrained.stylegan2_layouts import count_pixels
 
 SIZE = 16
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.models.read_checkpoint import read_checkpoint
+from disp_plugin.models.pretrained.read_checkpoint import read_checkpoint
 
 NAME = 'biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128'
 FILE = 'biggan_imagenet1k_128x128_b32x8_best_is_iter_1328000_20211111_122911-28c688bc.pth'
@@ -59,7 +59,7 @@ def test_a_download_of_other_bytes_is_refused(here, monkeypatch):
     save(file)
     assert not hashlib.sha256(file.read_bytes()).hexdigest().startswith('28c688bc')
     monkeypatch.setattr(
-        'disp_plugin.models.read_checkpoint.find_zoo_url',
+        'disp_plugin.models.pretrained.read_checkpoint.find_zoo_url',
         lambda name: file.as_uri().replace('source', 'source-28c688bc'),
     )
     file.rename(here / 'source-28c688bc.pth')
