@@ -150,6 +150,7 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(mat
                     if (row['cell'], row['snapshot'], row['metric']) == (cell, snapshot, name)
                 )
                 assert len(values) == int(row['num_seeds']) == 2 and values[0] != values[1]
+                assert [float(value) for value in row['values'].split()] == values
                 assert float(row['mean']) == pytest.approx(np.mean(values))
                 deviation = np.std(values, ddof=1)
                 assert float(row['standard_deviation']) == pytest.approx(deviation)
@@ -572,6 +573,19 @@ def test_one_seed_has_no_standard_deviation(tool):
     mean, deviation = results.summarise([1.0, 2.0, 6.0])
     assert (mean, deviation) == (3.0, pytest.approx(statistics.stdev([1.0, 2.0, 6.0])))
     assert deviation == pytest.approx(7**0.5)
+
+
+def test_a_line_tells_method_by_colour_and_companion_by_style(tool):
+    results, cells = tool('benchmarks/matrix_results.py'), tool('benchmarks/matrix_cells.py')
+    listed = cells.list_cells(['disp', 'per_image'], ['plain', 'ada'], [25, 50], ['a', 'b'])
+    looks = results.choose_looks({cell.name: vars(cell) for cell in listed})
+    assert len({tuple(look.values()) for look in looks.values()}) == len(listed) == 12
+    for cell in listed:
+        for other in listed:
+            one, two = looks[cell.name], looks[other.name]
+            assert (one['linestyle'] == two['linestyle']) == (cell.companion == other.companion)
+            rows = [(c.method, c.num_images, c.encoder) for c in (cell, other)]
+            assert (one['color'] == two['color']) == (rows[0] == rows[1])
 
 
 def test_curves_hold_a_value_of_each_seed(matrix, tool):

@@ -16,6 +16,9 @@ from matrix_runs import REPORTS
 from matrix_settings import is_reported_where_chosen
 
 FILE = 'matrix.json'
+COLOURED = ('method', 'num_images', 'encoder')
+"""Axes of the matrix that the colour of a line tells."""
+
 FLOORS = {'kid_floor': 'kid', 'fid_floor': 'fid'}
 SNAPSHOTS = {
     'best': 'Best snapshot (chosen on the images of validation, reported on others)',
@@ -117,22 +120,23 @@ def write_results(work_dir: Path, picture: bool = True) -> None:
     write_file(work_dir / 'matrix.csv', format_csv(matrix['cells'], values))
     write_file(work_dir / 'matrix.md', format_markdown(matrix, values))
     if picture:
-        draw(work_dir, list(matrix['cells']))
+        draw(work_dir, matrix['cells'])
 
 
 def format_csv(cells: Mapping[str, Mapping[str, Any]], values: Values) -> str:
-    """One line for each number of each cell and snapshot."""
+    """One line for each metric of each cell and snapshot; its last column has every seed's."""
     axes = ('method', 'companion', 'num_images', 'encoder')
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator='\n')
-    columns = ('snapshot', 'metric', 'mean', 'standard_deviation', 'num_seeds')
+    columns = ('snapshot', 'metric', 'mean', 'standard_deviation', 'num_seeds', 'values')
     table.writerow(['cell', *axes, *columns])
     for cell, snapshots in values.items():
         for snapshot, metrics in snapshots.items():
             for metric, numbers in metrics.items():
                 mean, deviation = summarise(numbers)
                 row = [snapshot, metric, repr(mean), '' if deviation is None else repr(deviation)]
-                table.writerow([cell, *(cells[cell][a] for a in axes), *row, len(numbers)])
+                row += [len(numbers), ' '.join(map(repr, numbers))]
+                table.writerow([cell, *(cells[cell][a] for a in axes), *row])
     return stream.getvalue()
 
 
@@ -259,20 +263,28 @@ def read_curves(work_dir: Path, cell: str) -> dict[str, dict[int, list[float]]]:
     return curves
 
 
-def draw(work_dir: Path, cells: list[str]) -> None:
-    """Draw KID and D's gap over iterations: a line for each cell, a band over its seeds."""
+def draw(work_dir: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw KID and D's gap over iterations: a line for each cell, a band over its seeds.
+
+    A method has one colour, whatever it is combined with; a companion has one style of line.
+
+    Args:
+        work_dir (Path): Folder of the matrix, where matrix.png is written.
+        cells (Mapping[str, Mapping[str, Any]]): Its cells by name, as in matrix.json.
+    """
     from matplotlib.figure import Figure
 
     from disp_plugin.whole_file import write_file
 
+    looks = choose_looks(cells)
     curves = {cell: read_curves(work_dir, cell) for cell in cells}
     logged = dict.fromkeys(metric for found in curves.values() for metric in found)
     shown = [metric for metric in logged if metric.startswith('kid (')] + ['disc_gap']
     figure = Figure(figsize=(5.5 * len(shown) + 2.5, 5), layout='constrained')
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, metric in zip(panels, shown, strict=True):
-        for place, (cell, found) in enumerate(curves.items()):
-            _draw_band(axes, found.get(metric, {}), cell, place)
+        for cell, found in curves.items():
+            _draw_band(axes, found.get(metric, {}), cell, looks[cell])
         floor = metric.replace('kid', 'kid_floor')
         floors = [
             v for found in curves.values() for vs in found.get(floor, {}).values() for v in vs
@@ -291,18 +303,41 @@ def draw(work_dir: Path, cells: list[str]) -> None:
     write_file(work_dir / 'matrix.png', stream.getvalue())
 
 
-def _draw_band(axes: Any, found: Mapping[int, list[float]], label: str, place: int) -> None:
-    if not found:
-        return
+def choose_looks(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Choose the colour and the style of each cell's line.
+
+    Args:
+        cells (Mapping[str, Mapping[str, Any]]): Cells by name, as in matrix.json.
+
+    Returns:
+        dict[str, dict[str, Any]]: ``color`` and ``linestyle`` by cell.
+    """
     from matplotlib import colormaps
 
+    colours, styles = colormaps['tab10'].colors, ('-', '--', ':', '-.')
+    rows = {cell: tuple(at[axis] for axis in COLOURED) for cell, at in cells.items()}
+    row_places = {row: place for place, row in enumerate(dict.fromkeys(rows.values()))}
+    companions = dict.fromkeys(at['companion'] for at in cells.values())
+    style_places = {name: place for place, name in enumerate(companions)}
+    return {
+        cell: dict(
+            color=colours[row_places[rows[cell]] % len(colours)],
+            linestyle=styles[style_places[at['companion']] % len(styles)],
+        )
+        for cell, at in cells.items()
+    }
+
+
+def _draw_band(
+    axes: Any, found: Mapping[int, list[float]], label: str, look: Mapping[str, Any]
+) -> None:
+    if not found:
+        return
     iterations = sorted(found)
     middle, spread = zip(*(summarise(found[i]) for i in iterations), strict=True)
     low, high = (
         [m + sign * (s or 0.0) for m, s in zip(middle, spread, strict=True)] for sign in (-1, 1)
     )
-    colour = colormaps['tab10'](place % 10)
-    style = ('-', '--', ':', '-.')[place // 10 % 4]
-    axes.plot(iterations, middle, color=colour, linestyle=style, label=label)
+    axes.plot(iterations, middle, label=label, **look)
     if not all(math.isclose(a, b) for a, b in zip(low, high, strict=True)):
-        axes.fill_between(iterations, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(iterations, low, high, color=look['color'], alpha=0.15, linewidth=0)
