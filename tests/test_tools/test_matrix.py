@@ -603,3 +603,9 @@ def test_curves_hold_a_value_of_each_seed(matrix, tool):
     assert curves['kid (pixels)'] == {2: [2.0, 3.0], 4: [4.0, 5.0]}
     assert curves['kid (prior)'][2] == [99.0, 99.0]
     assert curves['disc_gap'] == {2: [0.0, 1.0], 4: [0.0, 1.0]}
+    assert results.find_floor({'disp-plain': curves}, 'kid (pixels)') is None
+    floors = {'kid_floor (pixels)': {2: [1.0, 1.0], 4: [4.0]}}
+    both = {'disp-plain': curves, 'per_image-plain': floors}
+    assert results.find_floor(both, 'kid (pixels)') == 2.0
+    assert results.find_floor(both, 'kid (prior)') is None
+    assert results.find_floor(both, 'disc_gap') is None

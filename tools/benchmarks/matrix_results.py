@@ -285,13 +285,8 @@ def draw(work_dir: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:
     for axes, metric in zip(panels, shown, strict=True):
         for cell, found in curves.items():
             _draw_band(axes, found.get(metric, {}), cell, looks[cell])
-        floor = metric.replace('kid', 'kid_floor')
-        floors = [
-            v for found in curves.values() for vs in found.get(floor, {}).values() for v in vs
-        ]
-        if floors:
-            label = 'memorisation floor'
-            axes.axhline(statistics.fmean(floors), color='k', linestyle=':', label=label)
+        if (floor := find_floor(curves, metric)) is not None:
+            axes.axhline(floor, color='k', linestyle=':', label='memorisation floor')
         title = "D's scores, training minus held-out" if metric == 'disc_gap' else metric.upper()
         axes.set_title(f'{title}, validation')
         axes.set_xlabel('iteration')
@@ -301,6 +296,25 @@ def draw(work_dir: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format='png', dpi=120)
     write_file(work_dir / 'matrix.png', stream.getvalue())
+
+
+def find_floor(
+    curves: Mapping[str, Mapping[str, Mapping[int, list[float]]]], metric: str
+) -> float | None:
+    """Find the memorisation floor of a metric.
+
+    Args:
+        curves (Mapping): What :func:`read_curves` returned, by cell.
+        metric (str): One of its metrics.
+
+    Returns:
+        float | None: The mean of what was logged; None for a metric without a floor.
+    """
+    name, _, space = metric.partition(' ')
+    floor = next((floor for floor, above in FLOORS.items() if above == name), None)
+    logged = [found.get(f'{floor} {space}', {}) for found in curves.values()]
+    values = [value for found in logged for numbers in found.values() for value in numbers]
+    return statistics.fmean(values) if values else None
 
 
 def choose_looks(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
