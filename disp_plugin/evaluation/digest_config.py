@@ -67,7 +67,9 @@ def _describe_prior(model: Mapping[str, Any]) -> str | None:
         return None
     if not model['prior_dim']:
         return 'none (a baseline)'
-    return f'{model["prior_dim"]} numbers, normalised by {model.get("prior_norm", "none")}'
+    length = model.get('prior_length')
+    told = f'{model["prior_dim"]} numbers, normalised by {model.get("prior_norm", "none")}'
+    return told if length is None else f'{told} to the length {length}'
 
 
 def _describe_length(cfg: Mapping[str, Any], iteration: int | None) -> str | None:

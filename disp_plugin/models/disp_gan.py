@@ -45,6 +45,8 @@ class DISPGAN(PriorSampling):
             Defaults to None.
         prior_norm (str): How priors are normalised, see :class:`PriorNormalizer`.
             Defaults to 'none', as in the paper.
+        prior_length (float, optional): Length of normalised priors, the strength of the condition.
+            Defaults to None: the square root of ``prior_dim``.
         sampler (dict | nn.Module, optional): Where priors of new images come from, or its config.
             Defaults to None: each call must bring priors.
         loss (str): 'hinge', 'non_saturating' or 'wasserstein'. Defaults to 'hinge'.
@@ -81,6 +83,7 @@ class DISPGAN(PriorSampling):
         noise_size: int | None = None,
         ema_config: dict | None = None,
         prior_norm: str = 'none',
+        prior_length: float | None = None,
         sampler: dict | nn.Module | None = None,
         loss: str = 'hinge',
         loss_config: dict | None = None,
@@ -113,7 +116,7 @@ class DISPGAN(PriorSampling):
             self.generator.compile(**compile_generator if compile_generator is not True else {})
         self._accumulation = 1
         self.prior_dim = prior_dim
-        self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm)
+        self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm, length=prior_length)
         self.sampler = MODELS.build(sampler) if isinstance(sampler, dict) else sampler
         self.pretrained = pretrained
         self._init_loss(

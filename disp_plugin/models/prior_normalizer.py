@@ -1,5 +1,7 @@
 """Normalisation of priors, with its statistics in the checkpoint."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
@@ -14,35 +16,51 @@ class PriorNormalizer(FittedModule):
     r"""Bring priors to a common scale before the networks see them.
 
     Features after a ReLU are nearly parallel, so that without centring their conditions barely
-    differ, and their norm decides how strong the condition is. All modes but 'none' give vectors of
-    norm about :math:`\sqrt{D}`:
+    differ, and their length decides how strong the condition is. All modes but 'none' give vectors
+    of length L, by default :math:`\sqrt{D}`:
 
     - 'none': as they are, as in the paper.
-    - 'l2': :math:`\sqrt{D}\, p / |p|`.
-    - 'centred_l2': :math:`\sqrt{D}\, (p - m) / |p - m|` with m the mean of the bank.
-    - 'whitened': :math:`\sqrt{D/K}\, U^T S^{-1} U (p - m)` with U (K, D) the K principal directions
-      of the bank and S (K) its standard deviations along them.
+    - 'l2': :math:`L\, p / |p|`.
+    - 'centred_l2': :math:`L\, (p - m) / |p - m|` with m the mean of the bank.
+    - 'whitened': :math:`L / \sqrt{K}\, U^T S^{-1} U (p - m)` with U (K, D) the K principal
+      directions of the bank and S (K) its standard deviations along them; L is then the root mean
+      square of the lengths.
 
     Args:
         prior_dim (int): D, length of a prior.
         mode (str): One of those four. Defaults to 'none'.
         max_fit_priors (int): At most so many random rows of the bank are used to fit 'whitened'.
             Defaults to 50000.
+        length (float, optional): L. Defaults to None: :math:`\sqrt{D}`.
 
     Raises:
-        ValueError: The mode is unknown.
+        ValueError: The mode is unknown, or the length is not positive or has no use.
     """
 
     mean: Tensor
     directions: Tensor
     deviations: Tensor
 
-    def __init__(self, prior_dim: int, mode: str = 'none', max_fit_priors: int = 50_000) -> None:
+    def __init__(
+        self,
+        prior_dim: int,
+        mode: str = 'none',
+        max_fit_priors: int = 50_000,
+        length: float | None = None,
+    ) -> None:
         super().__init__()
         if mode not in PRIOR_NORMS:
             raise ValueError(f'prior_norm is {mode!r}; it must be one of {", ".join(PRIOR_NORMS)}')
+        if length is not None and mode == 'none':
+            raise ValueError(
+                f"prior_length is {length}, but prior_norm='none' leaves priors as long as they "
+                "are; set prior_norm to 'l2', 'centred_l2' or 'whitened'"
+            )
+        if length is not None and not 0 < length < math.inf:
+            raise ValueError(f'prior_length must be positive and finite, but is {length}')
         self.prior_dim = prior_dim
         self.mode = mode
+        self.length = prior_dim**0.5 if length is None else length
         self.max_fit_priors = max_fit_priors
         if mode in ('centred_l2', 'whitened'):
             self.register_buffer('mean', torch.empty(0))
@@ -108,18 +126,17 @@ class PriorNormalizer(FittedModule):
                 f'prior_norm={self.mode!r} needs the statistics of the bank, which are not fitted: '
                 'PriorSamplerHook does it before training, and a checkpoint carries them'
             )
-        scale = self.prior_dim**0.5
         if self.mode == 'l2':
-            return F.normalize(prior, dim=1) * scale
+            return F.normalize(prior, dim=1) * self.length
         if self.mode == 'centred_l2':
-            return F.normalize(prior - self.mean, dim=1) * scale
+            return F.normalize(prior - self.mean, dim=1) * self.length
         with torch.autocast(prior.device.type, enabled=False):
             whitened = (prior - self.mean) @ self.directions.T / self.deviations
-            return whitened @ self.directions * (scale / len(self.deviations) ** 0.5)
+            return whitened @ self.directions * (self.length / len(self.deviations) ** 0.5)
 
     def extra_repr(self) -> str:
-        """Show the mode where the model is printed."""
-        return f'mode={self.mode!r}'
+        """Show the mode where the model is printed, and the length where there is one."""
+        return f'mode={self.mode!r}' + (f', length={self.length:g}' if self.mode != 'none' else '')
 
 
 def _mean(priors: Tensor, chunk: int = 65_536) -> Tensor:

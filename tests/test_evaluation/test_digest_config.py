@@ -23,6 +23,16 @@ def test_of_an_empty_config_nothing_is_told():
     assert digest_config({}) == []
 
 
+def test_the_normalisation_of_priors_is_told_with_its_length():
+    model = dict(prior_dim=128, prior_norm='l2')
+    told = [dict(digest_config({'model': m})) for m in (model, model | dict(prior_length=2.0))]
+    lines = [next(line for line in t.values() if '128 numbers' in line) for t in told]
+    assert lines == [
+        '128 numbers, normalised by l2',
+        '128 numbers, normalised by l2 to the length 2.0',
+    ]
+
+
 @pytest.mark.parametrize('part', [{1: 2}, {'type': {}}, 'x', 3, [1], None, {'type': 'X', 1: 2}])
 def test_parts_that_are_no_configs_of_ours_do_no_harm(part):
     names = ('model', 'encoder', 'train_dataloader', 'train_cfg', 'randomness')

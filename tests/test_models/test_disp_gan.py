@@ -132,6 +132,20 @@ def test_truncation_reaches_the_generator(config):
 
 
 @BOTH
+def test_the_length_of_priors_reaches_both_networks(config):
+    seen = []
+    gan = build(config, prior_norm='centred_l2', prior_length=0.25)
+    for network in (gan.generator, gan.discriminator):
+        network.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append([*args, *kwargs.values()][1]), with_kwargs=True
+        )
+    train(gan, 1)
+    assert len(seen) >= 4
+    for prior in seen:
+        torch.testing.assert_close(prior.norm(dim=1), torch.full((len(prior),), 0.25))
+
+
+@BOTH
 def test_checkpoint_round_trip_brings_back_sampler_statistics_and_average(config):
     gan = build(config, prior_norm='whitened')
     train(gan)

@@ -14,8 +14,8 @@ def make_priors(num=50):
     return torch.from_numpy(np.maximum(rng.normal(1, 1, (num, D)) @ rng.normal(1, 1, (D, D)), 0))
 
 
-def fitted(mode, priors):
-    normalizer = PriorNormalizer(D, mode)
+def fitted(mode, priors, **options):
+    normalizer = PriorNormalizer(D, mode, **options)
     normalizer.fit(priors)
     return normalizer
 
@@ -55,6 +55,14 @@ def test_all_modes_but_none_give_norms_about_sqrt_d(mode):
     assert norms.pow(2).mean().sqrt() == pytest.approx(D**0.5, rel=0.01)
 
 
+@pytest.mark.parametrize('mode', ['l2', 'centred_l2', 'whitened'])
+def test_a_length_changes_nothing_but_the_length(mode):
+    priors = make_priors(500)
+    short, usual = (fitted(mode, priors, **kw)(priors) for kw in (dict(length=0.5), {}))
+    assert short.norm(dim=1).pow(2).mean().sqrt() == pytest.approx(0.5, rel=0.01)
+    torch.testing.assert_close(short * (D**0.5 / 0.5), usual)
+
+
 @pytest.mark.parametrize('mode', ['none', 'l2', 'centred_l2', 'whitened'])
 def test_statistics_travel_in_the_state_dict(mode):
     priors = make_priors()
@@ -84,6 +92,11 @@ def test_priors_that_are_all_alike_are_refused():
 def test_unknown_mode_and_wrong_length_are_refused():
     with pytest.raises(ValueError, match="prior_norm is 'L2'; it must be one of none, l2"):
         PriorNormalizer(D, 'L2')
+    with pytest.raises(ValueError, match="prior_length is 2.0, but prior_norm='none' leaves"):
+        PriorNormalizer(D, length=2.0)
+    for length in (0, -1.0, float('nan'), float('inf')):
+        with pytest.raises(ValueError, match='prior_length must be positive and finite'):
+            PriorNormalizer(D, 'l2', length=length)
     with pytest.raises(ValueError, match='prior_dim is 6 but the priors to fit have length 7'):
         fitted('l2', torch.ones(3, 7))
 

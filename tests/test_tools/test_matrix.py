@@ -550,11 +550,12 @@ def test_the_length_of_priors_is_that_which_the_networks_see(tool):
     plan = tool('benchmarks/matrix_plan.py')
     priors = torch.randn(40, 6) + 3
     bank = PriorBank([f'{index:02d}' for index in range(40)], priors)
-    for norm, expected in (
-        ('none', priors.double().norm(dim=1).mean()),
-        ('centred_l2', 6**0.5),
+    for model, expected in (
+        ({}, priors.double().norm(dim=1).mean()),
+        (dict(prior_norm='centred_l2'), 6**0.5),
+        (dict(prior_norm='centred_l2', prior_length=3.0), 3.0),
     ):
-        assert plan.mean_length(bank, norm) == pytest.approx(float(expected), rel=1e-5)
+        assert plan.mean_length(bank, model) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_an_untrained_control_keeps_the_network_and_its_seed(tool):

@@ -136,7 +136,7 @@ class Plan:
         if self.encoders:
             options['encoder'] = self.base.encoder.to_dict()
         cfg = self._load(self.base.filename, options)
-        return round(mean_length(self._bank(cfg, cell), cfg.model.get('prior_norm', 'none')), 6)
+        return round(mean_length(self._bank(cfg, cell), cfg.model), 6)
 
     def _subset(self, num: int | None) -> dict[str, Any]:
         """Write the manifest of a training subset; return what makes a config use it."""
@@ -262,12 +262,12 @@ def say_sampler(sampler: Mapping[str, Any]) -> str:
     return f'new priors mix {"any two" if num is None else f"one with one of its {num} nearest"}'
 
 
-def mean_length(bank: Any, prior_norm: str) -> float:
+def mean_length(bank: Any, model: Mapping[str, Any]) -> float:
     """Compute the mean length of priors as the networks see them: normalised.
 
     Args:
         bank (PriorBank): The bank.
-        prior_norm (str): How priors are normalised.
+        model (Mapping[str, Any]): Config of the model, which says how priors are normalised.
 
     Returns:
         float: Mean of their norms.
@@ -277,7 +277,9 @@ def mean_length(bank: Any, prior_norm: str) -> float:
 
     from disp_plugin.models.prior_normalizer import PriorNormalizer
 
-    normalizer = PriorNormalizer(bank.prior_dim, prior_norm)
+    normalizer = PriorNormalizer(
+        bank.prior_dim, model.get('prior_norm', 'none'), length=model.get('prior_length')
+    )
     priors = torch.as_tensor(bank.take(np.arange(len(bank))))
     normalizer.fit(priors)
     return float(normalizer(priors).norm(dim=1).mean())
