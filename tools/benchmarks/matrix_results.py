@@ -280,13 +280,20 @@ def draw(work_dir: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:
     curves = {cell: read_curves(work_dir, cell) for cell in cells}
     logged = dict.fromkeys(metric for found in curves.values() for metric in found)
     shown = [metric for metric in logged if metric.startswith('kid (')] + ['disc_gap']
-    figure = Figure(figsize=(5.5 * len(shown) + 2.5, 5), layout='constrained')
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, metric in zip(panels, shown, strict=True):
+    num_columns = len(shown) if len(shown) <= 3 else 2
+    num_rows = math.ceil(len(shown) / num_columns)
+    size = (5.5 * num_columns + 2.5, 4.5 * num_rows + 0.5)
+    figure = Figure(figsize=size, layout='constrained')
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
+    for axes in panels[len(shown) :]:
+        axes.remove()
+    for axes, metric in zip(panels, shown, strict=False):
         for cell, found in curves.items():
             _draw_band(axes, found.get(metric, {}), cell, looks[cell])
         if (floor := find_floor(curves, metric)) is not None:
             axes.axhline(floor, color='k', linestyle=':', label='memorisation floor')
+        if metric != 'disc_gap':
+            _use_logarithm(axes)
         title = "D's scores, training minus held-out" if metric == 'disc_gap' else metric.upper()
         axes.set_title(f'{title}, validation')
         axes.set_xlabel('iteration')
@@ -296,6 +303,14 @@ def draw(work_dir: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format='png', dpi=120)
     write_file(work_dir / 'matrix.png', stream.getvalue())
+
+
+def _use_logarithm(axes: Any) -> None:
+    """Scale by the logarithm where every line is above 0; bands end at the axis."""
+    least = min((min(line.get_ydata()) for line in axes.lines), default=0.0)
+    if least > 0:
+        axes.set_yscale('log', nonpositive='clip')
+        axes.set_ylim(bottom=0.8 * least)
 
 
 def find_floor(
