@@ -13,7 +13,7 @@ model = dict(
     prior_dim=_base_.prior_dim,
     # raw features are nearly parallel; the paper does not centre them
     prior_norm='centred_l2',
-    # the mixture of two unlike letters is no letter; the paper mixes any two
+    # fewer mixtures that are no letter, but less recall (docs/results.md); the paper mixes any two
     sampler=dict(num_neighbours=5))
 
 train_dataloader = dict(
