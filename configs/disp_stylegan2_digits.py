@@ -13,7 +13,7 @@ model = dict(
     prior_dim=_base_.prior_dim,
     # raw features are nearly parallel, and centring them helped most here; the paper uses none
     prior_norm='centred_l2',
-    # the mixture of two unlike digits is no digit; the paper mixes any two
+    # fewer mixtures that are no digit, but less recall (docs/results.md); the paper mixes any two
     sampler=dict(num_neighbours=5))
 
 train_dataloader = dict(

@@ -85,6 +85,14 @@ def card_values(out, cell, snapshot, name):
     return values
 
 
+@pytest.fixture
+def sigint():
+    """Let Ctrl-C interrupt: a shell's background jobs, as a test run may be one, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(monkeypatch, gan, at, is_stopped):
     """Let the at-th step of training be where the user presses Ctrl-C."""
     steps, real = [], gan.train_step
@@ -107,19 +115,18 @@ def interrupt(monkeypatch, gan, at, is_stopped):
 
 
 @pytest.mark.slow
-def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(matrix, monkeypatch):
+def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(
+    matrix, monkeypatch, sigint
+):
     from disp_plugin.models.disp_sngan import DISPSNGAN
 
     arguments = ('--seeds', '0', '1', '--max-iters', '4')
     methods = ('unconditional', 'disp_any_pair', 'disp')
     near = 'model.sampler.num_neighbours=1'
-    # a shell's background jobs, of which a test run may be one, ignore SIGINT
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         interrupt(patch, DISPSNGAN, 4 + 4 + 3, matrix.is_stopped)
         with pytest.raises(SystemExit, match='130'):
             matrix.run(*arguments, methods=methods, options=(near,))
-    signal.signal(signal.SIGINT, before)
     assert len(matrix.find('train.py')) == 3
     unfinished = matrix.out / 'unconditional-plain' / 'seed1'
     assert (unfinished / 'iter_2.pth').is_file() and not (unfinished / 'iter_4.pth').is_file()
@@ -263,7 +270,8 @@ def test_seeds_of_another_config_do_not_go_into_one_row(tool, tmp_path):
 def plan_only(matrix, monkeypatch):
     """Let the tool neither train nor draw."""
     monkeypatch.setattr(matrix.module, 'train_all', lambda *args, **kwargs: {})
-    monkeypatch.setattr(matrix.module, 'write_results', lambda work_dir: None)
+    for name in ('write_results', 'draw'):
+        monkeypatch.setattr(matrix.module, name, lambda work_dir: None)
 
 
 @pytest.mark.slow
@@ -577,9 +585,9 @@ def test_one_seed_has_no_standard_deviation(tool):
 
 
 def test_a_line_tells_method_by_colour_and_companion_by_style(tool):
-    results, cells = tool('benchmarks/matrix_results.py'), tool('benchmarks/matrix_cells.py')
+    picture, cells = tool('benchmarks/matrix_picture.py'), tool('benchmarks/matrix_cells.py')
     listed = cells.list_cells(['disp', 'per_image'], ['plain', 'ada'], [25, 50], ['a', 'b'])
-    looks = results.choose_looks({cell.name: vars(cell) for cell in listed})
+    looks = picture.choose_looks({cell.name: vars(cell) for cell in listed})
     assert len({tuple(look.values()) for look in looks.values()}) == len(listed) == 12
     for cell in listed:
         for other in listed:
@@ -590,7 +598,7 @@ def test_a_line_tells_method_by_colour_and_companion_by_style(tool):
 
 
 def test_curves_hold_a_value_of_each_seed(matrix, tool):
-    results = tool('benchmarks/matrix_results.py')
+    picture = tool('benchmarks/matrix_picture.py')
     for seed, shift in ((0, 0.0), (1, 1.0)):
         folder = matrix.out / 'disp-plain' / f'seed{seed}' / '20260101_000000' / 'vis_data'
         folder.mkdir(parents=True)
@@ -600,13 +608,13 @@ def test_curves_hold_a_value_of_each_seed(matrix, tool):
             records.append({**values, 'disc_gap_val': shift, 'step': step})
         (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
         assert read_log(folder.parent.parent).series['disc_gap_val'][0] == (2, shift)
-    curves = results.read_curves(matrix.out, 'disp-plain')
+    curves = picture.read_curves(matrix.out, 'disp-plain')
     assert curves['kid (pixels)'] == {2: [2.0, 3.0], 4: [4.0, 5.0]}
     assert curves['kid (prior)'][2] == [99.0, 99.0]
     assert curves['disc_gap'] == {2: [0.0, 1.0], 4: [0.0, 1.0]}
-    assert results.find_floor({'disp-plain': curves}, 'kid (pixels)') is None
+    assert picture.find_floor({'disp-plain': curves}, 'kid (pixels)') is None
     floors = {'kid_floor (pixels)': {2: [1.0, 1.0], 4: [4.0]}}
     both = {'disp-plain': curves, 'per_image-plain': floors}
-    assert results.find_floor(both, 'kid (pixels)') == 2.0
-    assert results.find_floor(both, 'kid (prior)') is None
-    assert results.find_floor(both, 'disc_gap') is None
+    assert picture.find_floor(both, 'kid (pixels)') == 2.0
+    assert picture.find_floor(both, 'kid (prior)') is None
+    assert picture.find_floor(both, 'disc_gap') is None

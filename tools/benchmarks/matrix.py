@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 
 from matrix_cells import Cell, check_methods, list_cells, read_companions, read_encoders
+from matrix_picture import draw
 from matrix_plan import Plan
 from matrix_results import FILE, add_cells, read_matrix, write_results
 from matrix_runs import Processes, Run, train_all
@@ -171,13 +172,14 @@ def main(argv: list[str] | None = None) -> None:
         if not args.table_only:
             processes = Processes()
             runs, failed = plan_runs(args, work_dir, processes)
-            table = partial(write_results, work_dir, picture=False)
+            table = partial(write_results, work_dir)
             # what is only sampled comes after what is trained
             for is_sampled in (False, True):
                 part = [run for run in runs if bool(run.trained) == is_sampled]
                 failed |= train_all(part, args.jobs, processes, after_each=table) if part else {}
         if args.table_only or runs:
             write_results(work_dir)
+            draw(work_dir)
             print(f'matrix.md, matrix.csv and matrix.png are in {work_dir}')
         if failed:
             listed = ''.join(f'\n  {name}: {reason}' for name, reason in failed.items())
