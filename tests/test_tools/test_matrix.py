@@ -394,6 +394,20 @@ def test_a_config_without_held_out_images_is_measured_on_those_given(
     assert flatters not in results.format_markdown(matrix, values)
 
 
+def test_mean_of_fewer_seeds_than_its_row_says_so(tool):
+    results = tool('benchmarks/matrix_results.py')
+    found = {
+        'fid24_test_pixels': [1.0, 2.0, 6.0],
+        'fid_floor24_test_pixels': [0.5, 0.5, 0.5],
+        'kid24_test_pixels': [1.0, 2.0],
+    }
+    values = {'a': {'best': {}, 'last': found}}
+    cell = dict(method='a', companion='plain', num_images=None, encoder=None, note='')
+    table = results.format_markdown({'cells': {'a': cell}, 'commands': []}, values).splitlines()
+    assert '| a, plain | 3 | 3 ± 2.6 | 1.5 ± 0.71 (n = 2) |' in table
+    assert '| training images |  | 0.5 |  |' in table
+
+
 def test_the_best_and_the_last_snapshot_are_evaluated_each_once(tool, tmp_path):
     runs = tool('benchmarks/matrix_runs.py')
     run = runs.Run('disp-plain', 0, tmp_path / 'seed0', 'a = 1\n', 4)

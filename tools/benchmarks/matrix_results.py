@@ -138,7 +138,8 @@ def format_markdown(matrix: Mapping[str, Any], values: Values) -> str:
     lines = [
         '# Matrix\n',
         'Mean ± standard deviation over seeds (n - 1), of runs of one budget. The row "training '
-        'images" is the memorisation floor: what a generator would get that only repeats them.\n',
+        'images" is the memorisation floor: what a generator would get that only repeats them. '
+        '"(n = 2)" is behind a mean of fewer seeds than its row has.\n',
         *(f'    {command}' for command in matrix['commands']),
         '',
     ]
@@ -195,7 +196,7 @@ def _format_table(
     for cell, found in values.items():
         if found:
             num = max(map(len, found.values()))
-            rows.append([_label(matrix['cells'][cell]), str(num), *_spell(found, names)])
+            rows.append([_label(matrix['cells'][cell]), str(num), *_spell(found, names, num)])
     floors: dict[str, dict[str, list[float]]] = {}
     for cell, found in values.items():
         count = matrix['cells'][cell]['num_images']
@@ -208,7 +209,7 @@ def _format_table(
                     floors.setdefault(label, {}).setdefault(above, numbers[:1])
     for label, found in floors.items():
         if set(found) & set(names):
-            rows.append([label, '', *_spell(found, names)])
+            rows.append([label, '', *_spell(found, names, 1)])
     texts = ['| ' + ' | '.join(row) + ' |' for row in rows]
     return [texts[0], '|' + ' --- |' * len(rows[0]), *texts[1:]]
 
@@ -219,12 +220,15 @@ def _label(cell: Mapping[str, Any]) -> str:
     return ', '.join(part for part in parts if part)
 
 
-def _spell(found: Mapping[str, list[float]], names: list[str]) -> list[str]:
+def _spell(found: Mapping[str, list[float]], names: list[str], num_seeds: int) -> list[str]:
+    """A mean of fewer seeds than the row has says so: it is one of other runs."""
     cells = []
     for name in names:
         if name not in found:
             cells.append('')
             continue
         mean, deviation = summarise(found[name])
-        cells.append(f'{mean:.4g}' + ('' if deviation is None else f' ± {deviation:.2g}'))
+        spread = '' if deviation is None else f' ± {deviation:.2g}'
+        num = len(found[name])
+        cells.append(f'{mean:.4g}{spread}' + ('' if num == num_seeds else f' (n = {num})'))
     return cells
