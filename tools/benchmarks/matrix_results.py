@@ -195,8 +195,8 @@ def _format_table(
     rows = [['', 'seeds', *map(_shorten, names)]]
     for cell, found in values.items():
         if found:
-            num = max(map(len, found.values()))
-            rows.append([_label(matrix['cells'][cell]), str(num), *_spell(found, names, num)])
+            num_seeds = str(_count_seeds(found))
+            rows.append([_label(matrix['cells'][cell]), num_seeds, *_spell(found, names)])
     floors: dict[str, dict[str, list[float]]] = {}
     for cell, found in values.items():
         count = matrix['cells'][cell]['num_images']
@@ -209,7 +209,7 @@ def _format_table(
                     floors.setdefault(label, {}).setdefault(above, numbers[:1])
     for label, found in floors.items():
         if set(found) & set(names):
-            rows.append([label, '', *_spell(found, names, 1)])
+            rows.append([label, '', *_spell(found, names)])
     texts = ['| ' + ' | '.join(row) + ' |' for row in rows]
     return [texts[0], '|' + ' --- |' * len(rows[0]), *texts[1:]]
 
@@ -220,7 +220,11 @@ def _label(cell: Mapping[str, Any]) -> str:
     return ', '.join(part for part in parts if part)
 
 
-def _spell(found: Mapping[str, list[float]], names: list[str], num_seeds: int) -> list[str]:
+def _count_seeds(found: Mapping[str, list[float]]) -> int:
+    return max(map(len, found.values()))
+
+
+def _spell(found: Mapping[str, list[float]], names: list[str]) -> list[str]:
     """A mean of fewer seeds than the row has says so: it is one of other runs."""
     cells = []
     for name in names:
@@ -230,5 +234,6 @@ def _spell(found: Mapping[str, list[float]], names: list[str], num_seeds: int) -
         mean, deviation = summarise(found[name])
         spread = '' if deviation is None else f' ± {deviation:.2g}'
         num = len(found[name])
-        cells.append(f'{mean:.4g}{spread}' + ('' if num == num_seeds else f' (n = {num})'))
+        fewer = '' if num == _count_seeds(found) else f' (n = {num})'
+        cells.append(f'{mean:.4g}{spread}{fewer}')
     return cells

@@ -2,6 +2,8 @@
 
 Names are those of its BigGAN.py and layers.py; shapes and values are mmagic's, whose spectral norm
 of style 'ajbrock' is the same. Its images are RGB (datasets.py reads them by PIL).
+
+The discriminator needs ``act_cfg=dict(inplace=False)`` over mmagic's config for 128 px.
 """
 
 import re

@@ -11,22 +11,16 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from .check_fit import ANEW, CONDITION_ENTRIES, check_fit
 from .checkpoint_layouts import BIGGAN, MMAGIC, SNGAN, rename_checkpoint
 from .load_report import LoadReport
 from .match_colours import match_colours
 from .match_spectral_norm import match_spectral_norm
 from .read_checkpoint import read_checkpoint
-from .stylegan2_layouts import count_pixels
 
 __all__ = ['LoadReport', 'load_pretrained']
 
 NETWORKS = ('generator.', 'generator_ema.module.', 'discriminator.')
-# Matrices from the condition to a norm's channels: as wide as the condition, which may be another,
-# as in a self-modulated BigGAN. StyleGAN2 has none.
-CONDITION_ENTRIES = ('.gain.', '.bias.')
-# What a prior or a miner brings, what can be computed, and what each run measures anew.
-ANEW = ('.ada_aug.', '.augmentation.', '.mined_updates')
-OWN_ENTRIES = ('.prior_projection.', '.miner.', '.w_avg', *ANEW)
 
 
 @torch.no_grad()
@@ -52,9 +46,8 @@ def load_pretrained(
     ``adapt_pretrained(state)`` changes weights under mmagic's names to fit and returns which,
     ``estimate_w_avg()`` computes the mean style that the checkpoint lacks.
 
-    Some networks need other options than mmagic's: the discriminator of pfnet SNGAN has
-    ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``, its generator ``norm_eps=2e-5``, and the
-    discriminator of BigGAN-PyTorch ``act_cfg=dict(inplace=False)`` over mmagic's for 128 px.
+    The networks of pfnet SNGAN and of BigGAN-PyTorch need other options than mmagic's, which
+    sngan_layout.py and biggan_layout.py name.
 
     Args:
         gan (nn.Module): A DISP GAN; changed in place.
@@ -85,18 +78,11 @@ def load_pretrained(
     report = LoadReport(checkpoint=path, layout=layout)
     order = _find_order(report, channel_order)
     _check_activations(networks, source, report)
-    is_stylegan2 = any(key.endswith('generator.constant_input.input') for key in target)
     report.colours = match_colours(gan, source, order, networks)
     _match_norms(source, target, report)
     _adapt(networks, source, report)
     _sort_entries(source, target, report)
-    for prefix in networks:
-        _check_fit(prefix, source, target, report, is_stylegan2)
-    if not any(key.startswith(NETWORKS) for key in report.loaded):
-        raise ValueError(
-            f'{path} does not fit this model: none of its {len(source)} entries has a place, '
-            f'first {list(source)[:3]}; is it a checkpoint of the same architecture?'
-        )
+    check_fit(networks, source, target, report)
     _copy(source, target, networks, report)
     _estimate_w_avg(networks, report)
     if is_main_process():
@@ -249,62 +235,6 @@ def _adapt(networks: dict[str, Any], source: dict[str, Tensor], report: LoadRepo
             entries = {key.removeprefix(prefix): source[key] for key in keys}
             report.adapted += [prefix + key for key in adapt(entries)]
             source.update({prefix + key: value for key, value in entries.items()})
-
-
-def _check_fit(
-    network: str,
-    source: dict[str, Tensor],
-    target: dict[str, Tensor],
-    report: LoadReport,
-    is_stylegan2: bool,
-) -> None:
-    """Refuse a network of the checkpoint that is another than the model's."""
-    theirs = {key for key in source if key.startswith(network)}
-    ours = {key for key in target if key.startswith(network)}
-    if not theirs or not ours:
-        return
-    problems = [
-        f'{key} is {tuple(source[key].shape)} in the checkpoint and {tuple(target[key].shape)} '
-        'in the model'
-        for key in report.mismatched
-        if key in ours and not any(part in key for part in CONDITION_ENTRIES)
-    ]
-    if not problems and ours.isdisjoint(report.loaded):
-        problems = [f'none of the {len(theirs)} entries of {network}* has a place in the model']
-    if is_stylegan2:
-        problems += _find_strangers(theirs, ours)
-        problems += [
-            f'{key} is another: the model blurs otherwise than the checkpoint'
-            for key in report.loaded
-            if key in ours and key.endswith('.kernel')
-            if not torch.allclose(source[key].to(target[key]), target[key])
-        ]
-    if not problems:
-        return
-    hint = 'is it of the same architecture, resolution and width?'
-    sizes = count_pixels(theirs), count_pixels(ours)
-    if is_stylegan2 and None not in sizes:
-        hint = f'both are of {sizes[0]} px; channel_multiplier, channel_base, channel_max, '
-        hint += 'style_channels and num_mlps set the shapes, and prior_dim where it has priors'
-        if sizes[0] != sizes[1]:
-            hint = f'the checkpoint is of {sizes[0]} px, the model of {sizes[1]} px; image_size of '
-            hint += "the config sets the model's resolution"
-    raise ValueError(
-        f'{report.checkpoint} does not fit this model: {"; ".join(problems[:3])} '
-        f'({len(problems)} such differences); {hint}'
-    )
-
-
-def _find_strangers(theirs: set[str], ours: set[str]) -> list[str]:
-    one_sided = [
-        *((key, 'the model lacks it') for key in sorted(theirs - ours)),
-        *((key, 'the checkpoint lacks it') for key in sorted(ours - theirs)),
-    ]
-    return [
-        f'{key}: {side}'
-        for key, side in one_sided
-        if not any(own in f'.{key}' for own in OWN_ENTRIES)
-    ]
 
 
 def _estimate_w_avg(networks: dict[str, Any], report: LoadReport) -> None:

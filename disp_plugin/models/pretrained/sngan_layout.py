@@ -2,6 +2,9 @@
 
 Its training writes one .npz of Chainer for each network. Names are those of its gen_models/,
 dis_models/ and source/links/; shapes are PyTorch's. Its images are RGB (PIL reads them).
+
+The networks need other options than mmagic's: ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``
+for the discriminator and ``norm_eps=2e-5`` for the generator.
 """
 
 import re
