@@ -11,9 +11,9 @@ Rooms, each of which imports only from those above it:
     priors/      the bank of priors, how it is built and looked up
     models/      generators, discriminators and GANs that take a prior
     samplers/    bank -> new priors
-    companions/  what DISP is combined or compared with
+    techniques/  what DISP is combined or compared with
     hooks/       when things happen
-    running/     from a command line to a run: options checked, sizes chosen, errors explained
+    cli/         from a command line to a run: options checked, sizes chosen, errors explained
     applications/  trained model -> uses
     evaluation/  images -> numbers: metrics, tests for memorisation, the report
 

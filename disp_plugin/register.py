@@ -16,7 +16,7 @@ ROOMS = (
     'priors',
     'models',
     'samplers',
-    'companions',
+    'techniques',
     'hooks',
     'evaluation',
 )

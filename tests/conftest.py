@@ -26,6 +26,8 @@ mend()
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
 
 ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # for tests.numerics
+    sys.path.insert(0, str(ROOT))
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +114,8 @@ def inception_weights(tmp_path_factory):
 
 
 def load_tool(path):
-    """Import a script of tools/ as a module, without running it."""
-    file = ROOT / 'tools' / path
+    """Import a script of tools/, or of benchmarks/, as a module, without running it."""
+    file = ROOT / (path if path.startswith('benchmarks/') else f'tools/{path}')
     name = 'tools_' + file.stem
     if name in sys.modules:
         return sys.modules[name]
@@ -128,5 +130,5 @@ def load_tool(path):
 
 @pytest.fixture(scope='session')
 def tool():
-    """A function path below tools/ -> the script as a module, such as tool('train.py')."""
+    """A function path below tools/, or benchmarks/..., -> the script as a module."""
     return load_tool

@@ -18,12 +18,12 @@ from mmengine.hub import get_config
 from mmengine.runner import Runner
 
 import disp_plugin.register  # noqa: F401  (mends mmagic, so that the rest can be imported)
+from disp_plugin.cli.resolve_config import resolve_config
 from disp_plugin.encoders.load_weights import META_KEY
 from disp_plugin.evaluation.metric_card import read_cards
 from disp_plugin.models.pretrained.find_zoo_url import find_zoo_url
 from disp_plugin.priors import BankOrigin, PriorBank, build_bank
 from disp_plugin.priors.check_origin import simplify_config
-from disp_plugin.resolve_config import resolve_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))

@@ -21,7 +21,7 @@ ORDER = (
     'priors',
     'models',
     'samplers',
-    'companions',
+    'techniques',
     'hooks',
     'register',
     'running',

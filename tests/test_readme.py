@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
-from disp_plugin.resolve_config import load_config
-from disp_plugin.running.parse_options import OptionsAction
+from disp_plugin.cli.parse_options import OptionsAction
+from disp_plugin.cli.resolve_config import load_config
 
 
 @pytest.fixture(scope='module')

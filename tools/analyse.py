@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.running.parse_options import OptionsAction
+    from disp_plugin.cli.parse_options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -69,12 +69,12 @@ def measure_similarity(args):
     """Tables 12 and 13 of a checkpoint."""
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
+    from disp_plugin.cli.check_range import check_range
+    from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.encoders import knows_unseen
     from disp_plugin.evaluation.discriminator_features import discriminator_features
     from disp_plugin.evaluation.feature_space import get_space
     from disp_plugin.evaluation.similarity_correlation import draw_pairs, similarity_correlation
-    from disp_plugin.running.check_range import check_range
-    from disp_plugin.running.choose_device import choose_device
 
     check_range(args, num=2, num_pairs=2, seed=0)
     device = choose_device(args.device)
@@ -159,11 +159,11 @@ def measure_probes(args):
     """Held-out accuracy on each bank."""
     import numpy as np
 
+    from disp_plugin.cli.check_range import check_range
     from disp_plugin.evaluation.image_labels import image_labels
     from disp_plugin.evaluation.linear_probe import linear_probe
     from disp_plugin.priors import PriorBank
     from disp_plugin.progress import track
-    from disp_plugin.running.check_range import check_range
 
     check_range(args, folds=2, seed=0)
     probes = []
@@ -192,8 +192,8 @@ def main(argv: list[str] | None = None) -> None:
         'probe': (measure_probes, print_probes),
     }[args.verb]
 
-    from disp_plugin.running.check_out import check_out
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.check_out import check_out
+    from disp_plugin.cli.explain_error import user_errors
     from disp_plugin.whole_file import write_file
 
     with user_errors(args.debug):

@@ -19,7 +19,7 @@ from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.running.parse_options import OptionsAction
+    from disp_plugin.cli.parse_options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,7 +109,7 @@ def settle(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], st
 
         dataset = folder_view(args.data_root, args.size, args.ann_file, args.flip)
         return dataset, encoder_config(args), args.bank_file
-    from disp_plugin.resolve_config import load_config
+    from disp_plugin.cli.resolve_config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
     bank_file = args.bank_file or cfg.get('bank_file')
@@ -165,8 +165,8 @@ def summarize(bank: Any, num_new: int, seconds: float) -> str:
 
 def choose_shard(args: argparse.Namespace) -> Any:
     """Settle the share of this process: what was asked for, else by the launcher; None for all."""
+    from disp_plugin.cli.read_launcher import read_launch
     from disp_plugin.priors import Shard
-    from disp_plugin.running.read_launcher import read_launch
 
     if args.merge is not None:
         return None
@@ -217,7 +217,7 @@ def build(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     hint = 'Run the same command again: the build goes on where it was.'
     with user_errors(args.debug, resume_hint=hint):

@@ -127,9 +127,9 @@ def print_table(rows, probe_ann_file):
 
 
 def ablate(args: argparse.Namespace) -> None:
-    from disp_plugin.running.check_out import check_out
-    from disp_plugin.running.check_range import check_range
-    from disp_plugin.running.choose_device import choose_device
+    from disp_plugin.cli.check_out import check_out
+    from disp_plugin.cli.check_range import check_range
+    from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.whole_file import write_file
 
     shares = sorted(set(args.shares))
@@ -162,7 +162,7 @@ def ablate(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         ablate(args)

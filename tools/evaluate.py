@@ -15,7 +15,7 @@ from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.running.parse_options import OptionsAction
+    from disp_plugin.cli.parse_options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -145,11 +145,11 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str]
 
     from disp_plugin import applications
     from disp_plugin.applications.load_gan import read_checkpoint
+    from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
     from disp_plugin.evaluation.find_held_out import find_held_out
     from disp_plugin.evaluation.metric_card import CARDS_FILE
     from disp_plugin.priors import view_config
-    from disp_plugin.running.choose_device import choose_device
 
     path = find_checkpoint(args.checkpoint)
     gan, cfg = applications.load_gan(path, args.config, choose_device())
@@ -209,7 +209,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from mmengine import dist
 
     import disp_plugin.register  # noqa: F401
-    from disp_plugin.running.leave_group import leave_group
+    from disp_plugin.cli.leave_group import leave_group
 
     if args.launcher != 'none':
         # the first process may encode many real images while the others wait
@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> None:
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug):
         evaluate(args)

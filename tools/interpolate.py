@@ -59,10 +59,10 @@ def interpolate(args: argparse.Namespace) -> None:
     import numpy as np
 
     from disp_plugin import applications
+    from disp_plugin.cli.check_out import check_out
+    from disp_plugin.cli.check_range import check_range
+    from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.progress import track
-    from disp_plugin.running.check_out import check_out
-    from disp_plugin.running.check_range import check_range
-    from disp_plugin.running.choose_device import choose_device
 
     check_range(args, num=1, steps=2, seed=0, batch_size=1)
     check_out(args.out)
@@ -87,7 +87,7 @@ def interpolate(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug):
         interpolate(args)

@@ -55,10 +55,10 @@ def invert(args: argparse.Namespace) -> None:
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
+    from disp_plugin.cli.check_out import check_out
+    from disp_plugin.cli.check_range import check_range
+    from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.evaluation.inversion_error import inversion_error
-    from disp_plugin.running.check_out import check_out
-    from disp_plugin.running.check_range import check_range
-    from disp_plugin.running.choose_device import choose_device
     from disp_plugin.whole_file import write_file
 
     check_range(args, steps=0, seed=0, batch_size=1)
@@ -113,7 +113,7 @@ def invert(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug):
         invert(args)

@@ -93,7 +93,7 @@ def read_options(args: argparse.Namespace):
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         from disp_plugin.encoders.pretrain_simclr import pretrain_simclr

@@ -44,8 +44,8 @@ def sample(args: argparse.Namespace) -> None:
     import numpy as np
 
     from disp_plugin import applications
+    from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.progress import track
-    from disp_plugin.running.choose_device import choose_device
 
     device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
@@ -68,7 +68,7 @@ def sample(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug):
         sample(args)

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.running.parse_options import OptionsAction
+    from disp_plugin.cli.parse_options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -53,9 +53,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace) -> None:
-    from disp_plugin.resolve_config import load_config
-    from disp_plugin.running import prepare_run
-    from disp_plugin.running.check_sizes import check_sizes
+    from disp_plugin.cli import prepare_run
+    from disp_plugin.cli.check_sizes import check_sizes
+    from disp_plugin.cli.resolve_config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
     prepare_run.check_is_a_run(cfg, args.config)
@@ -77,8 +77,8 @@ def train(args: argparse.Namespace) -> None:
 
     from mmengine.runner import Runner
 
-    from disp_plugin.running.check_space import check_space
-    from disp_plugin.running.leave_group import leave_group
+    from disp_plugin.cli.check_space import check_space
+    from disp_plugin.cli.leave_group import leave_group
 
     runner = Runner.from_cfg(cfg)
     check_space(runner)
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from disp_plugin.running.explain_error import user_errors
+    from disp_plugin.cli.explain_error import user_errors
 
     again = ['python', sys.argv[0], args.config, '--resume']
     if args.work_dir:

@@ -8,7 +8,7 @@ from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
 from mmagic.models.editors.stylegan2 import StyleGAN2Generator
 from torch import Tensor, nn
 
-from disp_plugin.companions import MinedGenerator
+from disp_plugin.techniques import MinedGenerator
 
 __all__ = ['generate_by_blocks', 'list_blocks']
 

@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
-from disp_plugin.running.read_literal import read_literal
+from disp_plugin.cli.read_literal import read_literal
 
 __all__ = ['load_gan', 'parse_config_text']
 
@@ -118,7 +118,7 @@ def _find_config(
     path: Path, content: dict[str, Any], config: str | Path | None
 ) -> Config | ConfigDict:
     if config is not None:
-        from disp_plugin.resolve_config import load_config
+        from disp_plugin.cli.resolve_config import load_config
 
         return load_config(config)
     text = (content.get('meta') or {}).get('cfg')

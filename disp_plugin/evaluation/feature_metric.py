@@ -10,7 +10,7 @@ from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
 from disp_plugin.applications.sample_images import to_rgb
-from disp_plugin.running.choose_device import choose_device
+from disp_plugin.cli.choose_device import choose_device
 
 from .feature_space import FeatureSpace, get_space
 from .gan_metric import GanMetric

@@ -10,9 +10,9 @@ from typing import Any
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from disp_plugin.cli.choose_device import choose_device
 from disp_plugin.encoders import knows_unseen
 from disp_plugin.priors.check_origin import simplify_config
-from disp_plugin.running.choose_device import choose_device
 
 _SPACES: dict[str, FeatureSpace] = {}
 

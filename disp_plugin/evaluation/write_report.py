@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from disp_plugin import __version__
 from disp_plugin.applications.load_gan import load_gan
-from disp_plugin.running.check_out import check_out
+from disp_plugin.cli.check_out import check_out
 from disp_plugin.whole_file import write_file
 
 from .digest_config import digest_config

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from disp_plugin.cli.resolve_config import load_config
 from disp_plugin.evaluation.choose_spaces import choose_spaces, read_spaces
-from disp_plugin.resolve_config import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from disp_plugin.cli.prepare_run import turn_on_amp
 from disp_plugin.models import PriorNormalizer
 from disp_plugin.priors import PriorBank
-from disp_plugin.running.prepare_run import turn_on_amp
 from disp_plugin.samplers import VicinalMixSampler
 
 pytestmark = [

@@ -13,8 +13,8 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import all_gather_object, barrier, get_rank  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from disp_plugin.cli.leave_group import leave_group  # noqa: E402
 from disp_plugin.priors import PriorBank  # noqa: E402
-from disp_plugin.running.leave_group import leave_group  # noqa: E402
 from disp_plugin.samplers import GMMPriorSampler  # noqa: E402
 
 SAMPLER = {'type': 'GMMPriorSampler', 'num_components': 2}

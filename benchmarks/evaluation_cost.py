@@ -1,0 +1,146 @@
+"""What do the metrics cost beside generating and encoding the images?
+
+All metrics but IvOM, in one space of Inception's size. Sampling and encoding are timed on a share
+of the images and scaled up (they are linear in their number), the metrics on as many features as
+asked for. Weights are random: what an image shows does not matter to the time. Real features are
+encoded once for all evaluations of a data set and are not counted.
+
+python benchmarks/evaluation_cost.py --images 10000 --timed 128
+"""
+
+import argparse
+import json
+import tempfile
+import time
+
+WANTED = 1.1
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--images', type=int, default=10000, help='to evaluate (default: 10000)')
+    parser.add_argument('--timed', type=int, default=128, help='sampled and encoded (default: 128)')
+    parser.add_argument('--real', type=int, default=10000, help='held out, and training images')
+    parser.add_argument('--size', type=int, default=128, help='of the images (default: 128)')
+    parser.add_argument('--batch-size', type=int, default=32, help='default: 32')
+    parser.add_argument('--out', help='JSON file to write the numbers to')
+    return parser.parse_args(argv)
+
+
+def build_gan(size):
+    """A BigGAN of full width with 4096-d priors."""
+    import torch
+    from mmagic.registry import MODELS
+
+    from disp_plugin.cli.resolve_config import load_config
+    from disp_plugin.priors import PriorBank
+
+    cfg = load_config(
+        'configs/disp_biggan_places2.5k.py',
+        {'model.pretrained': None, 'image_size': size},
+    )
+    gan = MODELS.build(cfg.model)
+    keys = [f'{index:03d}' for index in range(100)]
+    gan.sampler.fit(PriorBank(keys, torch.rand(100, gan.prior_dim)))
+    return gan.eval()
+
+
+def write_inception(folder):
+    """Random weights in the published file's layout."""
+    import torch
+    from torch_fidelity import feature_extractor_inceptionv3 as library
+
+    load, library.torch.load = library.torch.load, lambda *args, **kwargs: {}
+    network_load = torch.nn.Module.load_state_dict
+    torch.nn.Module.load_state_dict = lambda self, state, **kwargs: None
+    try:
+        network = library.FeatureExtractorInceptionV3('inception', ['2048'], 'none')
+    finally:
+        library.torch.load = load
+        torch.nn.Module.load_state_dict = network_load
+    file = f'{folder}/inception.pth'
+    torch.save(network.state_dict(), file)
+    return file
+
+
+class Features:
+    """Stands in for real images whose features are known."""
+
+    def __init__(self, num, seed):
+        import torch
+
+        self.rows = torch.rand(num, 2048, generator=torch.Generator().manual_seed(seed)) ** 3
+        self.num = num
+
+    def features(self, space, mirrored=False):
+        """Give the same in every space."""
+        return self.rows
+
+    def describe(self):
+        """Say nothing of note."""
+        return {'num': self.num, 'split': 'val', 'fingerprint': ''}
+
+
+def measure(args):
+    import torch
+    from mmagic.registry import EVALUATORS
+
+    import disp_plugin.register  # noqa: F401
+    from disp_plugin.cli.choose_device import choose_device
+    from disp_plugin.evaluation.seeded_batches import SeededBatches
+
+    gan = build_gan(args.size).to(choose_device())
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = dict(type='InceptionEncoder', checkpoint=write_inception(folder))
+        evaluator = EVALUATORS.build(
+            dict(
+                type='StandardEvaluator',
+                metrics=['fid', 'kid', 'precision_recall', 'copying', 'floor'],
+                spaces=dict(clean=encoder),
+                train_dataset=dict(type='not built'),
+                fake_nums=args.images,
+            )
+        )
+    for metric in evaluator.metrics:
+        metric.train, metric.held_out = Features(args.real, 1), Features(args.real, 2)
+        metric.set_gan(gan)
+    times = {}
+    batches = SeededBatches(gan, args.timed, args.batch_size, 0, 'ema', None)
+    with torch.no_grad():
+        for batch in batches:
+            begin = time.perf_counter()
+            evaluator.process(gan.test_step(batch), batch, evaluator.metrics)
+            if 'first' in times:
+                times['sampling and encoding'] = (
+                    times.get('sampling and encoding', 0) + time.perf_counter() - begin
+                )
+            times.setdefault('first', time.perf_counter() - begin)  # warms up
+    del times['first']
+    times['sampling and encoding'] *= args.images / (args.timed - args.batch_size)
+    generated = Features(args.images, 3).rows
+    for metric in evaluator.metrics:
+        metric._features, metric._num = [generated], len(generated)
+        begin = time.perf_counter()
+        metric.evaluate()
+        times[type(metric).__name__] = time.perf_counter() - begin
+    return times
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    times = measure(args)
+    base = times['sampling and encoding']
+    ratio = sum(times.values()) / base
+    for name, seconds in times.items():
+        print(f'{name:28}{seconds:10.1f} s')
+    print(f'evaluating takes {ratio:.3f} times sampling and encoding (wanted: {WANTED})')
+    if args.out:
+        from disp_plugin.whole_file import write_file
+
+        write_file(args.out, json.dumps({'seconds': times, 'ratio': ratio}, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()

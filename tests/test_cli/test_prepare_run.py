@@ -1,0 +1,216 @@
+"""What is settled before a run starts is settled for real."""
+
+import os
+import shutil
+from multiprocessing import get_context
+
+import pytest
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+import disp_plugin.register  # noqa: F401
+from disp_plugin.cli import prepare_run
+from disp_plugin.cli.resolve_config import load_config
+
+
+def gan_config(**fields):
+    optimizer = dict(type='Adam', lr=1e-3)
+    wrapper = dict(
+        constructor='MultiOptimWrapperConstructor',
+        generator=dict(optimizer=dict(optimizer)),
+        discriminator=dict(optimizer=dict(optimizer)),
+    )
+    return Config(dict(optim_wrapper=wrapper, **fields))
+
+
+def test_amp_reaches_every_optimiser_of_a_gan():
+    cfg = gan_config()
+    assert prepare_run.turn_on_amp(cfg, has_gpu=True) == ['generator', 'discriminator']
+    for name in ('generator', 'discriminator'):
+        assert cfg.optim_wrapper[name].type == 'AmpOptimWrapper'
+        assert cfg.optim_wrapper[name].loss_scale == 'dynamic'
+
+
+def test_amp_reaches_a_single_optimiser():
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3))))
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def test_amp_is_what_the_runner_builds_for_generator_and_discriminator(monkeypatch):
+    monkeypatch.setattr(
+        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_npu_available', lambda: True
+    )
+    cfg = gan_config()
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    gan = nn.Module()
+    gan.generator, gan.discriminator = nn.Linear(2, 2), nn.Linear(2, 2)
+    wrappers = build_optim_wrapper(gan, cfg.optim_wrapper)
+    assert {name: type(wrapper).__name__ for name, wrapper in wrappers.items()} == {
+        'generator': 'AmpOptimWrapper',
+        'discriminator': 'AmpOptimWrapper',
+    }
+
+
+def test_amp_keeps_a_loss_scale_that_the_config_chose():
+    cfg = gan_config()
+    cfg.optim_wrapper.generator.loss_scale = 128.0
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert cfg.optim_wrapper.generator.loss_scale == 128.0
+
+
+def test_amp_gives_stylegan2_its_scales_in_float16(repo_root):
+    cfg = load_config(repo_root / 'configs/disp_stylegan2_cifar10.py')
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert cfg.model.generator.num_fp16_scales == 4
+    assert cfg.model.discriminator.discriminator.num_fp16_scales == 4
+    assert 'num_fp16_scales' not in cfg.model.discriminator
+    assert cfg.optim_wrapper.generator.type == 'AmpOptimWrapper'
+    cfg.model.generator.num_fp16_scales = 2
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert cfg.model.generator.num_fp16_scales == 2
+    cfg = load_config(repo_root / 'configs/disp_biggan_cub6k.py')
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert 'num_fp16_scales' not in cfg.model.generator
+
+
+def test_amp_leaves_a_pretrained_stylegan2_generator_in_its_precision(repo_root, capsys):
+    cfg = load_config(repo_root / 'configs/disp_stylegan2_obama.py')
+    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert 'num_fp16_scales' not in cfg.model.generator
+    assert cfg.model.discriminator.discriminator.num_fp16_scales == 4
+    assert 'generator stays in float32' in capsys.readouterr().out
+
+
+def test_amp_without_a_gpu_and_with_a_foreign_wrapper_is_refused():
+    with pytest.raises(ValueError, match='--amp needs a CUDA GPU'):
+        prepare_run.turn_on_amp(gan_config(), has_gpu=False)
+    cfg = gan_config()
+    cfg.optim_wrapper.generator.type = 'ApexOptimWrapper'
+    with pytest.raises(ValueError, match="generator the type 'ApexOptimWrapper'"):
+        prepare_run.turn_on_amp(cfg, has_gpu=True)
+
+
+def test_the_work_folder_is_the_argument_then_the_config_then_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert prepare_run.prepare_work_dir(Config(dict(work_dir='b')), 'a', 'x/c.py') == 'a'
+    assert prepare_run.prepare_work_dir(Config(dict(work_dir='b')), None, 'x/c.py') == 'b'
+    cfg = Config(dict())
+    assert prepare_run.prepare_work_dir(cfg, None, 'x/c.py') == 'work_dirs/c' == cfg.work_dir
+    assert os.listdir('a') == []  # the trial leaves nothing behind
+
+
+def test_a_file_in_the_way_of_the_work_folder_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match=r'/file is a file; choose another by --work-dir'):
+        prepare_run.prepare_work_dir(Config(dict()), str(tmp_path / 'file' / 'run'), 'c.py')
+
+
+def test_a_full_device_is_refused_before_training(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=3 * 2**20)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage)
+    with pytest.raises(ValueError, match='has 3 MiB of free space, but checkpoints need'):
+        prepare_run.prepare_work_dir(Config(dict()), str(tmp_path / 'run'), 'c.py')
+
+
+def without_privileges(folder, answer):
+    if os.getuid() == 0:
+        os.setuid(65534)
+    try:
+        prepare_run.prepare_work_dir(Config(dict()), str(folder / 'run'), 'c.py')
+    except ValueError as error:
+        answer.put(str(error))
+    else:
+        answer.put('no error')
+
+
+def test_a_work_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o555)
+    context = get_context('fork')
+    answer = context.Queue()
+    process = context.Process(target=without_privileges, args=(tmp_path, answer))
+    process.start()
+    message = answer.get(timeout=30)
+    process.join()
+    tmp_path.chmod(0o755)
+    assert 'no permission to write to the work folder' in message
+    assert 'choose another by --work-dir' in message
+
+
+def dataset_config(folder):
+    dataset = dict(type='ImageFolderDataset', data_root=str(folder), pipeline=[])
+    return Config(dict(train_dataloader=dict(dataset=dict(type='SeededDraws', dataset=dataset))))
+
+
+def test_the_training_images_are_counted_below_wrappers(image_folder):
+    assert prepare_run.check_training_set(dataset_config(image_folder)) == 8
+
+
+def test_one_image_is_refused_in_so_many_words(tmp_path, make_image_folder):
+    folder = make_image_folder(tmp_path / 'one', num=1)
+    with pytest.raises(ValueError, match='holds 1 training image, but a GAN needs at least 2'):
+        prepare_run.check_training_set(dataset_config(folder))
+
+
+@pytest.mark.parametrize('name', ['empty', 'missing'])
+def test_an_empty_or_missing_folder_is_named(tmp_path, name):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises((ValueError, FileNotFoundError), match=name):
+        prepare_run.check_training_set(dataset_config(tmp_path / name))
+
+
+def test_a_missing_bank_is_built_or_refused(tmp_path, monkeypatch):
+    bank_file = tmp_path / 'bank.safetensors'
+    cfg = Config(dict(bank_file=str(bank_file)))
+    with pytest.raises(FileNotFoundError, match=r'does not exist; build it with tools/build_prior'):
+        prepare_run.ensure_bank(cfg, build=False)
+    monkeypatch.setattr(prepare_run, '_build', lambda cfg, file: bank_file.write_text('built'))
+    assert prepare_run.ensure_bank(cfg) == str(bank_file)
+    assert bank_file.read_text() == 'built'
+
+
+def test_an_existing_bank_is_left_alone_and_none_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_run, '_build', lambda *_: pytest.fail('built again'))
+    (tmp_path / 'bank').write_text('')
+    assert prepare_run.ensure_bank(Config(dict(bank_file=str(tmp_path / 'bank'))))
+    assert prepare_run.ensure_bank(Config(dict(bank_file=None))) is None
+
+
+def test_to_resume_from_a_file_it_must_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'nothing\.pth to resume from'):
+        prepare_run.set_resume(Config(dict()), False, str(tmp_path / 'nothing.pth'))
+    (tmp_path / 'iter_5.pth').write_text('')
+    cfg = Config(dict())
+    prepare_run.set_resume(cfg, False, str(tmp_path / 'iter_5.pth'))
+    assert cfg.resume is True and cfg.load_from.endswith('iter_5.pth')
+
+
+RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
+
+
+@pytest.mark.parametrize('name', RANKS)
+def test_only_rank_0_builds_and_the_others_wait_for_the_file(tmp_path, monkeypatch, name):
+    for other in RANKS:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, '1')
+    bank_file = tmp_path / 'bank.safetensors'
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        bank_file.write_text('built by rank 0')
+
+    monkeypatch.setattr(prepare_run.time, 'sleep', sleep)
+    monkeypatch.setattr(prepare_run, '_build', lambda *_: pytest.fail('rank 1 built'))
+    assert prepare_run.ensure_bank(Config(dict(bank_file=str(bank_file)))) == str(bank_file)
+    assert len(naps) == 1
+
+
+def test_a_part_of_a_config_is_told_from_a_run():
+    with pytest.raises(
+        ValueError, match=r'x\.py describes no training run: it has no model, train'
+    ):
+        prepare_run.check_is_a_run(Config(dict(optim_wrapper=dict())), 'x.py')
+    whole = dict(model={}, train_dataloader={}, train_cfg={}, optim_wrapper={})
+    prepare_run.check_is_a_run(Config(whole), 'x.py')

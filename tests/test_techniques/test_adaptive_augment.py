@@ -1,0 +1,227 @@
+"""ADA in each of the GANs: what it does to images, and a probability that moves once a step."""
+
+import copy
+
+import pytest
+import torch
+from mmagic.models.losses import r1_gradient_penalty_loss
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine.runner import Runner
+
+from disp_plugin.models import own_random_numbers
+from disp_plugin.techniques import AdaptiveAugment
+
+GANS = pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
+KINDS = pytest.mark.parametrize('stock', [False, True], ids=['disp', 'stock'])
+STOCK_TYPE = {
+    'sngan': 'RegularizedSNGAN',
+    'biggan': 'RegularizedBigGAN',
+    'stylegan2': 'StyleGAN2',
+}
+# no mean of signs is below this target: p rises with every update, by a thousandth an image
+RISING = dict(type='AdaptiveAugment', update_interval=2, ada_target=-2.0, ada_kimg=1)
+
+
+@pytest.fixture
+def make(make_gan):
+    """A function (name, stock, **parts of the config) -> GAN with ADA."""
+
+    def build(name, stock, augmentation, **changes):
+        if stock:
+            changes['type'] = STOCK_TYPE[name]
+        return make_gan(name, stock, dict(augmentation=augmentation), **changes)
+
+    return build
+
+
+class TestImages:
+    @pytest.mark.parametrize('size', [8, 16, 32])
+    def test_images_are_changed_at_1_and_kept_at_0(self, size):
+        img = torch.rand(6, 3, size, size) * 2 - 1
+        changed = AdaptiveAugment(augment_initial_p=1.0)(img)
+        assert ((changed - img).abs().flatten(1).mean(dim=1) > 0.05).all()
+        kept = AdaptiveAugment(augment_initial_p=0.0)(img)
+        torch.testing.assert_close(kept, img, rtol=0, atol=1e-4)
+
+    def test_r1_goes_through_it(self):
+        augment = AdaptiveAugment(augment_initial_p=1.0)
+        weight = torch.randn(3, 16, 16, requires_grad=True)
+
+        def score(images):
+            return (augment(images).tanh() * weight).flatten(1).sum(dim=1)
+
+        r1_gradient_penalty_loss(score, torch.rand(4, 3, 16, 16)).backward()
+        assert torch.isfinite(weight.grad).all() and weight.grad.abs().max() > 0
+
+    def test_mixed_precision_does_not_move_places_and_colours(self):
+        augment, img = AdaptiveAugment(augment_initial_p=1.0), torch.rand(4, 3, 16, 16)
+        found = []
+        for enabled in (False, True):
+            torch.manual_seed(1)
+            with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+                found.append(augment(img))
+        torch.testing.assert_close(*found, rtol=0, atol=0)
+
+    def test_each_process_draws_for_its_own_images(self, monkeypatch):
+        augment, img = AdaptiveAugment(augment_initial_p=1.0), torch.rand(4, 3, 16, 16)
+        monkeypatch.setattr(own_random_numbers, 'get_world_size', lambda: 2)
+        found, after = [], []
+        for rank in range(2):
+            monkeypatch.setattr(own_random_numbers, 'get_rank', lambda rank=rank: rank)
+            torch.manual_seed(1)
+            found.append(augment(img))
+            after.append(torch.rand(1))
+        assert not torch.allclose(*found)
+        assert torch.equal(*after)
+
+    def test_operations_can_be_chosen(self):
+        img = torch.rand(40, 3, 8, 8)
+        found = AdaptiveAugment(dict(xflip=1), augment_initial_p=1.0)(img)
+        # its low-pass filter is not symmetric, so that flipped noise is not quite the flipped noise
+        to_flipped = (found - img.flip(3)).abs().amax(dim=(1, 2, 3))
+        to_img = (found - img).abs().amax(dim=(1, 2, 3))
+        assert torch.minimum(to_flipped, to_img).max() < 0.3
+        assert torch.maximum(to_flipped, to_img).min() > 0.5
+        assert 5 < (to_flipped < to_img).sum() < 35
+
+
+@GANS
+@KINDS
+class TestInTraining:
+    def test_both_steps_show_the_discriminator_augmented_images(self, name, stock, make, train_gan):
+        augmentation = dict(
+            type='AdaptiveAugment', aug_pipeline=dict(cutout=1), augment_initial_p=1.0
+        )
+        gan = make(name, stock, augmentation)
+        seen = []
+        gan.discriminator.discriminator.register_forward_pre_hook(
+            lambda module, args: seen.append((args[0] == 0).all(dim=1).float().mean(dim=(1, 2)))
+        )
+        train_gan(gan)
+        assert len(seen) == (4 if name == 'stylegan2' else 3)  # one more for R1
+        assert all((shares >= 1 / 16).all() for shares in seen)
+
+    def test_p_moves_once_a_step_of_d_and_is_logged(self, name, stock, make, train_gan):
+        gan = make(name, stock, RISING, discriminator_steps=4)
+        logged = [float(step['augment']) for step in train_gan(gan, 5)]
+        # batches of 4, an update after every second one, 1000 images for 1.0
+        assert logged == pytest.approx([0, 0.008, 0.008, 0.016, 0.016])
+        assert gan.discriminator.augmentation.aug_pipeline.p.item() == pytest.approx(0.016)
+
+    def test_it_follows_the_signs_of_real_images_scores(self, name, stock, make, train_gan):
+        slow = dict(type='AdaptiveAugment', update_interval=100)
+        gan = make(name, stock, slow, discriminator_steps=9)
+        scores = []
+        gan.discriminator.register_forward_hook(
+            lambda module, args, found: scores.append(found.detach())
+        )
+        train_gan(gan)
+        signs = scores[1].sign().sum().item()  # fake images come first
+        assert gan.discriminator.augmentation.log_buffer.tolist() == [4, signs]
+
+
+def test_p_falls_below_the_target(make, train_gan):
+    falling = dict(RISING, ada_target=2.0, augment_initial_p=0.5)
+    logged = train_gan(make('sngan', False, falling), 4)
+    assert float(logged[-1]['augment']) == pytest.approx(0.5 - 0.016)
+
+
+def test_it_is_logged_in_every_step_whatever_the_interval(make, train_gan):
+    logged = train_gan(make('sngan', False, RISING), 3)
+    assert all('augment' in step for step in logged)
+
+
+def test_a_gan_that_hands_no_scores_over_says_what_to_take(make_gan, train_gan):
+    gan = make_gan('biggan', stock=True, discriminator=dict(augmentation=RISING))
+    with pytest.raises(RuntimeError, match='take RegularizedBigGAN or RegularizedSNGAN'):
+        train_gan(gan)
+
+
+class Images(torch.utils.data.Dataset):
+    """Eight images with priors, as mmagic's pipelines pack them."""
+
+    metainfo = {}
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        img = torch.full((3, 32, 32), 10 * index, dtype=torch.uint8)
+        sample = DataSample(gt_img=img, gt_prior=torch.ones(4) * index)
+        return dict(inputs=dict(img=img), data_samples=sample)
+
+
+@pytest.fixture
+def run(make_gan, tmp_path):
+    """A function (name, max_iters, resume) -> runner after training in one folder."""
+
+    def train(name, max_iters, resume):
+        part = dict(optimizer=dict(type='Adam', lr=1e-3))
+        runner = Runner(
+            model=make_gan(name, discriminator=dict(augmentation=dict(RISING))),
+            work_dir=str(tmp_path / name),
+            train_dataloader=dict(
+                dataset=Images(),
+                batch_size=4,
+                num_workers=0,
+                sampler=dict(type='InfiniteSampler'),
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=max_iters),
+            optim_wrapper=dict(
+                constructor='MultiOptimWrapperConstructor', generator=part, discriminator=part
+            ),
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False),
+                logger=dict(type='LoggerHook', interval=1),
+            ),
+            default_scope='mmagic',
+            resume=resume,
+            log_level='ERROR',
+            experiment_name=f'{name}_{max_iters}',
+        )
+        before = copy.deepcopy(runner.model.discriminator.augmentation.state_dict())
+        runner.train()
+        return runner, before
+
+    return train
+
+
+@pytest.mark.parametrize('name', ['sngan', 'stylegan2'])
+def test_p_and_its_counts_go_on_where_a_run_was_stopped(name, run, monkeypatch):
+    if name == 'stylegan2':
+        monkeypatch.setattr(Images, '__getitem__', small(Images.__getitem__))
+    first, _ = run(name, 5, resume=False)
+    augmentation = first.model.discriminator.augmentation
+    assert augmentation.aug_pipeline.p.item() == pytest.approx(0.016)
+    assert augmentation.log_buffer[0] == 4  # the fifth iteration's
+    resumed, before = run(name, 8, resume=True)
+    assert before['aug_pipeline.p'] == 0
+    assert resumed.iter == 8
+    augmentation = resumed.model.discriminator.augmentation
+    assert augmentation.aug_pipeline.p.item() == pytest.approx(0.032)
+    history, _ = resumed.message_hub.get_scalar('train/augment').data
+    assert history[-3:] == pytest.approx([0.024, 0.024, 0.032])
+
+
+def small(getter):
+    def get(self, index):
+        found = getter(self, index)
+        found['inputs']['img'] = found['data_samples'].gt_img = torch.full(
+            (3, 8, 8), 10 * index, dtype=torch.uint8
+        )
+        return found
+
+    return get
+
+
+def test_defaults_are_those_published():
+    """stylegan2-ada-pytorch: train.py's 'bgc' and target, training_loop.py's interval and kimg."""
+    augment = MODELS.build(dict(type='AdaptiveAugment'))
+    pipe = augment.aug_pipeline
+    geometry = ['xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac']
+    colours = ['brightness', 'contrast', 'lumaflip', 'hue', 'saturation']
+    assert [getattr(pipe, name) for name in geometry + colours] == [1.0] * 12
+    assert [getattr(pipe, name) for name in ('imgfilter', 'noise', 'cutout')] == [0.0] * 3
+    assert (augment.update_interval, augment.ada_target, augment.ada_kimg) == (4, 0.6, 500)
+    assert pipe.p == 0
