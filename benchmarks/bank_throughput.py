@@ -3,7 +3,7 @@
 python benchmarks/bank_throughput.py --encoder '{"type": "TorchvisionEncoder", ...}'
 
 Images of random blobs are written as JPEG. Then, in turns, the bare encoder runs over batches that
-are already decoded, and a bank of the same images is built. Reported are medians over neighbouring
+are already decoded, and a bank of the same images is built. Reported are medians over neighboring
 turns: 'ratio' compares decoding, encoding and storing with the bare forward; 'ratio_with_check'
 counts the check of all images as well, which runs once, before anything is encoded.
 """
@@ -164,7 +164,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def median_ratio(forwards: list[float], others: list[float]) -> float:
-    """Give the median of forward time through the other's, over neighbouring turns."""
+    """Give the median of forward time through the other's, over neighboring turns."""
     return round(statistics.median(f / o for f, o in zip(forwards, others, strict=True)), 3)
 
 

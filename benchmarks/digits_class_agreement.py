@@ -43,7 +43,7 @@ def training_view(cfg, manifest=None):
 
 
 def features(images):
-    """Grey values in [0, 1] as rows: (N, H, W, 3) uint8 -> (N, H*W)."""
+    """Gray values in [0, 1] as rows: (N, H, W, 3) uint8 -> (N, H*W)."""
     return images.mean(axis=-1).reshape(len(images), -1) / 255
 
 

@@ -1,6 +1,6 @@
 """How far are a run's samples from digits that it has not seen, checkpoint by checkpoint?
 
-The Fréchet distance between Gaussians fitted to grey values, averaged to 8 x 8 pixels: |m - n|^2 +
+The Fréchet distance between Gaussians fitted to gray values, averaged to 8 x 8 pixels: |m - n|^2 +
 tr(A + B - 2 (A B)^(1/2)). Samples are drawn as tools/sample.py draws them. Beside the checkpoints
 stand the untrained generator (iteration 0) and the training images themselves: no model that
 learns from these can be expected to be much nearer.
@@ -30,10 +30,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def features(images):
-    """Grey values in [0, 1], averaged to 8 x 8: (N, H, W, 3) uint8 -> (N, 64)."""
+    """Gray values in [0, 1], averaged to 8 x 8: (N, H, W, 3) uint8 -> (N, 64)."""
     num, height, width, _ = images.shape
-    grey = images.mean(axis=-1) / 255
-    return grey.reshape(num, 8, height // 8, 8, width // 8).mean(axis=(2, 4)).reshape(num, 64)
+    gray = images.mean(axis=-1) / 255
+    return gray.reshape(num, 8, height // 8, 8, width // 8).mean(axis=(2, 4)).reshape(num, 64)
 
 
 def frechet_distance(rows, other):

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matrix_results import read_matrix, summarise
+from matrix_results import read_matrix, summarize
 
 GAP = 'disc_gap'
-COLOURED = ('method', 'num_images', 'encoder')
-"""Axes of the matrix that the colour of a line tells."""
+COLORED = ('method', 'num_images', 'encoder')
+"""Axes of the matrix that the color of a line tells."""
 
 
 def read_curves(work_dir: Path, cell: str) -> dict[str, dict[int, list[float]]]:
@@ -45,7 +45,7 @@ def read_curves(work_dir: Path, cell: str) -> dict[str, dict[int, list[float]]]:
 def draw(work_dir: Path) -> None:
     """Draw KID and D's gap over iterations: a line for each cell, a band over its seeds.
 
-    A method has one colour, whatever it is combined with; a companion has one style of line.
+    A method has one color, whatever it is combined with; a companion has one style of line.
 
     Args:
         work_dir (Path): Folder of the matrix, where matrix.png is written.
@@ -85,7 +85,7 @@ def _draw_panel(
     for cell, found in curves.items():
         _draw_band(axes, found.get(metric, {}), cell, looks[cell])
     if (floor := find_floor(curves, metric)) is not None:
-        axes.axhline(floor, color='k', linestyle=':', label='memorisation floor')
+        axes.axhline(floor, color='k', linestyle=':', label='memorization floor')
     title = metric.upper()
     if metric == GAP:
         title = "D's scores, training minus held-out"
@@ -106,7 +106,7 @@ def _use_logarithm(axes: Any) -> None:
 def find_floor(
     curves: Mapping[str, Mapping[str, Mapping[int, list[float]]]], metric: str
 ) -> float | None:
-    """Find the memorisation floor of a metric.
+    """Find the memorization floor of a metric.
 
     Args:
         curves (Mapping): What :func:`read_curves` returned, by cell.
@@ -122,7 +122,7 @@ def find_floor(
 
 
 def choose_looks(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Choose the colour and the style of each cell's line.
+    """Choose the color and the style of each cell's line.
 
     Args:
         cells (Mapping[str, Mapping[str, Any]]): Cells by name, as in matrix.json.
@@ -132,14 +132,14 @@ def choose_looks(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     """
     from matplotlib import colormaps
 
-    colours, styles = colormaps['tab10'].colors, ('-', '--', ':', '-.')
-    rows = {cell: tuple(at[axis] for axis in COLOURED) for cell, at in cells.items()}
+    colors, styles = colormaps['tab10'].colors, ('-', '--', ':', '-.')
+    rows = {cell: tuple(at[axis] for axis in COLORED) for cell, at in cells.items()}
     row_places = {row: place for place, row in enumerate(dict.fromkeys(rows.values()))}
     companions = dict.fromkeys(at['companion'] for at in cells.values())
     style_places = {name: place for place, name in enumerate(companions)}
     return {
         cell: dict(
-            color=colours[row_places[rows[cell]] % len(colours)],
+            color=colors[row_places[rows[cell]] % len(colors)],
             linestyle=styles[style_places[at['companion']] % len(styles)],
         )
         for cell, at in cells.items()
@@ -152,7 +152,7 @@ def _draw_band(
     if not found:
         return
     iterations = sorted(found)
-    middle, spread = zip(*(summarise(found[i]) for i in iterations), strict=True)
+    middle, spread = zip(*(summarize(found[i]) for i in iterations), strict=True)
     low, high = (
         [m + sign * (s or 0.0) for m, s in zip(middle, spread, strict=True)] for sign in (-1, 1)
     )

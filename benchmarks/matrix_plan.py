@@ -90,7 +90,7 @@ class Plan:
             # as it is reached from here, so that a folder that is moved with its data goes on
             options |= {'bank_file': os.path.relpath(bank.path), 'prior_dim': bank.prior_dim}
         if cell.method.startswith('per_image'):
-            # any other normalisation would divide the length out again
+            # any other normalization would divide the length out again
             options['model.prior_norm'] = 'none'
         options |= self.companions[cell.companion]
         cfg = self._load(file, options)
@@ -193,7 +193,7 @@ class Plan:
 
     def _shared_spaces(self, config: str) -> dict[str, dict[str, Any]]:
         """Choose spaces that all cells are measured in."""
-        from disp_plugin.encoders import knows_unseen
+        from disp_plugin.encoders import can_encode_new_images
 
         evaluator = self.base.get('test_evaluator')
         if not evaluator or not self.base.get('val_evaluator'):
@@ -206,7 +206,7 @@ class Plan:
             'encoder' if name == 'prior' else name: encoder.to_dict()
             # pixels first: no network has shaped them
             for name, encoder in sorted(evaluator['spaces'].items(), key=_is_prior)
-            if knows_unseen(encoder)
+            if can_encode_new_images(encoder)
         }
         for name, encoder in spaces.items():
             weights = encoder.get('checkpoint')
@@ -235,12 +235,12 @@ def mix_any_pair(cfg: Any) -> str:
         ValueError: Its sampler does not mix near priors, so that there is nothing to change.
     """
     sampler = cfg.model.get('sampler') or {}
-    if sampler.get('type') != 'VicinalMixSampler' or sampler.get('num_neighbours') is None:
+    if sampler.get('type') != 'VicinalMixSampler' or sampler.get('num_neighbors') is None:
         raise ValueError(
-            'disp_any_pair has nothing to change: disp does not mix a prior with its neighbours '
-            '(model.sampler.num_neighbours of VicinalMixSampler)'
+            'disp_any_pair has nothing to change: disp does not mix a prior with its neighbors '
+            '(model.sampler.num_neighbors of VicinalMixSampler)'
         )
-    sampler['num_neighbours'] = None
+    sampler['num_neighbors'] = None
     return (
         'the snapshots of disp, not trained again, by another sampler; the best one is that which '
         'was chosen with the sampler of disp'
@@ -258,16 +258,16 @@ def say_sampler(sampler: Mapping[str, Any]) -> str:
     """
     if sampler['type'] != 'VicinalMixSampler':
         return f'new priors by {sampler["type"]}'
-    num = sampler.get('num_neighbours')
+    num = sampler.get('num_neighbors')
     return f'new priors mix {"any two" if num is None else f"one with one of its {num} nearest"}'
 
 
 def mean_length(bank: Any, model: Mapping[str, Any]) -> float:
-    """Compute the mean length of priors as the networks see them: normalised.
+    """Compute the mean length of priors as the networks see them: normalized.
 
     Args:
         bank (PriorBank): The bank.
-        model (Mapping[str, Any]): Config of the model, which says how priors are normalised.
+        model (Mapping[str, Any]): Config of the model, which says how priors are normalized.
 
     Returns:
         float: Mean of their norms.

@@ -97,7 +97,7 @@ def read_values(work_dir: Path, cells: Iterable[str]) -> Values:
     return values
 
 
-def summarise(values: list[float]) -> tuple[float, float | None]:
+def summarize(values: list[float]) -> tuple[float, float | None]:
     """Compute mean and standard deviation (n - 1) over seeds; None of one seed alone."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
@@ -126,7 +126,7 @@ def format_csv(cells: Mapping[str, Mapping[str, Any]], values: Values) -> str:
     for cell, snapshots in values.items():
         for snapshot, metrics in snapshots.items():
             for metric, numbers in metrics.items():
-                mean, deviation = summarise(numbers)
+                mean, deviation = summarize(numbers)
                 row = [snapshot, metric, repr(mean), '' if deviation is None else repr(deviation)]
                 row += [len(numbers), ' '.join(map(repr, numbers))]
                 table.writerow([cell, *(cells[cell][a] for a in axes), *row])
@@ -134,11 +134,11 @@ def format_csv(cells: Mapping[str, Mapping[str, Any]], values: Values) -> str:
 
 
 def format_markdown(matrix: Mapping[str, Any], values: Values) -> str:
-    """A table for each snapshot and space; the memorisation floor is its last row."""
+    """A table for each snapshot and space; the memorization floor is its last row."""
     lines = [
         '# Matrix\n',
         'Mean ± standard deviation over seeds (n - 1), of runs of one budget. The row "training '
-        'images" is the memorisation floor: what a generator would get that only repeats them. '
+        'images" is the memorization floor: what a generator would get that only repeats them. '
         '"(n = 2)" is behind a mean of fewer seeds than its row has.\n',
         *(f'    {command}' for command in matrix['commands']),
         '',
@@ -231,7 +231,7 @@ def _spell(found: Mapping[str, list[float]], names: list[str]) -> list[str]:
         if name not in found:
             cells.append('')
             continue
-        mean, deviation = summarise(found[name])
+        mean, deviation = summarize(found[name])
         spread = '' if deviation is None else f' ± {deviation:.2g}'
         num = len(found[name])
         fewer = '' if num == _count_seeds(found) else f' (n = {num})'

@@ -14,9 +14,9 @@ import time
 
 import torch
 
-from disp_plugin.upstream import mend, mmcv_ext, operators
+from disp_plugin.upstream import apply_patches, mmcv_ext, operators
 
-mend()
+apply_patches()
 
 import mmcv.ops  # noqa: E402, F401 (its modules are looked up below)
 

@@ -7,7 +7,7 @@ is timed on a bank in a file, as a data loader's worker does it.
 
 StyleGAN2 is compared with mmagic's unconditional one, whose networks are mmagic's own with at most
 ``--channels`` channels (512 is mmagic's width), and each timing holds 16 iterations: one with R1,
-four with path-length regularisation.
+four with path-length regularization.
 
 With ``--companion`` the GAN with priors is timed against itself: with a technique for few images,
 and without.
@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from mmagic.registry import MODELS  # noqa: E402
 from mmagic.structures import DataSample  # noqa: E402
@@ -167,7 +167,7 @@ def make_batch(args):
 
 
 def time_step(args, model, wrappers, batch, cycle):
-    """Take the iterations of one update of the generator, or of one cycle of regularisation."""
+    """Take the iterations of one update of the generator, or of one cycle of regularization."""
     iterations = STYLEGAN2_CYCLE if args.gan == 'stylegan2' else args.disc_steps
     start = time.perf_counter()
     for step in range(iterations):

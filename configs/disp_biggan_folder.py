@@ -23,10 +23,10 @@ max_iters = 100000
 # Nothing here is the paper's but the networks and the encoder.
 model = dict(
     prior_dim=_base_.prior_dim,
-    # raw features are nearly parallel: uncentred, conditions barely differ
-    prior_norm='centred_l2',
-    # more than some hundred images: num_neighbours=5 mixes only with similar ones
-    sampler=dict(max_priors=10000, num_neighbours=None),
+    # raw features are nearly parallel: uncentered, conditions barely differ
+    prior_norm='centered_l2',
+    # more than some hundred images: num_neighbors=5 mixes only with similar ones
+    sampler=dict(max_priors=10000, num_neighbors=None),
     generator=dict(output_scale=image_size),
     discriminator=dict(discriminator=dict(input_scale=image_size)),
     ema_config=dict(momentum=0.001, start_iter=200))

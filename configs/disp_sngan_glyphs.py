@@ -11,10 +11,10 @@ bank_file = 'data/priors/glyphs_supervised.safetensors'
 
 model = dict(
     prior_dim=_base_.prior_dim,
-    # raw features are nearly parallel; the paper does not centre them
-    prior_norm='centred_l2',
+    # raw features are nearly parallel; the paper does not center them
+    prior_norm='centered_l2',
     # fewer mixtures that are no letter, but less recall (docs/results.md); the paper mixes any two
-    sampler=dict(num_neighbours=5))
+    sampler=dict(num_neighbors=5))
 
 train_dataloader = dict(
     batch_size=_base_.batch_size,

@@ -11,10 +11,10 @@ bank_file = 'data/priors/digits_simclr.safetensors'
 
 model = dict(
     prior_dim=_base_.prior_dim,
-    # raw features are nearly parallel, and centring them helped most here; the paper uses none
-    prior_norm='centred_l2',
+    # raw features are nearly parallel, and centering them helped most here; the paper uses none
+    prior_norm='centered_l2',
     # fewer mixtures that are no digit, but less recall (docs/results.md); the paper mixes any two
-    sampler=dict(num_neighbours=5))
+    sampler=dict(num_neighbors=5))
 
 train_dataloader = dict(
     batch_size=_base_.batch_size,

@@ -6,7 +6,7 @@ each training image. The paper's baseline for few images.
 
 _base_ = 'disp_stylegan2_digits.py'
 
-# As long as the priors of 128 numbers that it is compared with are once they are normalised; 1.0 is
+# As long as the priors of 128 numbers that it is compared with are once they are normalized; 1.0 is
 # the plain embedding.
 encoder = dict(type='PerImageEncoder', num_images=100, scale=128**0.5)
 prior_dim = 100
@@ -14,10 +14,10 @@ bank_file = 'data/priors/digits_per_image.safetensors'
 
 model = dict(
     prior_dim=prior_dim,
-    # any other normalisation would divide the length, and so the scale, out again
+    # any other normalization would divide the length, and so the scale, out again
     prior_norm='none',
     # no unit vector is nearer to another than the others are
-    sampler=dict(num_neighbours=None))
+    sampler=dict(num_neighbors=None))
 
 train_dataloader = dict(
     dataset=dict(

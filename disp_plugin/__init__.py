@@ -15,7 +15,7 @@ Rooms, each of which imports only from those above it:
     hooks/       when things happen
     cli/         from a command line to a run: options checked, sizes chosen, errors explained
     applications/  trained model -> uses
-    evaluation/  images -> numbers: metrics, tests for memorisation, the report
+    evaluation/  images -> numbers: metrics, tests for memorization, the report
 
 Importing this package is cheap; ``import disp_plugin.register`` mends mmagic and registers all.
 """
@@ -43,9 +43,9 @@ def base(name: str) -> str:
     Raises:
         FileNotFoundError: No such config is shipped; the message lists those there are.
     """
-    from disp_plugin.upstream import mend_config
+    from disp_plugin.upstream import patch_config_reading
 
-    mend_config()
+    patch_config_reading()
     folder = _find_shipped('configs')
     if (folder / name).is_file():
         return str(folder / name)

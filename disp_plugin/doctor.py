@@ -16,7 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from disp_plugin.upstream import MMAGIC_CURE, MMCV_CURE, mend, mmcv_ext, repairs, startup_hook
+from disp_plugin.upstream import (
+    MMAGIC_CURE,
+    MMCV_CURE,
+    apply_patches,
+    mmcv_ext,
+    repairs,
+    startup_hook,
+)
 
 PACKAGES = (
     'disp_plugin',
@@ -231,13 +238,13 @@ def _check_mending() -> list[Clash]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            mend()
+            apply_patches()
     except (Exception, SystemExit) as error:
         return [
             Clash(
                 f'mmagic does not import ({type(error).__name__}: {error})',
-                'python -c "from disp_plugin.upstream import mend; mend()" shows where; please '
-                'report it with this output',
+                'python -c "import disp_plugin.register" shows where; '
+                'please report it with this output',
             )
         ]
     return []

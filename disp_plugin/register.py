@@ -6,7 +6,7 @@
 import importlib
 import importlib.util
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
 __all__ = ['ROOMS', 'register_rooms']
 
@@ -39,5 +39,5 @@ def register_rooms() -> list[str]:
     return found
 
 
-mend()
+apply_patches()
 register_rooms()

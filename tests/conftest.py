@@ -17,10 +17,10 @@ import torch
 from mmengine.logging import MMLogger
 from PIL import Image
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
 torch.set_num_threads(1)
-mend()
+apply_patches()
 # Laying out a config's text takes a second for each log, checkpoint and visualizer. Only spaces
 # change.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)

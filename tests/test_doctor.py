@@ -103,10 +103,10 @@ def test_torch_that_was_built_for_another_numpy_is_named(installation, monkeypat
 
 
 def test_mmagic_that_does_not_import_is_a_clash_and_no_crash(installation, monkeypatch, capsys):
-    def mend():
+    def break_patches():
         raise AttributeError('numpy has no attribute of tomorrow')
 
-    monkeypatch.setattr(doctor, 'mend', mend)
+    monkeypatch.setattr(doctor, 'apply_patches', break_patches)
     assert doctor.main() == 1
     assert 'mmagic does not import (AttributeError: numpy has no attr' in capsys.readouterr().out
 

@@ -158,7 +158,7 @@ def summarize(bank: Any, num_new: int, seconds: float) -> str:
     if cosine > 0.7:
         lines.append(
             'These priors are nearly parallel, so that conditions would hardly differ: train with\n'
-            "prior_norm='centred_l2' (--cfg-options model.prior_norm=centred_l2)."
+            "prior_norm='centered_l2' (--cfg-options model.prior_norm=centered_l2)."
         )
     return '\n'.join(lines)
 

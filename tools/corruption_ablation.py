@@ -1,6 +1,6 @@
 """Does it matter what the encoder knows? Encoders trained on more and more corrupted labels.
 
-For each share an encoder is trained by classification on a folder of labelled images, of which that
+For each share an encoder is trained by classification on a folder of labeled images, of which that
 share has its labels permuted. A linear probe on true labels then says what each encoder knows;
 an untrained encoder is probed beside them. Probe images that the training has not seen: otherwise
 a network that learned labels by heart does well. OUT holds the encoders, corrupted_050.pth and so
@@ -21,7 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('data_root', help='folder of labelled images')
+    parser.add_argument('data_root', help='folder of labeled images')
     parser.add_argument('--out', required=True, help='folder to write')
     parser.add_argument(
         '--shares',

@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         action=OptionsAction,
         metavar='METRIC=ARGUMENTS',
-        help='precision_recall="dict(recall_neighbours=[3])"',
+        help='precision_recall="dict(recall_neighbors=[3])"',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the samples (default: 0)')
     parser.add_argument('--truncation', type=float, help='as in tools/sample.py')

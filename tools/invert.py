@@ -1,6 +1,6 @@
 """Invert images: find what a trained GAN must be told to make them.
 
-The projected prior of every resolution block is optimised on its own, starting from the image's
+The projected prior of every resolution block is optimized on its own, starting from the image's
 prior. Written are grid.png (in rows: the image, the GAN's first answer, its best), curves.png (the
 error at each step), inversion.json (the same as numbers) and the best answer to each image.
 

@@ -3,7 +3,7 @@
 python tools/pretrain_encoder.py my_photos data/my_photos/encoder.pth --arch resnet18 --size 64
 
 The encoder is then CheckpointEncoder(checkpoint='data/my_photos/encoder.pth') in a config. What the
-views vary, the priors lose: keep colours with --color-jitter 0 --grayscale 0 where they matter, and
+views vary, the priors lose: keep colors with --color-jitter 0 --grayscale 0 where they matter, and
 use --no-flip where left and right differ. A training that was stopped goes on when the command is
 given again.
 """
@@ -33,8 +33,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> argparse._ArgumentG
     views = parser.add_argument_group('views')
     views.add_argument('--size', type=int, default=128, help='side of a view (default: 128)')
     views.add_argument('--min-crop', type=float, default=0.2, help='least area of a view')
-    views.add_argument('--color-jitter', type=float, default=0.5, help='0 keeps colours; SimCLR: 1')
-    views.add_argument('--grayscale', type=float, default=0.2, help='share of views without colour')
+    views.add_argument('--color-jitter', type=float, default=0.5, help='0 keeps colors; SimCLR: 1')
+    views.add_argument('--grayscale', type=float, default=0.2, help='share of views without color')
     views.add_argument('--no-flip', action='store_true', help='mirror no view')
     views.add_argument('--rotation', type=float, default=0.0, help='largest rotation in degrees')
     views.add_argument('--shift', type=float, default=0.0, help='largest shift, share of the side')

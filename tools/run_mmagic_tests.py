@@ -171,9 +171,9 @@ def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
 def pytest_configure(config: object) -> None:
     """Mend mmagic before pytest imports its tests."""
     if REPORT_VARIABLE in os.environ:
-        from disp_plugin.upstream import mend
+        from disp_plugin.upstream import apply_patches
 
-        mend()
+        apply_patches()
 
 
 def pytest_runtest_logreport(report: object) -> None:

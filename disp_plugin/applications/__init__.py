@@ -1,8 +1,8 @@
 """Trained model -> uses: images from new priors, around one of one's own, between two, inverted."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from disp_plugin.applications.encode_image import (  # noqa: E402
     encode_image,

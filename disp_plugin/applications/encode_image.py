@@ -11,7 +11,7 @@ from mmagic.registry import DATASETS, MODELS
 from torch import Tensor, nn
 
 from disp_plugin.datasets.decode_image import BadImageError, decode_image
-from disp_plugin.encoders import knows_unseen
+from disp_plugin.encoders import can_encode_new_images
 from disp_plugin.priors import PriorBank, TrainingView, view_config
 
 __all__ = ['encode_image', 'encode_shown', 'show_as_training']
@@ -79,7 +79,7 @@ def _build_encoder(cfg: Mapping[str, Any]) -> nn.Module:
             'this run has no encoder (it is a baseline without priors), so that there is no prior '
             'of an image'
         )
-    if not knows_unseen(encoder_cfg):
+    if not can_encode_new_images(encoder_cfg):
         raise ValueError(
             'this run has an embedding for each training image and no encoder, so that there is no '
             'prior of any other image'

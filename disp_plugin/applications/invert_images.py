@@ -9,7 +9,7 @@ from torch import Tensor
 
 from disp_plugin.progress import track
 
-from .at_rest import at_rest
+from .frozen import frozen
 from .generate_by_blocks import generate_by_blocks, list_blocks
 
 __all__ = ['Inversion', 'find_generator', 'invert_images']
@@ -45,13 +45,13 @@ def invert_images(
     sample_model: str | None = None,
     progress: bool = True,
 ) -> Inversion:
-    r"""Invert images: optimise the projected prior of every resolution block on its own.
+    r"""Invert images: optimize the projected prior of every resolution block on its own.
 
     .. math:: \min_{e_1, \ldots, e_K} |x_q - G(z | e_1, \ldots, e_K)|^2,
               \quad e_k = G_{emb}(C(x_q)) \text{ at the start}
 
     by Adam, as in the paper's supplement ("Image inversion"). Of the noise z the paper says
-    nothing; it is held fixed here. So is the number of steps not stated. Adam minimises the error
+    nothing; it is held fixed here. So is the number of steps not stated. Adam minimizes the error
     of what G gives, which can leave [-1, 1]; ``losses`` and the best step are of the image as it is
     shown, clamped to that range. The GAN is as it was afterwards, and no global random numbers are
     drawn. An image's result does not depend on which others are inverted with it.
@@ -89,7 +89,7 @@ def invert_images(
     total = len(starts) * (num_steps + 1)
     steps = track(range(total), total, 'inverting', progress)
     parts = []
-    with at_rest(generator):
+    with frozen(generator):
         for start in starts:
             rows = slice(start, start + batch_size)
             query, raw, z = (values[rows].to(device) for values in (images, prior, noise))

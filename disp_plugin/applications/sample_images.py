@@ -142,7 +142,7 @@ def from_rgb(images: np.ndarray, channel_order: str = 'BGR') -> Tensor:
 
 
 def channel_order_of(gan: Any) -> str:
-    """Find the order of colours that a GAN was trained on.
+    """Find the order of colors that a GAN was trained on.
 
     Args:
         gan (nn.Module): A GAN.

@@ -113,7 +113,7 @@ def set_resume(cfg: Config, resume: bool, checkpoint: str | None) -> None:
 
 
 def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
-    """Give every optimiser of a config mixed precision with dynamic loss scaling.
+    """Give every optimizer of a config mixed precision with dynamic loss scaling.
 
     mmagic's own ``--amp`` does nothing for a GAN: it looks for a ``type`` in the wrappers of
     generator and discriminator, which have none, because theirs is the default. Its StyleGAN2 does

@@ -19,7 +19,7 @@ from disp_plugin.cli.check_options import (
     find_class,
     nearest,
 )
-from disp_plugin.upstream import mend_config
+from disp_plugin.upstream import patch_config_reading
 
 __all__ = ['SHORTCUTS', 'load_config', 'resolve_config']
 
@@ -71,7 +71,7 @@ def load_config(file: str | Path, options: Mapping[str, Any] | None = None) -> C
         best = nearest(path.name, beside, cutoff=0.4)
         hint = f'; did you mean {path.parent / best}?' if best else ''
         raise FileNotFoundError(f'config file {path} does not exist{hint}')
-    mend_config()  # bases such as mmagic:: need pkg_resources, which may be gone
+    patch_config_reading()  # bases such as mmagic:: need pkg_resources, which may be gone
     try:
         cfg = Config.fromfile(str(path))
     except SyntaxError as error:

@@ -1,8 +1,8 @@
 """Files to images: the one decoder, and draws that can be restored in any worker."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from .decode_image import (  # noqa: E402
     IMG_EXTENSIONS,

@@ -75,8 +75,8 @@ class BadImage(NamedTuple):
 def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
     """Decode an image file as a person would see it, to 8-bit RGB.
 
-    The EXIF orientation is applied; transparency is laid on white; grey, palette and CMYK become
-    RGB; 16-bit grey is scaled by its full range; of an animation the first frame is taken.
+    The EXIF orientation is applied; transparency is laid on white; gray, palette and CMYK become
+    RGB; 16-bit gray is scaled by its full range; of an animation the first frame is taken.
 
     Args:
         file (str | os.PathLike | bytes): Path of the file, or its content.
@@ -173,7 +173,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith('I;16') or (image.mode == 'I' and image.format in ('PNG', 'PPM')):
-        return _scale_grey(image)
+        return _scale_gray(image)
     if image.mode in ('I', 'F'):
         kind = 'floating-point' if image.mode == 'F' else '32-bit integer'
         raise BadImageError(
@@ -186,12 +186,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-def _scale_grey(image: Image.Image) -> Image.Image:
+def _scale_gray(image: Image.Image) -> Image.Image:
     num_bits = 16
     if image.format == 'TIFF':
         num_bits = image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]  # type: ignore[attr-defined]
-    grey = np.array(image).astype(np.float64) * (255 / (2**num_bits - 1))
-    return Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8)).convert('RGB')
+    gray = np.array(image).astype(np.float64) * (255 / (2**num_bits - 1))
+    return Image.fromarray(np.rint(gray).clip(0, 255).astype(np.uint8)).convert('RGB')
 
 
 def _explain(error: Exception) -> str:

@@ -1,13 +1,13 @@
 """Encoders: image -> prior. One contract (``PriorEncoder``), several sources of weights."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from .base_encoder import PriorEncoder  # noqa: E402
+from .can_encode_new_images import can_encode_new_images  # noqa: E402
 from .checkpoint_encoder import CheckpointEncoder  # noqa: E402
 from .inception_encoder import InceptionEncoder  # noqa: E402
-from .knows_unseen import knows_unseen  # noqa: E402
 from .per_image_encoder import PerImageEncoder  # noqa: E402
 from .pixel_encoder import PixelEncoder  # noqa: E402
 from .preprocessing import Preprocessing  # noqa: E402
@@ -23,5 +23,5 @@ __all__ = [
     'PriorEncoder',
     'TimmEncoder',
     'TorchvisionEncoder',
-    'knows_unseen',
+    'can_encode_new_images',
 ]

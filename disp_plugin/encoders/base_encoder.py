@@ -45,7 +45,7 @@ class PriorEncoder(nn.Module):
         """Compute the features of preprocessed images.
 
         Args:
-            img (Tensor): (N, 3, h, w), normalised, as ``preprocessing`` leaves it.
+            img (Tensor): (N, 3, h, w), normalized, as ``preprocessing`` leaves it.
 
         Returns:
             Tensor: (N, D), or (N, D, h', w'), which is then averaged over its positions.

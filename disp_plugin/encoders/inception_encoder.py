@@ -17,7 +17,7 @@ URL = (
     'weights-inception-2015-12-05-6726825d.pth'
 )
 SIZE = 299
-GREY = 128 / 255
+GRAY = 128 / 255
 
 
 @MODELS.register_module()
@@ -43,7 +43,7 @@ class InceptionEncoder(PriorEncoder):
         if resize not in ('clean', 'legacy'):
             raise ValueError(f"resize must be 'clean' or 'legacy', but is {resize!r}")
         self_resizing = (SIZE, SIZE) if resize == 'clean' else None
-        steps = Preprocessing(self_resizing, None, (GREY,) * 3, (GREY,) * 3, 'bicubic')
+        steps = Preprocessing(self_resizing, None, (GRAY,) * 3, (GRAY,) * 3, 'bicubic')
         super().__init__('inception-2015-12-05', f'pool3, {resize} resize', steps)
         self.is_legacy = resize == 'legacy'
         if checkpoint is not None and not Path(checkpoint).is_file():

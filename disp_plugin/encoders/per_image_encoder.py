@@ -18,7 +18,7 @@ class PerImageEncoder(PriorEncoder):
 
     Args:
         num_images (int): Number of images in the bank, which is ``prior_dim``.
-        scale (float): Length of every prior. Spectrally normalised projections keep the length, so
+        scale (float): Length of every prior. Spectrally normalized projections keep the length, so
             match it to that of the priors compared with. Defaults to 1.0.
     """
 

@@ -13,10 +13,10 @@ INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, normalise and crop a batch as the weights of an encoder expect it.
+    """Resize, normalize and crop a batch as the weights of an encoder expect it.
 
     The steps are those of torchvision's and timm's evaluation transforms, on tensors: a resize with
-    antialiasing (values clamped to [0, 1], as 8-bit images are), normalisation, a central crop. An
+    antialiasing (values clamped to [0, 1], as 8-bit images are), normalization, a central crop. An
     image smaller than the crop is padded with ``mean``.
 
     Args:
@@ -131,14 +131,14 @@ class Preprocessing:
             img (Tensor): (N, 3, H, W) float, RGB in [0, 1].
 
         Returns:
-            Tensor: (N, 3, h, w), normalised.
+            Tensor: (N, 3, h, w), normalized.
         """
         if self.resize is not None:
             size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
             mode = INTERPOLATIONS[self.interpolation]
             img = F.resize(img, size, mode, antialias=True).clamp(0, 1)
         img = F.normalize(img, list(self.mean), list(self.std))
-        # after normalisation, so that the zeros with which a small image is padded are the mean
+        # after normalization, so that the zeros with which a small image is padded are the mean
         return img if self.crop is None else F.center_crop(img, list(self.crop))
 
     def describe(self) -> str:

@@ -1,4 +1,4 @@
-"""Classification on a folder of labelled images: encoders that know true or corrupted labels."""
+"""Classification on a folder of labeled images: encoders that know true or corrupted labels."""
 
 import hashlib
 import json

@@ -74,7 +74,7 @@ class SimCLROptions:
 
 
 class SimCLRRun:
-    """The state of a training: networks, optimiser, and the epoch that comes next.
+    """The state of a training: networks, optimizer, and the epoch that comes next.
 
     Args:
         options (SimCLROptions): How to train.
@@ -286,7 +286,7 @@ def learning_rate_factor(done: float) -> float:
 
 
 def find_pairs(first: Tensor, second: Tensor) -> Tensor:
-    """Measure how well views are recognised.
+    """Measure how well views are recognized.
 
     Args:
         first (Tensor): (N, F) embeddings of one view of each image.

@@ -22,9 +22,9 @@ class ViewOptions:
         min_crop (float): Smallest share of the image's area in a view. Defaults to 0.2.
         flip (bool): Whether to mirror half of the views. Defaults to True.
         color_jitter (float): Strength of the jitter of brightness, contrast, saturation and hue, in
-            80 % of the views; 1 is that of SimCLR on ImageNet, 0 keeps all colours. Defaults to
+            80 % of the views; 1 is that of SimCLR on ImageNet, 0 keeps all colors. Defaults to
             0.5.
-        grayscale (float): Share of views without colour. Defaults to 0.2.
+        grayscale (float): Share of views without color. Defaults to 0.2.
         rotation (float): Largest rotation in degrees, after the crop. Defaults to 0.
         shift (float): Largest shift as a share of the side, after the crop. Defaults to 0.
 
@@ -48,11 +48,11 @@ class ViewOptions:
         _check(0 <= self.rotation <= 180, 'rotation', 'from 0 to 180', self.rotation)
         _check(0 <= self.shift < 1, 'shift', 'from 0 to below 1', self.shift)
 
-    def make_transform(self, is_grey: bool = False) -> v2.Compose:
+    def make_transform(self, is_gray: bool = False) -> v2.Compose:
         """Make the transform of one view.
 
         Args:
-            is_grey (bool): Whether the image is grey: what changes only colours is then left out,
+            is_gray (bool): Whether the image is gray: what changes only colors is then left out,
                 since it would take half of the time for nothing. Defaults to False.
 
         Returns:
@@ -69,9 +69,9 @@ class ViewOptions:
             s = self.color_jitter
             # the published proportions; a factor of brightness must not become negative
             light = (min(0.8 * s, 1.0),) * 2
-            color = () if is_grey else (0.8 * s, min(0.2 * s, 0.5))
+            color = () if is_gray else (0.8 * s, min(0.2 * s, 0.5))
             steps.append(v2.RandomApply([v2.ColorJitter(*light, *color)], p=0.8))
-        if self.grayscale and not is_grey:
+        if self.grayscale and not is_gray:
             steps.append(v2.RandomGrayscale(self.grayscale))
         return v2.Compose(steps)
 
@@ -86,15 +86,15 @@ class TwoViews(Dataset):
 
     def __init__(self, paths: list[str], options: ViewOptions) -> None:
         self.paths = paths
-        self.transforms = {grey: options.make_transform(grey) for grey in (False, True)}
+        self.transforms = {gray: options.make_transform(gray) for gray in (False, True)}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
         pixels = decode_image(self.paths[index])
-        is_grey = bool((pixels[..., :1] == pixels[..., 1:]).all())
-        transform, image = self.transforms[is_grey], Image.fromarray(pixels)
+        is_gray = bool((pixels[..., :1] == pixels[..., 1:]).all())
+        transform, image = self.transforms[is_gray], Image.fromarray(pixels)
         return torch.from_numpy(np.stack([transform(image), transform(image)]))
 
 

@@ -80,7 +80,7 @@ class TimmEncoder(PriorEncoder):
         """Run the network.
 
         Args:
-            img (Tensor): (N, 3, h, w), normalised.
+            img (Tensor): (N, 3, h, w), normalized.
 
         Returns:
             Tensor: (N, D).

@@ -77,7 +77,7 @@ class TorchvisionEncoder(PriorEncoder):
         """Run the network.
 
         Args:
-            img (Tensor): (N, 3, h, w), normalised.
+            img (Tensor): (N, 3, h, w), normalized.
 
         Returns:
             Tensor: (N, D), or (N, D, h', w').

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from disp_plugin.encoders import knows_unseen
+from disp_plugin.encoders import can_encode_new_images
 
 __all__ = ['KNOWN_SPACES', 'choose_spaces', 'read_spaces']
 
@@ -65,12 +65,14 @@ def choose_spaces(
     """
     cfg = cfg or {}
     prior = cfg.get('encoder')
-    if not (knows_unseen(prior) and cfg['model'].get('prior_dim')):
+    if not (can_encode_new_images(prior) and cfg['model'].get('prior_dim')):
         prior = None
     if chosen is None:
         configured = (cfg.get('test_evaluator') or {}).get('spaces')
         if configured:
-            return {name: dict(cfg) for name, cfg in configured.items() if knows_unseen(cfg)}
+            return {
+                name: dict(cfg) for name, cfg in configured.items() if can_encode_new_images(cfg)
+            }
         chosen = ['clean', 'prior'] if prior else ['clean']
     spaces: dict[str, dict[str, Any]] = {}
     for item in chosen:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .check_features import check_features
-from .nearest_neighbours import nearest
+from .nearest_neighbors import nearest
 
 LEAST_GENERATED = 20
 
@@ -138,10 +138,10 @@ def divide(train: Tensor, others: Sequence[Tensor], num_cells: int, seed: int) -
     """
     from sklearn.cluster import KMeans
 
-    centre = train.mean(0, dtype=torch.float64)
+    center = train.mean(0, dtype=torch.float64)
 
     def points(features: Tensor) -> np.ndarray:
-        return (features - centre.to(features.dtype)).float().cpu().numpy()
+        return (features - center.to(features.dtype)).float().cpu().numpy()
 
     kmeans = KMeans(num_cells, n_init=1, random_state=seed, copy_x=False).fit(points(train))
     labels = [kmeans.labels_, *(kmeans.predict(points(features)) for features in others)]

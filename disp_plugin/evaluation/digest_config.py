@@ -68,7 +68,7 @@ def _describe_prior(model: Mapping[str, Any]) -> str | None:
     if not model['prior_dim']:
         return 'none (a baseline)'
     length = model.get('prior_length')
-    told = f'{model["prior_dim"]} numbers, normalised by {model.get("prior_norm", "none")}'
+    told = f'{model["prior_dim"]} numbers, normalized by {model.get("prior_norm", "none")}'
     return told if length is None else f'{told} to the length {length}'
 
 

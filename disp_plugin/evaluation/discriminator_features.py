@@ -7,7 +7,7 @@ from mmagic.models.editors.stylegan2.stylegan2_modules import ModMBStddevLayer
 from mmengine.model import is_model_wrapper
 from torch import Tensor
 
-from disp_plugin.applications.at_rest import at_rest
+from disp_plugin.applications.frozen import frozen
 
 __all__ = ['discriminator_features']
 
@@ -44,6 +44,6 @@ def discriminator_features(gan: Any, images: Tensor, batch_size: int = 32) -> Te
     if any(isinstance(module, ModMBStddevLayer) for module in network.modules()):
         batch_size = 1
     device = next(network.parameters()).device
-    with at_rest(network):
+    with frozen(network):
         parts = [network.extract_features(part.to(device)) for part in images.split(batch_size)]
     return torch.cat(parts).float().cpu()

@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from disp_plugin.applications.sample_images import from_rgb
-from disp_plugin.encoders import knows_unseen
+from disp_plugin.encoders import can_encode_new_images
 
 from .feature_space import FeatureSpace, get_space
 from .gan_metric import GanMetric
@@ -113,7 +113,7 @@ class DiscriminatorGapMetric(GanMetric):
 
     @property
     def _is_per_image(self) -> bool:
-        return bool(self.encoder) and not knows_unseen(self.encoder)
+        return bool(self.encoder) and not can_encode_new_images(self.encoder)
 
     def _discriminate(self, pixels: Tensor, prior: Tensor | None) -> Tensor:
         network = self.gan.discriminator

@@ -15,7 +15,7 @@ __all__ = ['Curves', 'draw_curves', 'group_series']
 
 Points = Sequence[tuple[int, float]]
 
-# Told apart by line and marker; the colours only help.
+# Told apart by line and marker; the colors only help.
 _STYLES = (
     ('#1a1a1a', '-', 'o'),
     ('#0b62a4', '--', 's'),
@@ -53,7 +53,7 @@ def group_series(
 
     Args:
         series (Mapping[str, Points]): What was logged, by name.
-        cards (Iterable[Mapping[str, Any]]): Metric cards; memorisation floors are taken from them
+        cards (Iterable[Mapping[str, Any]]): Metric cards; memorization floors are taken from them
             where they were not logged. Defaults to (), none.
 
     Returns:
@@ -79,7 +79,7 @@ def group_series(
 
 
 def draw_curves(curves: Curves, best: int | None = None) -> str:
-    """Draw lines over iterations, labelled at their ends.
+    """Draw lines over iterations, labeled at their ends.
 
     Args:
         curves (Curves): What to draw.
@@ -117,19 +117,19 @@ def draw_curves(curves: Curves, best: int | None = None) -> str:
 
 def _draw_lines(axes: Any, curves: Curves) -> None:
     ends = []
-    for (name, points), (colour, line, marker) in zip(curves.series.items(), _STYLES, strict=False):
+    for (name, points), (color, line, marker) in zip(curves.series.items(), _STYLES, strict=False):
         x, y = zip(*points, strict=True)
         every = max(1, len(x) // 8)
         axes.plot(
             *(x, y),
-            color=colour,
+            color=color,
             linestyle=line,
             linewidth=1.4,
             marker=marker,
             markersize=3.5,
             markevery=every,
         )
-        ends.append((y[-1], _shorten(name), colour))
+        ends.append((y[-1], _shorten(name), color))
     for name, value in curves.floors.items():
         axes.axhline(value, color='#1a1a1a', linewidth=1.0, linestyle=(0, (8, 3)))
         ends.append((value, name, '#1a1a1a'))
@@ -142,7 +142,7 @@ def _label_ends(axes: Any, ends: list[tuple[float, str, str]]) -> None:
     low, high = axes.get_ylim()
     placed = -_LABEL_HEIGHT
     spare = 1.0 - _LABEL_HEIGHT * (len(ends) - 1)
-    for rank, (value, name, colour) in enumerate(sorted(ends)):
+    for rank, (value, name, color) in enumerate(sorted(ends)):
         end = (value - low) / (high - low)
         placed = max(placed + _LABEL_HEIGHT, min(end, spare + _LABEL_HEIGHT * rank))
         axes.annotate(
@@ -151,9 +151,9 @@ def _label_ends(axes: Any, ends: list[tuple[float, str, str]]) -> None:
             xytext=(1.06, placed),
             xycoords='axes fraction',
             va='center',
-            color=colour,
+            color=color,
             fontsize=8,
-            arrowprops={'arrowstyle': '-', 'color': colour, 'linewidth': 0.5, 'shrinkA': 1},
+            arrowprops={'arrowstyle': '-', 'color': color, 'linewidth': 0.5, 'shrinkA': 1},
         )
 
 
@@ -224,7 +224,7 @@ def _choose_floors(names: Iterable[str], values: Mapping[str, Any]) -> dict[str,
             floor = name.rsplit('/', 1)[-1].replace(parsed.metric, f'{parsed.metric}_floor', 1)
             value = as_float(values.get(floor))
             if value is not None and math.isfinite(value):
-                found['memorisation floor'] = value
+                found['memorization floor'] = value
         elif parsed and parsed.metric == 'copying':
             found |= {'copying below -3': -3.0}
     return found

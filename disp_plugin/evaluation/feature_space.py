@@ -11,7 +11,7 @@ from mmagic.registry import MODELS
 from torch import Tensor
 
 from disp_plugin.cli.choose_device import choose_device
-from disp_plugin.encoders import knows_unseen
+from disp_plugin.encoders import can_encode_new_images
 from disp_plugin.priors.check_origin import simplify_config
 
 _SPACES: dict[str, FeatureSpace] = {}
@@ -78,7 +78,7 @@ def get_space(name: str, encoder: Mapping[str, Any]) -> FeatureSpace:
         FileNotFoundError: The encoder's weights are not at hand.
         ValueError: The encoder knows no unseen images.
     """
-    if not knows_unseen(encoder):
+    if not can_encode_new_images(encoder):
         raise ValueError(
             f'a {encoder["type"]} knows only training images and is no space to compare images in; '
             'name another encoder'

@@ -194,7 +194,7 @@ def _find_floors(numbers: list[Number]) -> list[tuple[Number, Finding]]:
         chance = NUM_SD * math.hypot(number.sd or 0.0, floor.sd or 0.0)
         what = (
             f'{number.name.metric.upper()} is {_short(number.value)}{_spread(number.sd)} and its '
-            f'memorisation floor {_short(floor.value)}{_spread(floor.sd)} {_where(number.name)}'
+            f'memorization floor {_short(floor.value)}{_spread(floor.sd)} {_where(number.name)}'
         )
         severity: Severity
         if not (math.isfinite(number.value) and math.isfinite(floor.value)):

@@ -97,8 +97,8 @@ def fit_gaussian(features: Tensor, counts: Tensor | None = None) -> Gaussian:
         return Gaussian(num, mean, rows=rows * (scale / (num - 1)).sqrt())
     covariance = torch.zeros(width, width, dtype=torch.float64, device=features.device)
     for start, block in blocks:
-        centred = block.double() - mean
-        covariance.addmm_(weighted(start, centred).T, centred, alpha=1 / (num - 1))
+        centered = block.double() - mean
+        covariance.addmm_(weighted(start, centered).T, centered, alpha=1 / (num - 1))
     return Gaussian(num, mean, covariance=covariance)
 
 

@@ -10,7 +10,7 @@ __all__ = ['inversion_error']
 def inversion_error(losses: Tensor) -> Estimate:
     """Average the smallest error that inversion reached of each query.
 
-    Inference via optimisation (Metz et al. 2017, arXiv 1611.02163), as the paper reports it in its
+    Inference via optimization (Metz et al. 2017, arXiv 1611.02163), as the paper reports it in its
     Table 7.
 
     Args:

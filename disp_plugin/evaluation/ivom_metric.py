@@ -12,7 +12,7 @@ from torch import Tensor
 
 from disp_plugin.applications.invert_images import invert_images
 from disp_plugin.applications.sample_images import from_rgb, to_rgb
-from disp_plugin.encoders import knows_unseen
+from disp_plugin.encoders import can_encode_new_images
 
 from .feature_space import get_space
 from .frechet_distance import frechet_distance
@@ -24,7 +24,7 @@ from .inversion_error import inversion_error
 class IvOMMetric(GanMetric):
     """Smallest pixel error that inverting held-out images reaches, and FID of what it gives.
 
-    Inference via optimisation (Metz et al. 2017, arXiv 1611.02163), by optimising the projected
+    Inference via optimization (Metz et al. 2017, arXiv 1611.02163), by optimizing the projected
     prior of every block as in arXiv 2012.04256. It takes minutes on a GPU.
 
     Args:
@@ -32,7 +32,7 @@ class IvOMMetric(GanMetric):
         spaces (dict | None): Name -> config of an encoder, for the FID between inverted images and
             queries. Defaults to None: no FID.
         num_queries (int): Held-out images to invert, drawn at random. Defaults to 100.
-        num_steps (int): Of the optimisation. Defaults to 200.
+        num_steps (int): Of the optimization. Defaults to 200.
         batch_size (int): Images at a time. Defaults to 32.
         **kwargs: Of :class:`GanMetric`.
 
@@ -49,7 +49,7 @@ class IvOMMetric(GanMetric):
         batch_size: int = 32,
         **kwargs: Any,
     ) -> None:
-        if not knows_unseen(encoder):
+        if not can_encode_new_images(encoder):
             raise ValueError(
                 'IvOM starts from the priors of unseen images, but the run has no encoder that '
                 'gives them; leave ivom out'

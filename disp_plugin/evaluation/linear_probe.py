@@ -35,7 +35,7 @@ def linear_probe(
 ) -> Probe:
     """Measure the accuracy of logistic regression on features, by cross-validation.
 
-    Features are standardised within each fold. Every fold holds as many images of a class as any
+    Features are standardized within each fold. Every fold holds as many images of a class as any
     other, or one more.
 
     Args:

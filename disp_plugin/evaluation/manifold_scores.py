@@ -7,20 +7,20 @@ from torch import Tensor
 
 from .check_features import check_features
 from .estimate import Estimate
-from .nearest_neighbours import squared_radii
+from .nearest_neighbors import squared_radii
 from .squared_distances import BLOCK_ROWS, SquaredDistances
 
 
 def manifold_scores(
     generated: Tensor,
     reference: Tensor,
-    precision_neighbours: Sequence[int] = (10, 3),
-    recall_neighbours: Sequence[int] = (40, 3),
-    density_neighbours: int = 5,
+    precision_neighbors: Sequence[int] = (10, 3),
+    recall_neighbors: Sequence[int] = (40, 3),
+    density_neighbors: int = 5,
 ) -> dict[tuple[str, int], Estimate]:
     """Ask which samples lie among real images, and which real images among samples.
 
-    Around every image of a set lies a ball that reaches to its k-th neighbour in that set; its
+    Around every image of a set lies a ball that reaches to its k-th neighbor in that set; its
     surface belongs to it.
 
     * precision: share of generated images within any ball of the reference;
@@ -36,10 +36,10 @@ def manifold_scores(
     Args:
         generated (Tensor): (N, F) floating point.
         reference (Tensor): (M, F) likewise.
-        precision_neighbours (Sequence[int]): k of precision; one number for each.
+        precision_neighbors (Sequence[int]): k of precision; one number for each.
             Defaults to (10, 3).
-        recall_neighbours (Sequence[int]): k of recall, likewise. Defaults to (40, 3).
-        density_neighbours (int): k of density and coverage. Defaults to 5.
+        recall_neighbors (Sequence[int]): k of recall, likewise. Defaults to (40, 3).
+        density_neighbors (int): k of density and coverage. Defaults to 5.
 
     Returns:
         dict[tuple[str, int], Estimate]: By name and k, such as ``('precision', 10)``. Standard
@@ -52,26 +52,26 @@ def manifold_scores(
     """
     check_features(1, generated=generated, reference=reference)
     reference = reference.to(generated.device)
-    of_reference = sorted({*precision_neighbours, density_neighbours})
-    _check_neighbours('precision_neighbours', precision_neighbours, 'reference', reference)
-    _check_neighbours('density_neighbours', [density_neighbours], 'reference', reference)
-    _check_neighbours('recall_neighbours', recall_neighbours, 'generated', generated)
+    of_reference = sorted({*precision_neighbors, density_neighbors})
+    _check_neighbors('precision_neighbors', precision_neighbors, 'reference', reference)
+    _check_neighbors('density_neighbors', [density_neighbors], 'reference', reference)
+    _check_neighbors('recall_neighbors', recall_neighbors, 'generated', generated)
     distances = SquaredDistances(generated, reference)
     tally = _Tally(
         distances,
-        squared_radii(generated, recall_neighbours),
+        squared_radii(generated, recall_neighbors),
         squared_radii(reference, of_reference),
-        density_neighbours,
+        density_neighbors,
     )
     for rows in torch.arange(len(generated), device=generated.device).split(BLOCK_ROWS):
         for columns in distances.column_blocks():
             tally.count(rows, columns)
-    scores = {('precision', k): _share(tally.precise[k]) for k in precision_neighbours}
-    scores |= {('recall', k): _share(tally.recalled[k]) for k in recall_neighbours}
-    balls = tally.balls.double() / density_neighbours
+    scores = {('precision', k): _share(tally.precise[k]) for k in precision_neighbors}
+    scores |= {('recall', k): _share(tally.recalled[k]) for k in recall_neighbors}
+    balls = tally.balls.double() / density_neighbors
     spread = float(balls.std()) / len(balls) ** 0.5 if len(balls) > 1 else None
-    scores['density', density_neighbours] = Estimate(float(balls.mean()), spread)
-    scores['coverage', density_neighbours] = _share(tally.covered)
+    scores['density', density_neighbors] = Estimate(float(balls.mean()), spread)
+    scores['coverage', density_neighbors] = _share(tally.covered)
     return scores
 
 
@@ -82,7 +82,7 @@ class _Tally:
         distances (SquaredDistances): Of generated images (rows) to the reference (columns).
         row_radii (dict[int, Tensor]): k -> (N,) squared radii around the generated.
         column_radii (dict[int, Tensor]): k -> (M,) squared radii around the reference.
-        density_neighbours (int): k of density and coverage, one of those of ``column_radii``.
+        density_neighbors (int): k of density and coverage, one of those of ``column_radii``.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class _Tally:
         distances: SquaredDistances,
         row_radii: dict[int, Tensor],
         column_radii: dict[int, Tensor],
-        density_neighbours: int,
+        density_neighbors: int,
     ) -> None:
         self.distances = distances
         self.row_radii, self.column_radii = row_radii, column_radii
-        self.density_neighbours = density_neighbours
+        self.density_neighbors = density_neighbors
         rows, columns = distances.rows, distances.columns
         self.precise = {k: _zeros(rows, torch.bool) for k in column_radii}
         self.recalled = {k: _zeros(columns, torch.bool) for k in row_radii}
@@ -112,7 +112,7 @@ class _Tally:
         for k, radii in self.column_radii.items():
             inside = squares <= radii[column]
             self.precise[k][row[inside]] = True
-            if k == self.density_neighbours:
+            if k == self.density_neighbors:
                 self.covered[column[inside]] = True
                 self.balls += torch.bincount(row[inside], minlength=len(self.balls))
         for k, radii in self.row_radii.items():
@@ -146,12 +146,12 @@ def _share(hits: Tensor) -> Estimate:
     return Estimate(share, (share * (1 - share) / len(hits)) ** 0.5)
 
 
-def _check_neighbours(option: str, neighbours: Sequence[int], name: str, features: Tensor) -> None:
-    for k in neighbours:
+def _check_neighbors(option: str, neighbors: Sequence[int], name: str, features: Tensor) -> None:
+    for k in neighbors:
         if k < 1:
             raise ValueError(f'{option} must be at least 1, but is {k}')
         if len(features) <= k:
             raise ValueError(
                 f'{option} is k = {k}, but {name} holds n = {len(features)} features, each '
-                f'with n - 1 neighbours: give more images or a k of at most {len(features) - 1}'
+                f'with n - 1 neighbors: give more images or a k of at most {len(features) - 1}'
             )

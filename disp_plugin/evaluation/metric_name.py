@@ -24,7 +24,7 @@ class MetricName:
     Attributes:
         metric (str): What is measured, such as 'precision'.
         count (int | None): Number of generated images; None where the name has none.
-        k (int | None): Which nearest neighbour; None where the name has none.
+        k (int | None): Which nearest neighbor; None where the name has none.
         split (str): The reference images, such as 'test'.
         space (str | None): Where features come from, such as 'clean'; None for D's scores.
     """

@@ -21,7 +21,7 @@ WARNED = 'overfitting_warned'
 class OverfittingHook(Hook):
     """After each validation, warn of what its numbers show: once, until it changes.
 
-    Underfitting is no such sign, and a number above its memorisation floor is one only once it has
+    Underfitting is no such sign, and a number above its memorization floor is one only once it has
     ceased to get better: both are said in the report, not here.
 
     The rules are those of the report (:mod:`.findings`). They read the names of the numbers, such

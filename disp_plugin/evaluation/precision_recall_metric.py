@@ -17,26 +17,26 @@ class PrecisionRecallMetric(FeatureMetric):
     """Are samples near real images, and real images near samples?
 
     Precision and recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991), each with its own number of
-    neighbours; density and coverage of Naeem et al. 2020 (arXiv 2002.09797).
+    neighbors; density and coverage of Naeem et al. 2020 (arXiv 2002.09797).
 
     Args:
-        precision_neighbours (Sequence[int]): k, one number for each. Defaults to (10, 3).
-        recall_neighbours (Sequence[int]): Likewise. Defaults to (40, 3).
-        density_neighbours (int): k of density and coverage. Defaults to 5.
+        precision_neighbors (Sequence[int]): k, one number for each. Defaults to (10, 3).
+        recall_neighbors (Sequence[int]): Likewise. Defaults to (40, 3).
+        density_neighbors (int): k of density and coverage. Defaults to 5.
         **kwargs: Of :class:`FeatureMetric`.
     """
 
     def __init__(
         self,
-        precision_neighbours: Sequence[int] = (10, 3),
-        recall_neighbours: Sequence[int] = (40, 3),
-        density_neighbours: int = 5,
+        precision_neighbors: Sequence[int] = (10, 3),
+        recall_neighbors: Sequence[int] = (40, 3),
+        density_neighbors: int = 5,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.precision_neighbours = tuple(precision_neighbours)
-        self.recall_neighbours = tuple(recall_neighbours)
-        self.density_neighbours = density_neighbours
+        self.precision_neighbors = tuple(precision_neighbors)
+        self.recall_neighbors = tuple(recall_neighbors)
+        self.density_neighbors = density_neighbors
 
     def compare(self, generated: Tensor) -> list[dict[str, Any]]:
         """Compare.
@@ -52,9 +52,9 @@ class PrecisionRecallMetric(FeatureMetric):
         scores = manifold_scores(
             generated,
             reference,
-            _possible(self.precision_neighbours, len(reference), 'held-out'),
-            _possible(self.recall_neighbours, len(generated), 'generated'),
-            self.density_neighbours,
+            _possible(self.precision_neighbors, len(reference), 'held-out'),
+            _possible(self.recall_neighbors, len(generated), 'generated'),
+            self.density_neighbors,
         )
         return [
             self.card(metric, *estimate, num_generated=len(generated), details={'k': k})
@@ -62,11 +62,11 @@ class PrecisionRecallMetric(FeatureMetric):
         ]
 
 
-def _possible(neighbours: Sequence[int], num: int, kind: str) -> list[int]:
-    possible = [k for k in neighbours if k < num]
-    if len(possible) < len(neighbours):
+def _possible(neighbors: Sequence[int], num: int, kind: str) -> list[int]:
+    possible = [k for k in neighbors if k < num]
+    if len(possible) < len(neighbors):
         print_log(
-            f'k of {max(neighbours)} needs {max(neighbours) + 1} {kind} images, but there are '
+            f'k of {max(neighbors)} needs {max(neighbors) + 1} {kind} images, but there are '
             f'{num}: left out',
             logger='current',
             level=logging.WARNING,

@@ -67,7 +67,7 @@ class SeededBatches:
                 inputs['prior'] = prior[part]
             batch: dict[str, Any] = {'inputs': inputs}
             if labels is not None:
-                batch['data_samples'] = [_labelled(label) for label in labels[part]]
+                batch['data_samples'] = [_labeled(label) for label in labels[part]]
             yield batch
 
     def _draw_labels(self, num: int) -> list[int] | None:
@@ -79,7 +79,7 @@ class SeededBatches:
         return torch.randint(num_classes, (num,), generator=rng).tolist()
 
 
-def _labelled(label: int) -> DataSample:
+def _labeled(label: int) -> DataSample:
     sample = DataSample()
     sample.set_gt_label(label)
     return sample

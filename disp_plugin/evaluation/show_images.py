@@ -16,7 +16,7 @@ from torch import Tensor
 
 from disp_plugin.applications.interpolate_priors import interpolate_priors
 from disp_plugin.applications.sample_images import draw_inputs, make_grid, sample_images
-from disp_plugin.encoders import knows_unseen
+from disp_plugin.encoders import can_encode_new_images
 from disp_plugin.priors import TrainingView, view_config
 
 from .feature_space import FeatureSpace, get_space
@@ -162,7 +162,7 @@ def show_nearest(gan: Any, cfg: Mapping[str, Any], seed: int) -> tuple[list[Comp
         f'apart. {_say_typical(spaces["nearest by pixels"])}'
     ]
     encoder_cfg = cfg.get('encoder')
-    if encoder_cfg and knows_unseen(encoder_cfg):
+    if encoder_cfg and can_encode_new_images(encoder_cfg):
         try:
             space = get_space('prior', encoder_cfg)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -48,12 +48,12 @@ class SquaredDistances:
         self.columns = columns
         self.dtype = dtype
         # far from the origin norms are large, and the bounds with them
-        self.centre = columns.mean(dim=0, dtype=_wide(columns.dtype))
+        self.center = columns.mean(dim=0, dtype=_wide(columns.dtype))
         # |error of a.b| <= F u |a| |b| in any order of summation (Higham 2002, section 3.1), with
-        # room for the rounding of norms, centres and sums
+        # room for the rounding of norms, centers and sums
         self.share = (columns.shape[1] + 32) * torch.finfo(dtype).eps / 2
-        self._centred_columns = self._centred(columns)
-        self._column_squares = _squares(self._centred_columns)
+        self._centered_columns = self._centered(columns)
+        self._column_squares = _squares(self._centered_columns)
 
     def bounds(self, rows: Tensor, columns: slice) -> Bounds:
         """Bound a block.
@@ -65,7 +65,7 @@ class SquaredDistances:
         Returns:
             Bounds: Of ``dtype``.
         """
-        first, second = self._centred(self.rows[rows]), self._centred_columns[columns]
+        first, second = self._centered(self.rows[rows]), self._centered_columns[columns]
         row_squares, column_squares = _squares(first), self._column_squares[columns]
         keep = 1 - self.share
         with full_precision():
@@ -73,9 +73,9 @@ class SquaredDistances:
         low += (row_squares * keep)[:, None]
         return Bounds(low, 2 * self.share * row_squares, 2 * self.share * column_squares)
 
-    def _centred(self, block: Tensor) -> Tensor:
+    def _centered(self, block: Tensor) -> Tensor:
         wide = torch.promote_types(_wide(block.dtype), self.dtype)
-        return (block.to(wide) - self.centre).to(self.dtype)
+        return (block.to(wide) - self.center).to(self.dtype)
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Compute the squares of single pairs from their differences.

@@ -10,7 +10,7 @@ from mmagic.evaluation.evaluator import Evaluator
 from mmagic.registry import EVALUATORS, METRICS
 from mmengine.logging import print_log
 
-from disp_plugin.encoders import knows_unseen
+from disp_plugin.encoders import can_encode_new_images
 from disp_plugin.hooks.on_main_process import on_main_process
 
 from .check_disjoint import check_disjoint
@@ -74,7 +74,7 @@ class StandardEvaluator(Evaluator):
     ) -> None:
         names = _choose_metrics(metrics, train_dataset is not None)
         _check_names(options or {}, 'options of metrics')
-        spaces = {name: cfg for name, cfg in spaces.items() if knows_unseen(cfg)}
+        spaces = {name: cfg for name, cfg in spaces.items() if can_encode_new_images(cfg)}
         if not spaces:
             raise ValueError('StandardEvaluator needs at least one space that knows unseen images')
         shared = dict(split=split, train_dataset=train_dataset, cache_dir=cache_dir, **kwargs)

@@ -1,4 +1,4 @@
-"""One sentence on memorisation, and the evidence for it."""
+"""One sentence on memorization, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ['Verdict', 'judge_run']
 
 
 class Verdict(NamedTuple):
-    """What a run's numbers say of memorisation.
+    """What a run's numbers say of memorization.
 
     Attributes:
         severity (str): 'good', 'warning' or 'unknown'.
@@ -38,7 +38,7 @@ def judge_run(
     """Judge from metric cards whether a GAN repeats its training images.
 
     Copying is what the data-copying test C_T shows. Without it a model that is nearer to the
-    held-out images than its memorisation floor is cleared, for no copy could be; one that is not
+    held-out images than its memorization floor is cleared, for no copy could be; one that is not
     may be a poor model as well as a copying one, so that nothing is said.
 
     Args:
@@ -59,7 +59,7 @@ def judge_run(
     floors = {f.severity for f in findings if f.subject == 'floor'}
     cleared = 'good' in floors and 'warning' not in floors
     if copying or cleared:
-        tests = ['the data-copying test'] * bool(copying) + ['the memorisation floor'] * cleared
+        tests = ['the data-copying test'] * bool(copying) + ['the memorization floor'] * cleared
         sentence = f'No sign of copying, by {" and ".join(tests)}'
         if copying and all(map(_is_underfitting, copying)):
             sentence += ', in a model that underfits'
@@ -80,6 +80,6 @@ def _say_what_is_missing(cards: list[Mapping[str, Any]]) -> str:
     if splits <= {'train'}:
         return 'Cannot tell: no held-out images were given.'
     return (
-        'Cannot tell: neither the data-copying test (C_T) nor a number below its memorisation '
+        'Cannot tell: neither the data-copying test (C_T) nor a number below its memorization '
         'floor is there.'
     )

@@ -1,8 +1,8 @@
 """When things happen in a run: fitting to the bank, re-estimating, restoring; no mathematics."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from .ema_batch_norm_hook import EMABatchNormHook, estimate_batch_norm  # noqa: E402
 from .fixed_priors import FixedPriorsSampler  # noqa: E402

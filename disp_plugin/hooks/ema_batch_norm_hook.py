@@ -208,7 +208,7 @@ def _measuring(module: nn.Module) -> Iterator[None]:
             norm.train()
             norm.reset_running_stats()
             norm.momentum = None
-            # Synchronised layers would wait for processes that do not take part.
+            # Synchronized layers would wait for processes that do not take part.
             norm.forward = functools.partial(_BatchNorm.forward, norm)  # type: ignore[method-assign]
         yield
     finally:

@@ -31,7 +31,7 @@ class GMMSamplerHook(PriorSamplerHook):
     _is_training = False
 
     def before_train(self, runner: Any) -> None:
-        """Check the bank and the sampler's options, and fit the normalisation of priors.
+        """Check the bank and the sampler's options, and fit the normalization of priors.
 
         Args:
             runner (Runner): The runner.

@@ -23,7 +23,7 @@ PRIOR_BANK = 'prior_bank'
 
 @HOOKS.register_module()
 class PriorSamplerHook(Hook):
-    """Check the bank, then fit the model's normalisation of priors and its sampler to it.
+    """Check the bank, then fit the model's normalization of priors and its sampler to it.
 
     The bank must hold priors of the model's length, of the training images as they are on disk and
     of the config's encoder. What is fitted is saved with the model, so a resumed run does not fit
@@ -133,7 +133,7 @@ class PriorSamplerHook(Hook):
         if self._forget_another_bank(gan, bank.fingerprint):
             runner.logger.warning(
                 f'the bank {self.bank_file} is another one than that of the checkpoint: the '
-                'normalisation of priors and their sampler are fitted anew'
+                'normalization of priors and their sampler are fitted anew'
             )
         if gan.sampler is not None and not gan.sampler.is_fitted:
             gan.sampler.check(bank)  # at once, though it may be fitted later
@@ -184,7 +184,7 @@ def _fit(module: Any, bank: PriorBank) -> None:
     if not isinstance(module, PriorNormalizer):
         module.fit(bank)
         return
-    if module.mode in ('centred_l2', 'whitened'):
+    if module.mode in ('centered_l2', 'whitened'):
         for _ in bank.iter_chunks():  # compared with their checksums
             pass
     with warnings.catch_warnings():

@@ -1,9 +1,10 @@
 """Networks and GANs that take a data instance prior in the place of a class label."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
+from .discriminator_wrapper import DiscriminatorWrapper  # noqa: E402
 from .disp_biggan import DISPBigGAN  # noqa: E402
 from .disp_biggan_generator import DISPBigGANGenerator  # noqa: E402
 from .disp_gan import DISPGAN  # noqa: E402
@@ -11,7 +12,6 @@ from .disp_sngan import DISPSNGAN  # noqa: E402
 from .disp_sngan_generator import DISPSNGANGenerator  # noqa: E402
 from .disp_stylegan2 import DISPStyleGAN2  # noqa: E402
 from .disp_stylegan2_generator import DISPStyleGAN2Generator  # noqa: E402
-from .extended_discriminator import ExtendedDiscriminator  # noqa: E402
 from .fitted_module import FittedModule  # noqa: E402
 from .generator_path_regularizer import GeneratorPathRegularizer  # noqa: E402
 from .narrow_sngan_disc_res_block import NarrowSNGANDiscResBlock  # noqa: E402
@@ -31,7 +31,7 @@ __all__ = [
     'DISPSNGANGenerator',
     'DISPStyleGAN2',
     'DISPStyleGAN2Generator',
-    'ExtendedDiscriminator',
+    'DiscriminatorWrapper',
     'FittedModule',
     'GeneratorPathRegularizer',
     'LoadReport',

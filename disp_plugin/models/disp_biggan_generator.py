@@ -77,7 +77,7 @@ class DISPBigGANGenerator(BigGANGenerator):
         Args:
             noise (Tensor | callable | None): (N, Z) noise, a function of a shape that draws it, or
                 None to draw it here.
-            prior (Tensor, optional): (N, D) normalised priors; must be None if ``prior_dim`` is 0.
+            prior (Tensor, optional): (N, D) normalized priors; must be None if ``prior_dim`` is 0.
                 Defaults to None.
             num_batches (int): N, needed where noise is drawn. Defaults to 0.
             return_noise (bool): Whether to return a dict that holds the noise too.

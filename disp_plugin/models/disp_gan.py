@@ -43,9 +43,9 @@ class DISPGAN(PriorSampling):
         noise_size (int, optional): Z, length of the noise. Defaults to None: the generator's own.
         ema_config (dict, optional): Moving average of the generator, as in mmagic.
             Defaults to None.
-        prior_norm (str): How priors are normalised, see :class:`PriorNormalizer`.
+        prior_norm (str): How priors are normalized, see :class:`PriorNormalizer`.
             Defaults to 'none', as in the paper.
-        prior_length (float, optional): Length of normalised priors, the strength of the condition.
+        prior_length (float, optional): Length of normalized priors, the strength of the condition.
             Defaults to None: the square root of ``prior_dim``.
         sampler (dict | nn.Module, optional): Where priors of new images come from, or its config.
             Defaults to None: each call must bring priors.
@@ -140,9 +140,9 @@ class DISPGAN(PriorSampling):
         return None
 
     def init_weights(self) -> None:
-        """Initialise the weights, then load those of ``pretrained`` where it is given."""
+        """Initialize the weights, then load those of ``pretrained`` where it is given."""
         for module in self.modules():
-            # Spectral norm keeps `weight`, which initialisation writes to, as another name of
+            # Spectral norm keeps `weight`, which initialization writes to, as another name of
             # `weight_orig`; a model that was moved to a device has two tensors there.
             if isinstance(getattr(module, 'weight_orig', None), nn.Parameter):
                 module.weight = module.weight_orig.data
@@ -169,7 +169,7 @@ class DISPGAN(PriorSampling):
             data_samples (DataSample): Stacked samples with ``gt_prior`` (N, D).
 
         Returns:
-            Tensor | None: (N, D) normalised priors; None if ``prior_dim`` is 0.
+            Tensor | None: (N, D) normalized priors; None if ``prior_dim`` is 0.
 
         Raises:
             ValueError: The samples carry no prior.
@@ -184,7 +184,7 @@ class DISPGAN(PriorSampling):
         return self.condition(data_samples.gt_prior)
 
     def train_step(self, data: dict, optim_wrapper: Any) -> dict[str, Tensor]:
-        """Take mmagic's training step, of which the losses of lazy regularisation know the number.
+        """Take mmagic's training step, of which the losses of lazy regularization know the number.
 
         Args:
             data (dict): A batch as the data loader gives it.
@@ -193,7 +193,7 @@ class DISPGAN(PriorSampling):
         Returns:
             dict[str, Tensor]: What is logged.
         """
-        # Batches of one update: a regulariser is due for all of them or for none.
+        # Batches of one update: a regularizer is due for all of them or for none.
         self._accumulation = optim_wrapper['discriminator']._accumulative_counts
         return super().train_step(data, optim_wrapper)
 

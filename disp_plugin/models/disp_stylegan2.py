@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .disp_gan import DISPGAN
 
-# Fields of mmagic's loss_config, and the arguments of our regularisers that they give.
+# Fields of mmagic's loss_config, and the arguments of our regularizers that they give.
 R1_FIELDS = {
     'r1_loss_weight': 'loss_weight',
     'r1_interval': 'interval',
@@ -31,7 +31,7 @@ AUXILIARY: dict[str, tuple[str, dict[str, str]]] = {
 class DISPStyleGAN2(DISPGAN, StyleGAN2):
     """StyleGAN2 with Data InStance Priors; see :class:`DISPGAN` for its arguments.
 
-    Non-saturating loss, lazy R1 and path-length regularisation, and style mixing, all with the
+    Non-saturating loss, lazy R1 and path-length regularization, and style mixing, all with the
     priors of the batch. Both styles of a mixture have the image's own prior.
 
     Args:
@@ -40,19 +40,19 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         loss (str): As in :class:`DISPGAN`. Defaults to 'non_saturating'.
         loss_config (dict, optional): mmagic's fields ``r1_loss_weight``, ``r1_interval``,
             ``norm_mode``, ``g_reg_weight``, ``g_reg_interval`` and ``pl_batch_shrink``, each 0 of
-            a weight to turn a regulariser off; others as in :class:`DISPGAN`. Defaults to None:
+            a weight to turn a regularizer off; others as in :class:`DISPGAN`. Defaults to None:
             mmagic's weights and intervals for StyleGAN2.
         **kwargs: Further arguments of :class:`DISPGAN`.
 
     Raises:
-        ValueError: ``loss_config`` has a field that nothing reads, or one of the two regularisers
+        ValueError: ``loss_config`` has a field that nothing reads, or one of the two regularizers
             in another form.
     """
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
         'channels_last': 'the weights of its modulated convolutions have five dimensions',
         'compile_generator': (
-            'its path-length regularisation differentiates the generator twice, and code that '
+            'its path-length regularization differentiates the generator twice, and code that '
             'torch compiles can be differentiated once'
         ),
     }
@@ -69,7 +69,7 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         super().__init__(
             generator, discriminator, loss=loss, loss_config=loss_config or {}, **kwargs
         )
-        # The regulariser keeps it.
+        # The regularizer keeps it.
         del self.mean_path_length
         built: Any = self.generator
         mixes = built._default_style_mode == 'mix'

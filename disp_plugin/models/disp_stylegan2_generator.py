@@ -18,7 +18,7 @@ FIRST_MAPPING_WEIGHT = 'style_mapping.1.linear.weight_orig'
 class DISPStyleGAN2Generator(StyleGAN2Generator):
     """StyleGAN2's generator G(z | C(x)): G_emb(C(x)) beside the noise at the mapping's input.
 
-    G_emb is an MLP of two layers with a ReLU between them. Noise and projected prior are normalised
+    G_emb is an MLP of two layers with a ReLU between them. Noise and projected prior are normalized
     to unit second moment one by one, as mmagic does with noise and label, and concatenated. All
     other parameters keep the names they have in mmagic's unconditional generator, and all but the
     mapping's first matrix, which is twice as wide, their shapes.
@@ -37,7 +37,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         channel_max (int): Channels of a feature map, at most; mmagic's own network has 512.
             Defaults to 512.
         prior_projection (dict, optional): Further arguments of :class:`PriorProjection`, two
-            layers with biases and equalised learning rate unless they say otherwise.
+            layers with biases and equalized learning rate unless they say otherwise.
             Defaults to None.
         **kwargs: Arguments of mmagic's ``StyleGAN2Generator``, but for ``cond_size`` and
             ``pretrained``: start from a checkpoint by the GAN's ``pretrained``.
@@ -110,7 +110,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         Args:
             noise (Tensor | list[Tensor] | callable | None): (N, Z) noise, two of them to mix their
                 styles, a function of a shape that draws it, or None to draw it here.
-            prior (Tensor, optional): (N, D) normalised priors; must be None if ``prior_dim`` is 0.
+            prior (Tensor, optional): (N, D) normalized priors; must be None if ``prior_dim`` is 0.
                 Defaults to None.
             num_batches (int): N, needed where noise is drawn. Defaults to -1.
             return_noise (bool): Whether to return a dict that holds the noise too.
@@ -204,7 +204,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
     def adapt_pretrained(self, state: dict[str, Tensor]) -> list[str]:
         """Make the weights of an unconditional generator fit, where a prior joins its noise.
 
-        The mapping's first matrix W gets its columns twice. As its equalised learning rate divides
+        The mapping's first matrix W gets its columns twice. As its equalized learning rate divides
         by the root of its width, it then maps noise z and projected prior e, each of unit second
         moment, to W (z + e) / sqrt(2): what the pretrained mapping makes of other noise. Training
         thus begins among the images of the pretrained generator.

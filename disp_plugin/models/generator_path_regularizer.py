@@ -1,4 +1,4 @@
-"""StyleGAN2's path-length regularisation as an auxiliary loss.
+"""StyleGAN2's path-length regularization as an auxiliary loss.
 
 mmagic's ``BaseGAN`` takes such losses by ``loss_config.gen_auxiliary_loss``, and names this one in
 its documentation, but has only the function.
@@ -18,7 +18,7 @@ from .own_random_numbers import own_random_numbers
 
 @MODELS.register_module()
 class GeneratorPathRegularizer(LazyLoss):
-    """StyleGAN2's path-length regularisation; by mmagic's ``gen_path_regularizer``.
+    """StyleGAN2's path-length regularization; by mmagic's ``gen_path_regularizer``.
 
     The running mean of path lengths is a buffer, so that it is in the checkpoint.
 

@@ -6,10 +6,10 @@ from .prior_projection import PriorProjection
 
 
 class PriorConditionBN(nn.Module):
-    r"""Scale and shift a normalised feature map by what a prior says.
+    r"""Scale and shift a normalized feature map by what a prior says.
 
     It takes the place of mmagic's ``SNConditionNorm``, whose scale and shift are looked up by class
-    number, and keeps that module's normalisation layer and its name ``norm`` (so running statistics
+    number, and keeps that module's normalization layer and its name ``norm`` (so running statistics
     of a checkpoint of mmagic load). mmagic's BigGAN norms are fed by a vector already and stay.
 
     .. math:: y = \mathrm{norm}(x) \cdot (1 + W_g e) + W_b e
@@ -17,10 +17,10 @@ class PriorConditionBN(nn.Module):
     with e the projected prior ``prior_emb`` (Dumoulin et al. 2017; de Vries et al. 2017).
 
     Args:
-        norm (nn.Module): Normalisation layer without an affine part of its own.
+        norm (nn.Module): Normalization layer without an affine part of its own.
         num_features (int): K, channels of the feature map.
         prior_emb_dim (int): E, length of the projected prior.
-        with_spectral_norm (bool): Whether the two matrices are spectrally normalised.
+        with_spectral_norm (bool): Whether the two matrices are spectrally normalized.
             Defaults to False.
         sn_style (str): 'torch' or 'ajbrock'. Defaults to 'torch'.
         sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-12.
@@ -49,7 +49,7 @@ class PriorConditionBN(nn.Module):
         )
 
     def forward(self, x: Tensor, prior_emb: Tensor) -> Tensor:
-        """Normalise, scale and shift.
+        """Normalize, scale and shift.
 
         Args:
             x (Tensor): Feature map, (N, K, H, W).

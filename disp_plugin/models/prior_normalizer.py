@@ -1,4 +1,4 @@
-"""Normalisation of priors, with its statistics in the checkpoint."""
+"""Normalization of priors, with its statistics in the checkpoint."""
 
 import math
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from .fitted_module import FittedModule
 
-PRIOR_NORMS = ('none', 'l2', 'centred_l2', 'whitened')
+PRIOR_NORMS = ('none', 'l2', 'centered_l2', 'whitened')
 
 
 class PriorNormalizer(FittedModule):
     r"""Bring priors to a common scale before the networks see them.
 
-    Features after a ReLU are nearly parallel, so that without centring their conditions barely
+    Features after a ReLU are nearly parallel, so that without centering their conditions barely
     differ, and their length decides how strong the condition is. All modes but 'none' give vectors
     of length L, by default :math:`\sqrt{D}`:
 
     - 'none': as they are, as in the paper.
     - 'l2': :math:`L\, p / |p|`.
-    - 'centred_l2': :math:`L\, (p - m) / |p - m|` with m the mean of the bank.
+    - 'centered_l2': :math:`L\, (p - m) / |p - m|` with m the mean of the bank.
     - 'whitened': :math:`L / \sqrt{K}\, U^T S^{-1} U (p - m)` with U (K, D) the K principal
       directions of the bank and S (K) its standard deviations along them; L is then the root mean
       square of the lengths.
@@ -54,7 +54,7 @@ class PriorNormalizer(FittedModule):
         if length is not None and mode == 'none':
             raise ValueError(
                 f"prior_length is {length}, but prior_norm='none' leaves priors as long as they "
-                "are; set prior_norm to 'l2', 'centred_l2' or 'whitened'"
+                "are; set prior_norm to 'l2', 'centered_l2' or 'whitened'"
             )
         if length is not None and not 0 < length < math.inf:
             raise ValueError(f'prior_length must be positive and finite, but is {length}')
@@ -62,7 +62,7 @@ class PriorNormalizer(FittedModule):
         self.mode = mode
         self.length = prior_dim**0.5 if length is None else length
         self.max_fit_priors = max_fit_priors
-        if mode in ('centred_l2', 'whitened'):
+        if mode in ('centered_l2', 'whitened'):
             self.register_buffer('mean', torch.empty(0))
         if mode == 'whitened':
             self.register_buffer('directions', torch.empty(0, prior_dim))
@@ -75,7 +75,7 @@ class PriorNormalizer(FittedModule):
             priors (Tensor): Priors of the bank, (M, D) or (M, V, D) with V views of an image.
 
         Raises:
-            ValueError: Priors are of another length, or all alike, so that centring leaves nothing.
+            ValueError: Priors are of another length, or all alike: centering leaves nothing.
         """
         priors = priors.reshape(-1, priors.shape[-1])
         if priors.shape[1] != self.prior_dim:
@@ -107,13 +107,13 @@ class PriorNormalizer(FittedModule):
         )
 
     def forward(self, prior: Tensor) -> Tensor:
-        """Normalise priors.
+        """Normalize priors.
 
         Args:
             prior (Tensor): Raw priors, (N, D).
 
         Returns:
-            Tensor: Normalised priors, (N, D), float32.
+            Tensor: Normalized priors, (N, D), float32.
 
         Raises:
             RuntimeError: The mode needs statistics that were not fitted.
@@ -128,7 +128,7 @@ class PriorNormalizer(FittedModule):
             )
         if self.mode == 'l2':
             return F.normalize(prior, dim=1) * self.length
-        if self.mode == 'centred_l2':
+        if self.mode == 'centered_l2':
             return F.normalize(prior - self.mean, dim=1) * self.length
         with torch.autocast(prior.device.type, enabled=False):
             whitened = (prior - self.mean) @ self.directions.T / self.deviations

@@ -5,12 +5,12 @@ from typing import Any
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from .extended_discriminator import ExtendedDiscriminator
+from .discriminator_wrapper import DiscriminatorWrapper
 from .prior_projection import PriorProjection, check_prior
 
 
 @MODELS.register_module()
-class PriorProjectionDiscriminator(ExtendedDiscriminator):
+class PriorProjectionDiscriminator(DiscriminatorWrapper):
     r"""Score an image against a prior: equation (3) of the method.
 
     .. math:: D(x, p) = D_{emb}(p) \cdot D_f(x) + D_l(D_f(x))
@@ -23,15 +23,15 @@ class PriorProjectionDiscriminator(ExtendedDiscriminator):
             ``num_classes`` in a config is set to 0: the prior takes the label's place.
         prior_dim (int): D, length of a prior, or 0 for the unconditional baseline: the score is
             then the wrapped discriminator's.
-        with_spectral_norm (bool): Whether D_emb is spectrally normalised, as mmagic's own label
+        with_spectral_norm (bool): Whether D_emb is spectrally normalized, as mmagic's own label
             projection is. Defaults to True.
         sn_style (str): 'torch' or 'ajbrock'. Defaults to 'torch'.
         sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-6.
-        equalized_lr (bool): Whether D_emb has StyleGAN2's equalised learning rate in the place of
+        equalized_lr (bool): Whether D_emb has StyleGAN2's equalized learning rate in the place of
             spectral norm; the projection is then divided by sqrt(F), as D_l is. Defaults to False.
-        augmentation (dict | nn.Module, optional): As in :class:`ExtendedDiscriminator`.
+        augmentation (dict | nn.Module, optional): As in :class:`DiscriminatorWrapper`.
             Defaults to None.
-        freeze (dict | FreezeD, optional): As in :class:`ExtendedDiscriminator`. D_emb is never
+        freeze (dict | FreezeD, optional): As in :class:`DiscriminatorWrapper`. D_emb is never
             frozen. Defaults to None.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
@@ -82,7 +82,7 @@ class PriorProjectionDiscriminator(ExtendedDiscriminator):
 
         Args:
             img (Tensor): (N, 3, H, W) images in [-1, 1].
-            prior (Tensor, optional): (N, D) normalised priors. Defaults to None, which is right
+            prior (Tensor, optional): (N, D) normalized priors. Defaults to None, which is right
                 only with ``prior_dim=0``.
             augment (bool): Whether images are augmented in training. Defaults to True.
 

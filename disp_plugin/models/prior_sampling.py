@@ -75,13 +75,13 @@ class PriorSampling(BaseGAN):
         return prior.to(self.device)
 
     def condition(self, prior: Tensor | None) -> Tensor | None:
-        """Normalise raw priors into what the networks take.
+        """Normalize raw priors into what the networks take.
 
         Args:
             prior (Tensor | None): (N, D) raw priors, or None.
 
         Returns:
-            Tensor | None: (N, D) normalised priors, or None.
+            Tensor | None: (N, D) normalized priors, or None.
         """
         if prior is None or self.prior_dim == 0:
             return None

@@ -1,8 +1,8 @@
 """Priors: the bank of a data set's priors, how it is built, and how a pipeline looks them up."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from .bank_origin import BankOrigin  # noqa: E402
 from .build_bank import build_bank  # noqa: E402

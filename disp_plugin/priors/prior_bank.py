@@ -274,7 +274,7 @@ class PriorBank:
     def restrict_to(self, dataset: Any) -> PriorBank:
         """Leave out the images that a data set does not have.
 
-        What is fitted to a bank, a sampler or a normalisation, must not see images that the run
+        What is fitted to a bank, a sampler or a normalization, must not see images that the run
         does not train on.
 
         Args:
@@ -296,7 +296,7 @@ class PriorBank:
         """Tell how parallel the priors are: the mean cosine between those of two images.
 
         Features after a ReLU are nearly parallel (about 0.8), so that conditions barely differ
-        unless the GAN centres them (``prior_norm='centred_l2'``).
+        unless the GAN centers them (``prior_norm='centered_l2'``).
 
         Args:
             max_images (int): Estimate from this many images at most. Defaults to 1000.

@@ -137,7 +137,7 @@ class TrainingView(Dataset):
             came = f'{getattr(image, "dtype", type(image).__name__)}'
             raise ValueError(
                 f'the pipeline gives {came} for {self.image_name!r}, but before LoadPrior it must '
-                'be a uint8 image (H,W,3); move normalising and packing steps behind LoadPrior'
+                'be a uint8 image (H,W,3); move normalizing and packing steps behind LoadPrior'
             )
         if image.shape[2] == 1:
             image = image.repeat(3, axis=2)
@@ -178,7 +178,7 @@ def unwrap_dataset(dataset: Any) -> Any:
         dataset (Dataset): Data set, wrapped or not.
 
     Returns:
-        Dataset: The innermost one, fully initialised.
+        Dataset: The innermost one, fully initialized.
 
     Raises:
         ValueError: It is a concatenation, or no data set of mmengine's kind.

@@ -1,8 +1,8 @@
 """From a bank of priors to new priors."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from .base_sampler import PriorSampler  # noqa: E402
 from .empirical_prior_sampler import EmpiricalPriorSampler  # noqa: E402

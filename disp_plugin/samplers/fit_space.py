@@ -104,9 +104,9 @@ class FitSpace:
         points = np.empty((len(rows), num_axes), np.float32)
         start = 0
         for block in read_blocks(bank, rows):
-            centred = block - self.mean
+            centered = block - self.mean
             points[start : start + len(block)] = (
-                centred if self.basis is None else centred @ self.basis.T
+                centered if self.basis is None else centered @ self.basis.T
             )
             start += len(block)
         return points

@@ -40,7 +40,7 @@ class GMMPriorSampler(SpaceSampler):
         seed (int): Seed of the subset and the starts. Defaults to 0.
         pca_variance (float, optional): Fit along the principal axes that keep this share of the
             variance; None to fit raw priors. Defaults to 0.95.
-        regularisation (float): Added to each variance, as a share of the mean variance of a
+        regularization (float): Added to each variance, as a share of the mean variance of a
             coordinate. Defaults to 0.01.
         num_starts (int): Starts of which the likeliest is kept. Defaults to 1.
         max_iters (int): EM iterations at most. Defaults to 100.
@@ -64,7 +64,7 @@ class GMMPriorSampler(SpaceSampler):
         fit_subset: int = 200_000,
         seed: int = 0,
         pca_variance: float | None = 0.95,
-        regularisation: float = 0.01,
+        regularization: float = 0.01,
         num_starts: int = 1,
         max_iters: int = 100,
         tol: float = 1e-4,
@@ -76,15 +76,15 @@ class GMMPriorSampler(SpaceSampler):
                 f'covariance_type must be one of {", ".join(COVARIANCE_TYPES)}, but is '
                 f'{covariance_type!r}'
             )
-        if not regularisation > 0:
-            raise ValueError(f'regularisation must be positive, but is {regularisation}')
+        if not regularization > 0:
+            raise ValueError(f'regularization must be positive, but is {regularization}')
         if min(num_starts, max_iters) < 1 or not tol > 0:
             raise ValueError(
                 'num_starts and max_iters must be at least 1 and tol positive, but they are '
                 f'{num_starts}, {max_iters} and {tol}'
             )
         self.covariance_type = covariance_type
-        self.regularisation = regularisation
+        self.regularization = regularization
         self.num_starts = num_starts
         self.max_iters = max_iters
         self.tol = tol
@@ -142,7 +142,7 @@ class GMMPriorSampler(SpaceSampler):
         else:
             scales = covariances.sqrt()
         if not all(bool(value.isfinite().all()) for value in (weights, means, scales)):
-            raise ValueError('the fit broke down: it is not finite; enlarge regularisation')
+            raise ValueError('the fit broke down: it is not finite; enlarge regularization')
         self.set_buffer('weights', weights.clamp_min(0) / weights.clamp_min(0).sum())
         self.set_buffer('means', means)
         self.set_buffer('scales', scales)
@@ -150,8 +150,8 @@ class GMMPriorSampler(SpaceSampler):
     def _run_em(self, points: np.ndarray, seed: int) -> GaussianMixture:
         """Run EM from one start."""
         labels = self.start_clusters(points, seed)
-        # coordinates are centred, so that their mean square is their variance
-        reg_covar = self.regularisation * float(np.vdot(points, points)) / points.size
+        # coordinates are centered, so that their mean square is their variance
+        reg_covar = self.regularization * float(np.vdot(points, points)) / points.size
         start = start_mixture(points, labels, self.num_components, self.covariance_type, reg_covar)
         api: Any = nullcontext()
         data: Any = points

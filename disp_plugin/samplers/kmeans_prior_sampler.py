@@ -1,4 +1,4 @@
-"""Centres of clusters of priors: the paper's alternative to a Gaussian mixture."""
+"""Centers of clusters of priors: the paper's alternative to a Gaussian mixture."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from .space_sampler import SpaceSampler, cluster, fill_empty
 
 @MODELS.register_module()
 class KMeansPriorSampler(SpaceSampler):
-    """Draw the centres of K-means clusters, each as often as its cluster is large.
+    """Draw the centers of K-means clusters, each as often as its cluster is large.
 
     Clustered by scikit-learn's ``MiniBatchKMeans``, whose memory does not grow with the data.
 
@@ -27,7 +27,7 @@ class KMeansPriorSampler(SpaceSampler):
         ValueError: An option is out of range.
     """
 
-    centres: Tensor
+    centers: Tensor
     weights: Tensor
 
     def __init__(
@@ -38,7 +38,7 @@ class KMeansPriorSampler(SpaceSampler):
         pca_variance: float | None = None,
     ) -> None:
         super().__init__(num_components, fit_subset, seed, pca_variance)
-        self.register_buffer('centres', torch.empty(0))
+        self.register_buffer('centers', torch.empty(0))
         self.register_buffer('weights', torch.empty(0))
 
     def fit(self, bank: PriorBank) -> None:
@@ -54,14 +54,14 @@ class KMeansPriorSampler(SpaceSampler):
         labels = cluster(points, self.num_components, self.seed).labels_
         labels = fill_empty(labels, self.num_components, self.seed)
         counts = np.bincount(labels, minlength=self.num_components)
-        centres = sum_by_label(points, labels, self.num_components) / counts[:, None]
-        self.set_buffer('centres', torch.from_numpy(centres.astype(np.float32)))
+        centers = sum_by_label(points, labels, self.num_components) / counts[:, None]
+        self.set_buffer('centers', torch.from_numpy(centers.astype(np.float32)))
         self.set_buffer('weights', torch.from_numpy((counts / len(points)).astype(np.float32)))
         if self.pca_variance is not None:
-            self.residual_std.zero_()  # a centre is a mean, without noise
+            self.residual_std.zero_()  # a center is a mean, without noise
 
     def draw_points(self, num: int, generator: torch.Generator | None) -> Tensor:
-        """Draw centres.
+        """Draw centers.
 
         Args:
             num (int): How many.
@@ -71,7 +71,7 @@ class KMeansPriorSampler(SpaceSampler):
             Tensor: (num, K).
         """
         chosen = torch.multinomial(self.weights.cpu(), num, replacement=True, generator=generator)
-        return self.centres[chosen.to(self.centres.device)]
+        return self.centers[chosen.to(self.centers.device)]
 
 
 def sum_by_label(points: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:

@@ -17,59 +17,59 @@ class VicinalMixSampler(EmpiricalPriorSampler):
 
     .. math:: p = \lambda p_i + (1 - \lambda) p_j, \quad \lambda \sim \mathrm{Beta}(a, a)
 
-    with i uniform, and j uniform or among the nearest neighbours of i.
+    with i uniform, and j uniform or among the nearest neighbors of i.
 
     Args:
         alpha (float): a of the Beta law; 1 is the uniform law. Defaults to 1.0 (the law is not
             stated in the paper).
-        num_neighbours (int, optional): Mix with one of so many nearest other priors (Euclidean).
+        num_neighbors (int, optional): Mix with one of so many nearest other priors (Euclidean).
             Defaults to None: with any.
         max_priors (int): At most so many random rows of the bank are kept. Defaults to 50000.
         seed (int): Which rows are kept. Defaults to 0.
 
     Raises:
-        ValueError: ``alpha`` is not positive or ``num_neighbours`` is below 1.
+        ValueError: ``alpha`` is not positive or ``num_neighbors`` is below 1.
     """
 
-    neighbours: Tensor
+    neighbors: Tensor
 
     def __init__(
         self,
         alpha: float = 1.0,
-        num_neighbours: int | None = None,
+        num_neighbors: int | None = None,
         max_priors: int = 50_000,
         seed: int = 0,
     ) -> None:
         super().__init__(max_priors, seed)
         if alpha <= 0:
             raise ValueError(f'alpha of VicinalMixSampler is {alpha}; Beta(a, a) needs it positive')
-        if num_neighbours is not None and num_neighbours < 1:
-            raise ValueError(f'num_neighbours is {num_neighbours}; it must be 1 or more, or None')
+        if num_neighbors is not None and num_neighbors < 1:
+            raise ValueError(f'num_neighbors is {num_neighbors}; it must be 1 or more, or None')
         self.alpha = alpha
-        self.num_neighbours = num_neighbours
-        if num_neighbours is not None:
-            self.register_buffer('neighbours', torch.empty(0, dtype=torch.long))
+        self.num_neighbors = num_neighbors
+        if num_neighbors is not None:
+            self.register_buffer('neighbors', torch.empty(0, dtype=torch.long))
 
     def fit(self, bank: PriorBank) -> None:
-        """Keep the bank's priors and find their neighbours where those are asked for.
+        """Keep the bank's priors and find their neighbors where those are asked for.
 
         Args:
             bank (PriorBank): The bank; the unflipped view of its images is used.
 
         Raises:
-            ValueError: The bank has too few images for ``num_neighbours``.
+            ValueError: The bank has too few images for ``num_neighbors``.
         """
         super().fit(bank)
-        if self.num_neighbours is None:
+        if self.num_neighbors is None:
             return
-        if len(self.priors) <= self.num_neighbours:
+        if len(self.priors) <= self.num_neighbors:
             raise ValueError(
-                f'num_neighbours is {self.num_neighbours}, but the bank holds only '
+                f'num_neighbors is {self.num_neighbors}, but the bank holds only '
                 f'{len(self.priors)} priors; it must be at most {len(self.priors) - 1}'
             )
         points = self.priors.float().cpu().numpy()
-        nearest = NearestNeighbors(n_neighbors=self.num_neighbours).fit(points)
-        self.set_buffer('neighbours', torch.from_numpy(nearest.kneighbors(return_distance=False)))
+        nearest = NearestNeighbors(n_neighbors=self.num_neighbors).fit(points)
+        self.set_buffer('neighbors', torch.from_numpy(nearest.kneighbors(return_distance=False)))
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw mixtures.
@@ -82,11 +82,11 @@ class VicinalMixSampler(EmpiricalPriorSampler):
             Tensor: (num, D).
         """
         first = torch.randint(len(self.priors), (num,), generator=generator)
-        if self.num_neighbours is None:
+        if self.num_neighbors is None:
             second = torch.randint(len(self.priors), (num,), generator=generator)
         else:
-            column = torch.randint(self.num_neighbours, (num,), generator=generator)
-            second = self.neighbours[first, column]
+            column = torch.randint(self.num_neighbors, (num,), generator=generator)
+            second = self.neighbors[first, column]
         weight = self._draw_weights(num, generator).to(self.priors.device)
         device = self.priors.device
         first, second = first.to(device), second.to(device)

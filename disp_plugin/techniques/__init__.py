@@ -1,8 +1,8 @@
 """What DISP is combined with and compared to on few images: augmentation, freezing, transfer."""
 
-from disp_plugin.upstream import mend
+from disp_plugin.upstream import apply_patches
 
-mend()
+apply_patches()
 
 from .adaptive_augment import AdaptiveAugment  # noqa: E402
 from .consistency_regularization import ConsistencyRegularization  # noqa: E402

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from disp_plugin.models.own_random_numbers import own_random_numbers
 
-# Pixel blits, geometry and colours: 'bgc', the default of stylegan2-ada-pytorch (train.py).
+# Pixel blits, geometry and colors: 'bgc', the default of stylegan2-ada-pytorch (train.py).
 BGC = (
     *('xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac'),
     *('brightness', 'contrast', 'lumaflip', 'hue', 'saturation'),
@@ -31,7 +31,7 @@ class AdaptiveAugment(ADAAug):
 
     Args:
         aug_pipeline (dict, optional): Arguments of mmagic's ``AugmentPipe``: the share of p that an
-            operation has. Defaults to None: 1 for all pixel blits, geometry and colours ('bgc').
+            operation has. Defaults to None: 1 for all pixel blits, geometry and colors ('bgc').
         update_interval (int): Steps of D from one change of p to the next. Defaults to 4.
         augment_initial_p (float): p at the start. Defaults to 0.0.
         ada_target (float): Mean sign of the scores of real images that is aimed at.
@@ -58,7 +58,7 @@ class AdaptiveAugment(ADAAug):
             img (Tensor): (N, 3, H, W) images in [-1, 1].
 
         Returns:
-            Tensor: (N, 3, H, W) in float32, in which colours and places are computed.
+            Tensor: (N, 3, H, W) in float32, in which colors and places are computed.
         """
         with own_random_numbers(img.device), torch.autocast(img.device.type, enabled=False):
             return self.aug_pipeline(img.float())

@@ -6,13 +6,13 @@ from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from disp_plugin.models.extended_discriminator import ExtendedDiscriminator
+from disp_plugin.models.discriminator_wrapper import DiscriminatorWrapper
 from disp_plugin.models.lazy_loss import LazyLoss
 
 
 @MODELS.register_module()
 class ConsistencyRegularization(LazyLoss):
-    r"""Consistency regularisation on real images: :math:`E_x[(D(T(x)) - D(x))^2]`.
+    r"""Consistency regularization on real images: :math:`E_x[(D(T(x)) - D(x))^2]`.
 
     Zhang et al. 2020 (arXiv 1910.12027), for ``loss_config.disc_auxiliary_loss``. Gradients go
     through both scores, as in the published code of DiffAugment for BigGAN (its train_fns.py and
@@ -84,6 +84,6 @@ def _find_augmentation(disc: Any) -> nn.Module | None:
     """Find the augmentation of the discriminator behind a function of images."""
     network = getattr(disc, 'func', disc)  # labels or priors may be bound to it
     for module in network.modules():
-        if isinstance(module, ExtendedDiscriminator):
+        if isinstance(module, DiscriminatorWrapper):
             return module.augmentation
     return None

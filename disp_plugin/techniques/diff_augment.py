@@ -23,13 +23,13 @@ class DiffAugment(nn.Module):
       in [0.5, 1.5).
     * translation: along each side by a whole number of pixels in [-t, t], t =
       ``translation_ratio`` of the side, rounded; zeros come in.
-    * cutout: a rectangle of ``cutout_ratio`` of each side, rounded, is zero; its centre may be
+    * cutout: a rectangle of ``cutout_ratio`` of each side, rounded, is zero; its center may be
       anywhere, so that it may be cut off by the border.
     * flip: left and right change places with probability 1/2. It belongs to the published
-      consistency regularisation ('flip,translation'), not to DiffAugment.
+      consistency regularization ('flip,translation'), not to DiffAugment.
 
     Each of W processes draws for all and keeps its rows, so that their number changes nothing.
-    Colours may leave [-1, 1], as published.
+    Colors may leave [-1, 1], as published.
 
     Args:
         policy (str): Names of operations, joined by commas, in the order in which they are done.
@@ -89,8 +89,8 @@ class DiffAugment(nn.Module):
         pixel_mean = img.mean(dim=1, keepdim=True)
         image_mean = pixel_mean.mean(dim=(2, 3), keepdim=True)
         shift = image_mean * (1 - contrast) + (brightness - 0.5)
-        grey = pixel_mean * (contrast * (1 - saturation)) + shift
-        return torch.addcmul(grey, img, contrast * saturation)
+        gray = pixel_mean * (contrast * (1 - saturation)) + shift
+        return torch.addcmul(gray, img, contrast * saturation)
 
     def _translate(self, img: Tensor, draws: Tensor) -> Tensor:
         height, width = img.shape[2:]
@@ -120,7 +120,7 @@ class DiffAugment(nn.Module):
     def _cut(self, side: int, draws: Tensor) -> Tensor:
         """Tell which of ``side`` places lie in the cutout."""
         size = int(side * self.cutout_ratio + 0.5)
-        # an even cutout is centred between two places, or at one of the two borders
+        # an even cutout is centered between two places, or at one of the two borders
         first = _draw_integers(draws, side + 1 - size % 2)[:, None] - size // 2
         places = torch.arange(side, device=draws.device)
         return (places >= first) & (places < first + size)

@@ -21,7 +21,7 @@ class Miner(nn.Sequential):
     Two forms are published in github.com/yaxingwang/MineGAN. That of its StyleGANs (styleGAN/ and
     styleGANv2/model.py, class Miner) is two linear layers with a ReLU between them and PyTorch's
     initial weights. That of its BigGAN (BigGAN.py, class Minor) is four linear layers without
-    anything between them, spectrally normalised and orthogonal at first: turned normal noise is
+    anything between them, spectrally normalized and orthogonal at first: turned normal noise is
     normal noise, so that training begins with the images of the pretrained generator.
 
     Args:
@@ -182,7 +182,7 @@ class MinedGenerator(BaseModule):
     def _enter_phase(self) -> None:
         """Count this update, and let the pretrained part learn or not.
 
-        Not by the constructor: a distributed wrapper and an optimiser pass over parameters that
+        Not by the constructor: a distributed wrapper and an optimizer pass over parameters that
         need no gradient when they are built.
         """
         if torch.is_grad_enabled():

@@ -1,6 +1,7 @@
 """What mmagic 1.2 needs on a current stack: one file per repair, and the slim import.
 
-``mend()`` is all that the other rooms need. Importing this package imports nothing of the host.
+``apply_patches()`` is all that the other rooms need. Importing this package imports nothing of
+the host.
 """
 
 import importlib
@@ -10,7 +11,7 @@ from typing import Any
 from disp_plugin.upstream import import_hook, slim_import
 from disp_plugin.upstream.repair import Repair
 
-__all__ = ['MMAGIC_CURE', 'MMCV_CURE', 'Repair', 'mend', 'mend_config', 'repairs']
+__all__ = ['MMAGIC_CURE', 'MMCV_CURE', 'Repair', 'apply_patches', 'patch_config_reading', 'repairs']
 
 # One file per repair, in the order in which the host meets them.
 _REPAIR_FILES = (
@@ -58,7 +59,7 @@ def repairs() -> list[Repair]:
     ]
 
 
-def mend_config() -> None:
+def patch_config_reading() -> None:
     """Let every repair act when its module is imported, and mend what is already imported.
 
     Imports nothing of the host, so that it is cheap and possible while a config is being read.
@@ -66,7 +67,7 @@ def mend_config() -> None:
     import_hook.install(repairs())
 
 
-def mend(full: bool | None = None) -> None:
+def apply_patches(full: bool | None = None) -> None:
     """Mend the host and import mmagic, slim by default; the second call does nothing.
 
     After it mmagic's registries are filled and 'mmagic' is the default scope, if there was none.
@@ -80,7 +81,7 @@ def mend(full: bool | None = None) -> None:
     Raises:
         ImportError: mmagic or mmcv is not installed, or a package that ``full`` needs.
     """
-    mend_config()
+    patch_config_reading()
     _check_host()
     if full is None:
         full = bool(slim_import.full_by_environment())

@@ -1,4 +1,4 @@
-"""Synchronised BatchNorm on the CPU.
+"""Synchronized BatchNorm on the CPU.
 
 Symptom: BigGAN, SAGAN and SNGAN die in distributed training on the CPU with "SyncBatchNorm
 expected input tensor to be on GPU".
@@ -35,7 +35,7 @@ def apply() -> None:
         return
 
     def forward_anywhere(self: Any, input: Any) -> Any:
-        """Normalise by the statistics of all processes, on any device."""
+        """Normalize by the statistics of all processes, on any device."""
         is_synced = self.training and torch.distributed.is_initialized()
         if input.device.type != 'cpu' or not is_synced:
             return forward(self, input)
@@ -48,7 +48,7 @@ def apply() -> None:
 
 
 def _forward_on_cpu(layer: Any, input: Any) -> Any:
-    """Normalise (N, C, ...) by the mean and variance over all processes; see the module."""
+    """Normalize (N, C, ...) by the mean and variance over all processes; see the module."""
     import torch
 
     axes = [0, *range(2, input.ndim)]
@@ -59,11 +59,11 @@ def _forward_on_cpu(layer: Any, input: Any) -> Any:
         )
     shape = [1, -1] + [1] * (input.ndim - 2)
     mean = _sum_over_processes(layer, input.sum(axes)) / count
-    centred = input - mean.reshape(shape)
-    var = _sum_over_processes(layer, centred.square().sum(axes)) / count
+    centered = input - mean.reshape(shape)
+    var = _sum_over_processes(layer, centered.square().sum(axes)) / count
     if layer.track_running_stats:
         _update_running_stats(layer, mean.detach(), (var * count / (count - 1)).detach())
-    output = centred * torch.rsqrt(var + layer.eps).reshape(shape)
+    output = centered * torch.rsqrt(var + layer.eps).reshape(shape)
     if layer.affine:
         output = output * layer.weight.reshape(shape) + layer.bias.reshape(shape)
     return output

@@ -2,7 +2,7 @@
 
 Symptom: a checkpoint that several processes wrote cannot be used again. Resuming prints
 "The model and loaded state dict do not match exactly" and goes on with random weights of G and D
-(optimisers and moving average are restored); a single process does not find the weights either.
+(optimizers and moving average are restored); a single process does not find the weights either.
 Cause: mmengine/model/wrappers/seperate_distributed.py:67 wraps each network by itself, so that
 their weights are called ``generator.module.*``; mmengine/runner/runner.py:2233 saves these names,
 but mmengine/runner/checkpoint.py:80 looks for the names without wrappers.

@@ -4,8 +4,8 @@ mmagic's own tools import mmengine and mmagic before they read a config, so that
 without pkg_resources, they die before a config could ask for the repairs. The hook is a ``.pth``
 file in the environment's site-packages. Python executes its one line at each start; the line
 imports nothing, but puts a finder into ``sys.meta_path`` that waits for the first import of
-mmengine, mmcv or mmagic and then calls ``mend_config()``. If disp_plugin has been uninstalled
-meanwhile, the line does nothing.
+mmengine, mmcv or mmagic and then calls ``patch_config_reading()``.
+If disp_plugin has been uninstalled meanwhile, the line does nothing.
 """
 
 import sys
@@ -26,11 +26,11 @@ class DispPluginStartup:
             return None
         cls.is_done = True
         try:
-            from disp_plugin.upstream import mend_config
+            from disp_plugin.upstream import patch_config_reading
         except ImportError:
             return None
         try:
-            mend_config()
+            patch_config_reading()
         except Exception as error:
             print('disp_plugin could not mend mmagic:', repr(error), file=sys.stderr)
         return None

@@ -48,8 +48,8 @@ def test_the_prior_of_a_training_image_is_its_row_in_the_bank(cfg, image_folder)
 
 
 def test_an_unseen_image_of_any_size_has_a_prior(cfg, tmp_path):
-    Image.new('L', (40, 30), 128).save(tmp_path / 'grey.jpg')
-    assert torch.isfinite(encode_image(cfg, tmp_path / 'grey.jpg')).all()
+    Image.new('L', (40, 30), 128).save(tmp_path / 'gray.jpg')
+    assert torch.isfinite(encode_image(cfg, tmp_path / 'gray.jpg')).all()
 
 
 def test_priors_of_several_images_are_those_of_each_by_an_encoder_built_once(

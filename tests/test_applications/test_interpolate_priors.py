@@ -24,12 +24,12 @@ def test_every_image_is_that_of_the_mixture_of_raw_priors(tiny_gan):
     for index, share in enumerate((0, 0.25, 0.5, 0.75, 1)):
         mixture = (1 - share) * first + share * second
         expected = sample(tiny_gan, noise, mixture)[0]
-        # one grey level: sums of another order round differently
+        # one gray level: sums of another order round differently
         assert np.abs(walk[index].astype(int) - expected).max() <= 1
     assert not np.array_equal(walk[0], walk[-1])
 
 
-def test_priors_are_mixed_before_they_are_normalised(build_gan):
+def test_priors_are_mixed_before_they_are_normalized(build_gan):
     gan = build_gan('sngan', prior_norm='l2')
     _, _, noise = draw(gan)
     first, second = torch.zeros(1, 6), torch.zeros(1, 6)

@@ -85,7 +85,7 @@ def test_the_generator_evaluates_whatever_its_mode_was(build_gan):
     assert torch.equal(found.losses, expected.losses)
 
 
-def test_priors_are_normalised_as_in_training(build_gan):
+def test_priors_are_normalized_as_in_training(build_gan):
     gan = build_gan('sngan', prior_norm='l2')
     images, prior, _ = make_query(gan)
     losses = invert_images(gan, images, prior, 0).losses

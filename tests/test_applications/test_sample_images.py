@@ -1,4 +1,4 @@
-"""Pixels keep their colour from a training image to a sampled PNG; files are whole or absent."""
+"""Pixels keep their color from a training image to a sampled PNG; files are whole or absent."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def real_image(tmp_path):
 
 
 @pytest.mark.parametrize('order', [None, 'BGR', 'RGB'])
-def test_colours_survive_training_order_and_sampling(real_image, order, tmp_path):
+def test_colors_survive_training_order_and_sampling(real_image, order, tmp_path):
     preprocessor = DataPreprocessor(output_channel_order=order)
     samples = preprocessor(
         dict(inputs=dict(), data_samples=[real_image['data_samples']]), training=True

@@ -24,7 +24,7 @@ def gan_config(**fields):
     return Config(dict(optim_wrapper=wrapper, **fields))
 
 
-def test_amp_reaches_every_optimiser_of_a_gan():
+def test_amp_reaches_every_optimizer_of_a_gan():
     cfg = gan_config()
     assert prepare_run.turn_on_amp(cfg, has_gpu=True) == ['generator', 'discriminator']
     for name in ('generator', 'discriminator'):
@@ -32,7 +32,7 @@ def test_amp_reaches_every_optimiser_of_a_gan():
         assert cfg.optim_wrapper[name].loss_scale == 'dynamic'
 
 
-def test_amp_reaches_a_single_optimiser():
+def test_amp_reaches_a_single_optimizer():
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3))))
     prepare_run.turn_on_amp(cfg, has_gpu=True)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'

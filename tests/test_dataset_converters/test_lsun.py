@@ -41,7 +41,7 @@ def database(tmp_path):
     return tmp_path / 'bedroom_train_lmdb'
 
 
-def test_lsun_is_cut_to_its_centre_and_divided_by_key(convert, database):
+def test_lsun_is_cut_to_its_center_and_divided_by_key(convert, database):
     images = write_database(database)
     folder = convert('lsun', database, '--size', 16, '--num-test', 3)
     ranked = sorted(images, key=lambda key: hashlib.sha256(f'0:{key}'.encode()).digest())

@@ -30,7 +30,7 @@ def test_choosing_more_than_there_is_names_both_numbers(prepared_set):
         prepared_set.choose(['a', 'b'], 5, seed=0, what='birds')
 
 
-def test_to_square_cuts_the_centre_and_leaves_fitting_pixels_alone(prepared_set):
+def test_to_square_cuts_the_center_and_leaves_fitting_pixels_alone(prepared_set):
     img = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
     assert np.array_equal(prepared_set.to_square(img, 8), img[:, 2:10])
     flat = np.full((20, 10, 3), 77, np.uint8)

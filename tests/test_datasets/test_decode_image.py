@@ -17,7 +17,7 @@ from disp_plugin.datasets import (
 )
 
 
-def colours(height=6, width=8):
+def colors(height=6, width=8):
     """A picture whose rows, columns and channels are all different."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x * 30, y * 40, 255 - x * 20], -1).astype(np.uint8)
@@ -32,12 +32,12 @@ def save(image, path, **kwargs):
 
 @pytest.mark.parametrize('ending', ['.png', '.bmp', '.tif', '.ppm', '.PNG'])
 def test_lossless_rgb_comes_back_exactly(tmp_path, ending):
-    path = save(colours(), tmp_path / f'a{ending}')
+    path = save(colors(), tmp_path / f'a{ending}')
     decoded = decode_image(path)
     assert decoded.dtype == np.uint8 and decoded.flags.writeable
-    np.testing.assert_array_equal(decoded, colours())
-    np.testing.assert_array_equal(decode_image(str(path)), colours())
-    np.testing.assert_array_equal(decode_image(path.read_bytes()), colours())
+    np.testing.assert_array_equal(decoded, colors())
+    np.testing.assert_array_equal(decode_image(str(path)), colors())
+    np.testing.assert_array_equal(decode_image(path.read_bytes()), colors())
 
 
 @pytest.mark.parametrize('ending', ['.jpg', '.webp'])
@@ -47,36 +47,36 @@ def test_lossy_rgb_comes_back_as_rgb_not_bgr(tmp_path, ending):
     assert np.abs(decoded.astype(int) - image).max() <= 4
 
 
-def test_grey_becomes_three_equal_channels(tmp_path):
-    grey = colours()[..., 0]
-    decoded = decode_image(save(grey, tmp_path / 'a.png'))
-    np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, -1))
+def test_gray_becomes_three_equal_channels(tmp_path):
+    gray = colors()[..., 0]
+    decoded = decode_image(save(gray, tmp_path / 'a.png'))
+    np.testing.assert_array_equal(decoded, np.repeat(gray[..., None], 3, -1))
 
 
 def test_black_and_white_becomes_0_and_255(tmp_path):
-    bits = Image.fromarray((colours()[..., 0] > 100).astype(np.uint8) * 255).convert('1')
+    bits = Image.fromarray((colors()[..., 0] > 100).astype(np.uint8) * 255).convert('1')
     decoded = decode_image(save(bits, tmp_path / 'a.png'))
-    np.testing.assert_array_equal(decoded[..., 1], (colours()[..., 0] > 100) * 255)
+    np.testing.assert_array_equal(decoded[..., 1], (colors()[..., 0] > 100) * 255)
 
 
 @pytest.mark.parametrize('ending', ['.png', '.tif', '.pgm'])
-def test_16_bit_grey_is_scaled_by_its_full_range_and_never_saturates(tmp_path, ending):
-    grey = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
-    path = save(grey, tmp_path / f'a{ending}')
-    expected = np.rint(grey.astype(np.float64) / 257)
+def test_16_bit_gray_is_scaled_by_its_full_range_and_never_saturates(tmp_path, ending):
+    gray = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+    path = save(gray, tmp_path / f'a{ending}')
+    expected = np.rint(gray.astype(np.float64) / 257)
     np.testing.assert_array_equal(decode_image(path)[..., 2], expected)
 
 
 def test_big_endian_16_bit_tiff_is_scaled_too(tmp_path):
-    grey = np.linspace(0, 65535, 48).astype('>u2').reshape(6, 8)
-    image = Image.frombytes('I;16B', (8, 6), grey.tobytes())
-    expected = np.rint(grey.astype(np.float64) / 257)
+    gray = np.linspace(0, 65535, 48).astype('>u2').reshape(6, 8)
+    image = Image.frombytes('I;16B', (8, 6), gray.tobytes())
+    expected = np.rint(gray.astype(np.float64) / 257)
     np.testing.assert_array_equal(decode_image(save(image, tmp_path / 'a.tif'))[..., 0], expected)
 
 
 @pytest.mark.parametrize('kind', [np.int32, np.float32])
 def test_pixels_without_a_known_range_are_refused_with_the_way_out(tmp_path, kind):
-    path = save(colours()[..., 0].astype(kind), tmp_path / 'a.tif')
+    path = save(colors()[..., 0].astype(kind), tmp_path / 'a.tif')
     with pytest.raises(BadImageError, match='range is unknown; save it with 8 or 16 bits'):
         decode_image(path)
 
@@ -102,13 +102,13 @@ def test_a_palette_with_a_transparent_entry_shows_white_there(tmp_path, ending):
     )
 
 
-def test_a_grey_image_with_a_transparent_level_shows_white_there(tmp_path):
-    grey = np.array([[10, 20], [30, 20]], np.uint8)
-    decoded = decode_image(save(grey, tmp_path / 'a.png', transparency=20))
+def test_a_gray_image_with_a_transparent_level_shows_white_there(tmp_path):
+    gray = np.array([[10, 20], [30, 20]], np.uint8)
+    decoded = decode_image(save(gray, tmp_path / 'a.png', transparency=20))
     np.testing.assert_array_equal(decoded[..., 0], [[10, 255], [30, 255]])
 
 
-def test_cmyk_jpeg_has_the_colours_of_the_print(tmp_path):
+def test_cmyk_jpeg_has_the_colors_of_the_print(tmp_path):
     ink = Image.new('CMYK', (16, 16), (0, 255, 255, 0))  # no cyan: red
     decoded = decode_image(save(ink, tmp_path / 'a.jpg', quality=95))
     assert np.abs(decoded.astype(int) - [255, 0, 0]).max() <= 8
@@ -116,7 +116,7 @@ def test_cmyk_jpeg_has_the_colours_of_the_print(tmp_path):
 
 @pytest.mark.parametrize('ending', ['.gif', '.webp', '.png', '.tif'])
 def test_of_an_animation_the_first_frame_is_taken(tmp_path, ending):
-    frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'lime', 'blue')]
+    frames = [Image.new('RGB', (8, 8), color) for color in ('red', 'lime', 'blue')]
     path = tmp_path / f'a{ending}'
     lossless = {'lossless': True} if ending == '.webp' else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **lossless)
@@ -147,8 +147,8 @@ def test_exif_orientation_is_undone(tmp_path, orientation, ending):
 
 
 def test_damaged_exif_does_not_cost_the_image(tmp_path):
-    path = save(colours(), tmp_path / 'a.png', exif=b'Exif\x00\x00II*\x00\xff\xff\xff\xff')
-    np.testing.assert_array_equal(decode_image(path), colours())
+    path = save(colors(), tmp_path / 'a.png', exif=b'Exif\x00\x00II*\x00\xff\xff\xff\xff')
+    np.testing.assert_array_equal(decode_image(path), colors())
 
 
 def bad_files(folder):
@@ -186,7 +186,7 @@ def test_each_bad_file_is_named_with_its_reason(tmp_path):
 
 
 def test_an_image_beyond_the_limit_on_pixels_is_refused_not_unpacked(tmp_path, monkeypatch):
-    path = save(colours(64, 64), tmp_path / 'a.png')
+    path = save(colors(64, 64), tmp_path / 'a.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
     with pytest.raises(BadImageError, match='more than 2000 pixels, the limit of Pillow'):
         decode_image(path)
@@ -199,7 +199,7 @@ def test_the_error_survives_the_way_out_of_a_worker():
 
 
 def test_check_images_reports_all_bad_files_and_only_them_in_order(tmp_path):
-    good = [save(colours(), tmp_path / f'good{i}.png') for i in range(5)]
+    good = [save(colors(), tmp_path / f'good{i}.png') for i in range(5)]
     bad = sorted(bad_files(tmp_path))
     paths = [str(good[0]), *(str(tmp_path / name) for name in bad), *map(str, good[1:])]
     found = check_images(paths, progress=True)
@@ -223,7 +223,7 @@ def test_the_endings_are_lower_case_and_have_a_dot():
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may read everything')
 def test_a_file_without_permission_is_told_as_such(tmp_path):
-    path = save(colours(), tmp_path / 'a.png')
+    path = save(colors(), tmp_path / 'a.png')
     path.chmod(0)
     with pytest.raises(BadImageError, match='may not read'):
         decode_image(path)

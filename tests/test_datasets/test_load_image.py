@@ -28,7 +28,7 @@ def test_another_key_is_loaded_from_its_own_path(image_folder):
     assert results['img'].shape == results['ori_img_shape'] == (16, 16, 3)
 
 
-def test_16_bit_grey_is_loaded_by_the_one_decoder(tmp_path, load):
+def test_16_bit_gray_is_loaded_by_the_one_decoder(tmp_path, load):
     Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)).save(tmp_path / 'a.png')
     np.testing.assert_array_equal(load({'gt_path': str(tmp_path / 'a.png')})['gt'], 100)
 

@@ -60,7 +60,7 @@ def test_the_processes_share_the_stream_of_one(dataset, monkeypatch, world_size)
     assert together == single[12:]
 
 
-def test_neighbouring_seeds_share_no_order(dataset):
+def test_neighboring_seeds_share_no_order(dataset):
     starts = {tuple(take(ResumableSampler(dataset, seed=seed), 10)) for seed in range(200)}
     assert len(starts) == 200
 

@@ -40,7 +40,7 @@ def test_a_step_lowers_the_loss_of_its_own_batch():
     assert losses[-1] < losses[0] - 0.3
 
 
-def test_the_network_sees_both_views_normalised_and_apart(monkeypatch):
+def test_the_network_sees_both_views_normalized_and_apart(monkeypatch):
     run = SimCLRRun(TINY, {}, 'cpu')
     views = torch.randint(0, 256, (4, 2, 16, 16, 3), dtype=torch.uint8)
     seen = {}

@@ -40,7 +40,7 @@ def test_a_mirrored_view_appears_only_where_views_are_mirrored(square):
     assert not has_mirrored(flip=False)
 
 
-def test_colours_stay_unless_they_are_jittered(square):
+def test_colors_stay_unless_they_are_jittered(square):
     means = {
         name: draw(square[0], **changes).float().mean((1, 2)).std(0).max()
         for name, changes in dict(still={}, jitter=dict(color_jitter=1.0)).items()
@@ -49,15 +49,15 @@ def test_colours_stay_unless_they_are_jittered(square):
     assert means['jitter'] > 10
 
 
-def test_grey_views_are_as_frequent_as_asked(square):
+def test_gray_views_are_as_frequent_as_asked(square):
     views = draw(square[0], grayscale=0.5)
-    grey = (views[..., :1] == views[..., 1:]).all(-1).all(-1).all(-1).float().mean()
-    assert 0.2 < grey < 0.8
+    gray = (views[..., :1] == views[..., 1:]).all(-1).all(-1).all(-1).float().mean()
+    assert 0.2 < gray < 0.8
 
 
-def test_a_grey_image_stays_grey_and_is_jittered_in_brightness(tmp_path):
-    Image.new('L', (16, 16), 120).save(tmp_path / 'grey.png')
-    views = draw(str(tmp_path / 'grey.png'), color_jitter=1.0)
+def test_a_gray_image_stays_gray_and_is_jittered_in_brightness(tmp_path):
+    Image.new('L', (16, 16), 120).save(tmp_path / 'gray.png')
+    views = draw(str(tmp_path / 'gray.png'), color_jitter=1.0)
     assert (views[..., :1] == views[..., 1:]).all()
     assert views.float().mean((1, 2, 3)).std() > 10
 

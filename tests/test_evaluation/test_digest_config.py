@@ -23,13 +23,13 @@ def test_of_an_empty_config_nothing_is_told():
     assert digest_config({}) == []
 
 
-def test_the_normalisation_of_priors_is_told_with_its_length():
+def test_the_normalization_of_priors_is_told_with_its_length():
     model = dict(prior_dim=128, prior_norm='l2')
     told = [dict(digest_config({'model': m})) for m in (model, model | dict(prior_length=2.0))]
     lines = [next(line for line in t.values() if '128 numbers' in line) for t in told]
     assert lines == [
-        '128 numbers, normalised by l2',
-        '128 numbers, normalised by l2 to the length 2.0',
+        '128 numbers, normalized by l2',
+        '128 numbers, normalized by l2 to the length 2.0',
     ]
 
 

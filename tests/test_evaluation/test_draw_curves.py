@@ -1,4 +1,4 @@
-"""Curves stand in a page by themselves, labelled, and without colour too."""
+"""Curves stand in a page by themselves, labeled, and without color too."""
 
 import itertools
 import re
@@ -26,12 +26,12 @@ def test_every_line_is_labelled_and_the_best_snapshot_marked(svg):
     assert {'loss', 'loss_g', 'loss_d', 'floor', 'best', 'iteration'} <= set(texts(svg))
 
 
-def test_lines_differ_by_dashes_and_not_by_colour_alone(svg):
-    grey = re.sub('#[0-9a-f]{6}', '#000000', svg)
+def test_lines_differ_by_dashes_and_not_by_color_alone(svg):
+    gray = re.sub('#[0-9a-f]{6}', '#000000', svg)
     # lines of data are 1.4 wide
-    styles = set(re.findall(r'stroke-dasharray: ([^;"]+)[^"]*?stroke-width: 1\.4', grey))
+    styles = set(re.findall(r'stroke-dasharray: ([^;"]+)[^"]*?stroke-width: 1\.4', gray))
     assert len(styles) == 2  # and the first one, which is solid
-    assert 'stroke-width: 1.4; stroke-linecap: square' in grey
+    assert 'stroke-width: 1.4; stroke-linecap: square' in gray
 
 
 def test_it_scales_and_holds_nothing_but_itself(svg):
@@ -59,7 +59,7 @@ def test_what_belongs_together_is_drawn_together():
         ['fid9_val_x'],
         ['recall9_k3_val_x', 'precision9_k3_val_x'],
     ]
-    assert grouped[3].floors == {'memorisation floor': 2.0}
+    assert grouped[3].floors == {'memorization floor': 2.0}
 
 
 def test_more_lines_than_can_be_told_apart_make_several_charts():
@@ -93,7 +93,7 @@ def test_numbers_of_different_protocols_do_not_share_axes():
 def test_a_floor_that_was_measured_once_is_taken_from_its_card():
     series = {'kid9_val_x': LINE, 'kid9_val_y': LINE}
     grouped = group_series(series, [{'name': 'kid_floor9_val_x', 'value': 0.5}])
-    assert [curves.floors for curves in grouped] == [{'memorisation floor': 0.5}, {}]
+    assert [curves.floors for curves in grouped] == [{'memorization floor': 0.5}, {}]
 
 
 def test_a_single_point_and_a_constant_line_can_be_drawn():

@@ -35,7 +35,7 @@ def test_the_data_copying_test_is_read_at_three_standard_deviations(value, sever
     ('value', 'sd', 'severity'),
     [(5.0, None, 'good'), (9.0, 1.0, 'unknown'), (10.0, None, 'warning'), (12.0, 5.0, 'warning')],
 )
-def test_novelty_is_credited_only_below_the_memorisation_floor(metric, value, sd, severity):
+def test_novelty_is_credited_only_below_the_memorization_floor(metric, value, sd, severity):
     floor = card(f'{metric}_floor1000_test_clean', 10.0, sd)
     (finding,) = of('floor', [card(f'{metric}1000_test_clean', value, sd), floor])
     assert finding.severity == severity

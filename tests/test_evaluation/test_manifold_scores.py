@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from disp_plugin.evaluation import manifold_scores as module
-from disp_plugin.evaluation import nearest_neighbours, squared_distances
+from disp_plugin.evaluation import nearest_neighbors, squared_distances
 from disp_plugin.evaluation.manifold_scores import manifold_scores
 
 
@@ -41,8 +41,8 @@ def plain(rng, num, scale=1.0, dim=8):
 
 def near_copies(rng, num):
     """Near copies of few images, far from the origin, where float32 tells nothing apart."""
-    centres = 1e3 + np.random.default_rng(7).normal(size=(6, 8))
-    points = centres[rng.integers(0, 6, size=num)] + 1e-2 * rng.normal(size=(num, 8))
+    centers = 1e3 + np.random.default_rng(7).normal(size=(6, 8))
+    points = centers[rng.integers(0, 6, size=num)] + 1e-2 * rng.normal(size=(num, 8))
     return torch.from_numpy(points.astype(np.float32))
 
 
@@ -66,7 +66,7 @@ PAIRS = {
 def test_scores_are_the_definition(rng, monkeypatch, kind, blocks):
     if blocks:
         monkeypatch.setattr(module, 'BLOCK_ROWS', 32)
-        monkeypatch.setattr(nearest_neighbours, 'BLOCK_ROWS', 32)
+        monkeypatch.setattr(nearest_neighbors, 'BLOCK_ROWS', 32)
         monkeypatch.setattr(squared_distances, 'BLOCK_COLUMNS', 25)
     generated, reference = PAIRS[kind](rng)
     found = manifold_scores(generated, reference)
@@ -129,8 +129,8 @@ def test_deviations_are_those_of_shares_and_means(rng):
 @pytest.mark.parametrize(
     ('num', 'num_reference', 'message'),
     [
-        (50, 10, 'precision_neighbours is k = 10, but reference holds n = 10 features.*at most 9'),
-        (40, 50, 'recall_neighbours is k = 40, but generated holds n = 40 .*k of at most 39'),
+        (50, 10, 'precision_neighbors is k = 10, but reference holds n = 10 features.*at most 9'),
+        (40, 50, 'recall_neighbors is k = 40, but generated holds n = 40 .*k of at most 39'),
         (50, 0, 'reference holds 0 feature'),
     ],
 )
@@ -141,8 +141,8 @@ def test_too_few_features_for_k_are_refused(num, num_reference, message):
 
 def test_options_out_of_range_are_refused():
     sets = torch.rand(9, 3), torch.rand(9, 3)
-    with pytest.raises(ValueError, match='precision_neighbours must be at least 1, but is 0'):
-        manifold_scores(*sets, precision_neighbours=(0,))
-    with pytest.raises(ValueError, match='density_neighbours is k = 9, but reference'):
-        manifold_scores(*sets, (1,), (1,), density_neighbours=9)
+    with pytest.raises(ValueError, match='precision_neighbors must be at least 1, but is 0'):
+        manifold_scores(*sets, precision_neighbors=(0,))
+    with pytest.raises(ValueError, match='density_neighbors is k = 9, but reference'):
+        manifold_scores(*sets, (1,), (1,), density_neighbors=9)
     assert len(manifold_scores(*sets, (1,), (8,), 8)) == 4  # one more than k is enough

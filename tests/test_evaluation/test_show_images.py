@@ -21,7 +21,7 @@ ALT = re.compile(r'Training image (?P<key>[^,]+)(?P<mirrored>, mirrored)?, of sa
 
 
 class Gan(torch.nn.Module):
-    """A generator whose images are those of a table, or colours of the prior and the noise."""
+    """A generator whose images are those of a table, or colors of the prior and the noise."""
 
     noise_size, prior_dim = 1, 3
     data_preprocessor = SimpleNamespace(output_channel_order='RGB')
@@ -109,11 +109,11 @@ def test_the_samples_beside_are_the_first_of_the_grid(compared):
 def test_a_walk_goes_from_one_drawn_prior_to_the_next():
     walks = show_walks(Gan(), seed=3)
     _, priors = draw_inputs(Gan(), 2 * len(walks), 3)
-    colours = (priors * 255).round().byte().numpy()
+    colors = (priors * 255).round().byte().numpy()
     for index, walk in enumerate(walks):
         strip = decode(walk)
         ends = strip[5, 5], strip[5, -5]
-        np.testing.assert_array_equal(ends, colours[2 * index : 2 * index + 2])
+        np.testing.assert_array_equal(ends, colors[2 * index : 2 * index + 2])
         assert not np.array_equal(*ends)
 
 

@@ -17,12 +17,12 @@ from disp_plugin.evaluation.evaluate_gan import evaluate_gan, evaluate_images
 from disp_plugin.evaluation.frechet_distance import frechet_distance
 from disp_plugin.evaluation.kernel_distance import kernel_distance
 from disp_plugin.evaluation.manifold_scores import manifold_scores
-from disp_plugin.evaluation.memorisation_floor import memorisation_floor
+from disp_plugin.evaluation.memorization_floor import memorization_floor
 from disp_plugin.evaluation.reference_set import ReferenceSet
 from disp_plugin.priors import TrainingView
 
 PIXELS = dict(type='PixelEncoder', size=4)
-NEIGHBOURS = dict(precision_neighbours=[4], recall_neighbours=[6], density_neighbours=3)
+NEIGHBORS = dict(precision_neighbors=[4], recall_neighbors=[6], density_neighbors=3)
 
 
 def features_of(cfg):
@@ -45,7 +45,7 @@ def evaluator(train_cfg, tmp_path):
                     'metrics': ['fid', 'kid', 'precision_recall', 'copying', 'floor'],
                     'train_dataset': train_cfg,
                     'fake_nums': 30,
-                    'options': dict(precision_recall=NEIGHBOURS, copying=dict(num_cells=1)),
+                    'options': dict(precision_recall=NEIGHBORS, copying=dict(num_cells=1)),
                     'cache_dir': str(tmp_path),
                     **fields,
                 },
@@ -68,7 +68,7 @@ def test_numbers_are_those_of_the_functions(
     generated = encode(np.concatenate(list(sample_images(gan, noise, prior, 30))))
     real, train = features_of(held_out_cfg), features_of(train_cfg)
     scores = manifold_scores(generated, real, (4,), (6,), 3)
-    floor = memorisation_floor(train, real, 30, 0)
+    floor = memorization_floor(train, real, 30, 0)
     expected = {
         'fid30_val_pixels': frechet_distance(generated, real).value,
         'kid30_val_pixels': kernel_distance(generated, real).value,
@@ -104,8 +104,8 @@ def test_another_seed_gives_other_samples_and_the_same_seed_the_same(evaluator, 
 
 
 def test_what_cannot_be_computed_is_left_out_and_said(evaluator, gan, held_out):
-    neighbours = dict(precision_recall=dict(density_neighbours=20))
-    built = evaluator(metrics=['precision_recall', 'fid'], options=neighbours)
+    neighbors = dict(precision_recall=dict(density_neighbors=20))
+    built = evaluator(metrics=['precision_recall', 'fid'], options=neighbors)
     cards = evaluate_gan(gan, built, held_out)
     assert [card['metric'] for card in cards] == ['fid']
     (reason,) = built.left_out
@@ -113,8 +113,8 @@ def test_what_cannot_be_computed_is_left_out_and_said(evaluator, gan, held_out):
 
 
 def test_only_the_k_that_is_too_large_is_left_out(evaluator, gan, held_out):
-    neighbours = dict(precision_recall=dict(recall_neighbours=[40, 3], precision_neighbours=[20]))
-    built = evaluator(metrics=['precision_recall'], options=neighbours)
+    neighbors = dict(precision_recall=dict(recall_neighbors=[40, 3], precision_neighbors=[20]))
+    built = evaluator(metrics=['precision_recall'], options=neighbors)
     found = {(card['metric'], card['details']['k']) for card in evaluate_gan(gan, built, held_out)}
     assert found == {('recall', 3), ('density', 5), ('coverage', 5)}
 

@@ -1,4 +1,4 @@
-"""The verdict on memorisation says what the numbers carry, and no more."""
+"""The verdict on memorization says what the numbers carry, and no more."""
 
 import pytest
 
@@ -32,7 +32,7 @@ FLOOR = card('fid_floor1000_val_clean', 10.0)
         (
             [card('fid1000_val_clean', 5.0), FLOOR],
             'good',
-            'No sign of copying, by the memorisation floor',
+            'No sign of copying, by the memorization floor',
         ),
         # the prior's own space flatters
         (

@@ -188,10 +188,10 @@ def test_numbers_of_two_held_out_sets_of_one_name_share_no_curve(tmp_path):
     floor = {'name': 'fid_floor9_test_x', 'value': 1.0, 'snapshot': {'iteration': 3}}
     write_cards(tmp_path, *cards, {**floor, **a})
     page = make_report(tmp_path)
-    assert page.count('<svg') == 1 and 'memorisation floor: 1' in page
+    assert page.count('<svg') == 1 and 'memorization floor: 1' in page
     write_cards(tmp_path, *cards, {**floor, **a}, {**floor, **b})
     page = make_report(tmp_path)
-    assert page.count('<svg') == 1 and 'memorisation floor: 1' not in page
+    assert page.count('<svg') == 1 and 'memorization floor: 1' not in page
     write_cards(tmp_path, *cards, {**cards[0], **b})
     assert '<svg' not in make_report(tmp_path)
 

@@ -40,7 +40,7 @@ def biggan(**changes):
         'discriminator_steps': 2,
         'ema_config': {'type': 'ExponentialMovingAverage', 'momentum': 0.1},
         'sampler': {'type': 'VicinalMixSampler'},
-        'prior_norm': 'centred_l2',
+        'prior_norm': 'centered_l2',
     }
     return {**config, **changes}
 
@@ -73,7 +73,7 @@ def sngan(**changes):
 
 
 def stylegan2(**changes):
-    """DISP-StyleGAN2 at 8 px with adaptive augmentation, regularised at every other step."""
+    """DISP-StyleGAN2 at 8 px with adaptive augmentation, regularized at every other step."""
     augmentation = {
         'type': 'ADAAug',
         'aug_pipeline': {'xflip': 1, 'rotate90': 1, 'scale': 1, 'brightness': 1},
@@ -141,7 +141,7 @@ def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
         'type': 'ImageFolderDataset',
         'data_root': str(folder),
         'pipeline': [*pipeline, pack],
-        # serialising ends in a full garbage collection: a quarter of a tiny run's time
+        # serializing ends in a full garbage collection: a quarter of a tiny run's time
         'serialize_data': False,
     }
     hooks = [{'type': 'PriorSamplerHook', 'bank_file': str(bank_file)}] if takes_priors else []

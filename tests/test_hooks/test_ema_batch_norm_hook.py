@@ -111,27 +111,27 @@ def test_it_depends_on_weights_and_seed_only(make_gan):
     assert not torch.equal(estimate(0), estimate(1))
 
 
-def test_an_averaged_generator_is_normalised_where_copied_statistics_fail_it(make_gan):
+def test_an_averaged_generator_is_normalized_where_copied_statistics_fail_it(make_gan):
     """Weights that the statistics do not belong to, as averaging makes them."""
     gan = make_gan('sngan')
     with torch.no_grad():
         for weight in gan.generator_ema.module.parameters():
             weight.mul_(3)
-    normalised = []
+    normalized = []
     last = list(norms_of(gan.generator_ema).values())[-1]
 
-    def normalise(norm, inputs):
+    def normalize(norm, inputs):
         mean, var = (x[:, None, None] for x in (norm.running_mean, norm.running_var))
-        normalised.append(((inputs[0] - mean) / (var + norm.eps).sqrt()).std().item())
+        normalized.append(((inputs[0] - mean) / (var + norm.eps).sqrt()).std().item())
 
     gan.eval()
     inputs = {'num_batches': 256, 'sample_model': 'ema'}
     for _ in range(2):
-        handle = last.register_forward_pre_hook(normalise)
+        handle = last.register_forward_pre_hook(normalize)
         gan(inputs)
         handle.remove()
         estimate_batch_norm(gan, 16, 64)
-    assert abs(normalised[0] - 1) > 0.5 and abs(normalised[1] - 1) < 0.15
+    assert abs(normalized[0] - 1) > 0.5 and abs(normalized[1] - 1) < 0.15
 
 
 @BOTH
@@ -173,7 +173,7 @@ def test_the_state_in_a_checkpoint_is_replaced_also_where_it_was_copied(make):
         assert torch.equal(value, checkpoint['state_dict'][key]), key
 
 
-def test_it_estimates_before_the_visualisation_of_the_same_iteration(make, monkeypatch):
+def test_it_estimates_before_the_visualization_of_the_same_iteration(make, monkeypatch):
     events = []
     monkeypatch.setattr(VisualizationHook, 'vis_sample', lambda *_: events.append('vis'))
     monkeypatch.setattr(
@@ -234,7 +234,7 @@ def test_models_without_priors_without_averages_and_without_batch_norm_are_left_
     assert 'ema_batch_norm' not in checkpoint
 
 
-def test_synchronised_layers_do_not_wait_for_others(make_gan):
+def test_synchronized_layers_do_not_wait_for_others(make_gan):
     """On a CPU and without a process group such a layer in training mode raises."""
     gan = make_gan('sngan')
     plain = copy.deepcopy(gan)

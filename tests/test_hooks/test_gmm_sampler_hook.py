@@ -67,7 +67,7 @@ def test_it_is_fitted_at_the_end_where_nothing_asked_for_it_before(make, fits):
     assert runner.model.sampler.is_fitted
 
 
-def test_the_normalisation_is_fitted_before_training(make, fits):
+def test_the_normalization_is_fitted_before_training(make, fits):
     runner = make(1, interval=100)
     seen = []
     step = runner.model.train_step

@@ -47,7 +47,7 @@ def test_mixed_precision_really_acts_and_trains(gan, gan_cfg, make_runner, visua
     assert any(k.startswith('discriminator.') for k in moved)
 
 
-def test_stylegan2_trains_in_half_precision_with_its_regularisers(gan_cfg, make_runner):
+def test_stylegan2_trains_in_half_precision_with_its_regularizers(gan_cfg, make_runner):
     optimizer = {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}}
     model = gan_cfg['stylegan2'](prior_norm='none')
     cfg = Config(
@@ -78,7 +78,7 @@ def test_stylegan2_trains_in_half_precision_with_its_regularisers(gan_cfg, make_
     assert not torch.equal(runner.model.generator.to_rgb1.bias, before)
 
 
-@pytest.mark.parametrize('options', [{}, {'num_neighbours': 2}])
+@pytest.mark.parametrize('options', [{}, {'num_neighbors': 2}])
 def test_sampler_draws_the_same_priors_on_every_device(options):
     bank = PriorBank([f'{i}.png' for i in range(8)], torch.randn(8, 5))
     sampler = VicinalMixSampler(**options)
@@ -89,8 +89,8 @@ def test_sampler_draws_the_same_priors_on_every_device(options):
     torch.testing.assert_close(actual.cpu(), expected)
 
 
-@pytest.mark.parametrize('mode', ['l2', 'centred_l2', 'whitened'])
-def test_normaliser_gives_the_same_on_every_device(mode):
+@pytest.mark.parametrize('mode', ['l2', 'centered_l2', 'whitened'])
+def test_normalizer_gives_the_same_on_every_device(mode):
     priors = torch.rand(40, 5)
     normalizer = PriorNormalizer(5, mode)
     normalizer.fit(priors)

@@ -47,7 +47,7 @@ def save_bank(tmp_path, priors, name='other.safetensors', num=10):
     return tmp_path / name
 
 
-def test_before_training_normaliser_and_sampler_are_fitted_to_the_bank(make, data):
+def test_before_training_normalizer_and_sampler_are_fitted_to_the_bank(make, data):
     runner = make()
     assert not runner.model.sampler.is_fitted
     runner.train()
@@ -162,7 +162,7 @@ def test_a_model_without_priors_opens_no_bank(make, gan_cfg):
     assert 'prior_bank' not in checkpoint
 
 
-def test_a_model_without_a_sampler_has_its_normaliser_fitted(make, gan_cfg):
+def test_a_model_without_a_sampler_has_its_normalizer_fitted(make, gan_cfg):
     runner = make(model=gan_cfg['sngan'](sampler=None))
     runner.train()
     assert runner.model.prior_normalizer.is_fitted

@@ -134,7 +134,7 @@ def test_truncation_reaches_the_generator(config):
 @BOTH
 def test_the_length_of_priors_reaches_both_networks(config):
     seen = []
-    gan = build(config, prior_norm='centred_l2', prior_length=0.25)
+    gan = build(config, prior_norm='centered_l2', prior_length=0.25)
     for network in (gan.generator, gan.discriminator):
         network.register_forward_pre_hook(
             lambda _, args, kwargs: seen.append([*args, *kwargs.values()][1]), with_kwargs=True
@@ -240,7 +240,7 @@ class TestPretrained:
             gan.generator.state_dict()[key], gan.generator_ema.module.state_dict()[key]
         )
 
-    def test_init_weights_loads_after_initialising(self, checkpoint):
+    def test_init_weights_loads_after_initializing(self, checkpoint):
         file, upstream = checkpoint
         gan = build(BIGGAN, pretrained=dict(checkpoint=str(file)))
         gan.init_weights()
@@ -286,7 +286,7 @@ class TestPretrained:
 
 
 @BOTH
-def test_initialisation_reaches_spectrally_normalised_layers_of_a_moved_model(config):
+def test_initialization_reaches_spectrally_normalized_layers_of_a_moved_model(config):
     """Moving a model gives torch's spectral norm a second tensor under the name of the first."""
     gan, moved = build(config), build(config).double().float()
     for model in (gan, moved):

@@ -9,7 +9,7 @@ D = 6
 
 
 def make_priors(num=50):
-    """ReLU-like priors: positive, correlated, far from centred."""
+    """ReLU-like priors: positive, correlated, far from centered."""
     rng = np.random.default_rng(0)
     return torch.from_numpy(np.maximum(rng.normal(1, 1, (num, D)) @ rng.normal(1, 1, (D, D)), 0))
 
@@ -20,13 +20,13 @@ def fitted(mode, priors, **options):
     return normalizer
 
 
-@pytest.mark.parametrize('mode', ['none', 'l2', 'centred_l2'])
+@pytest.mark.parametrize('mode', ['none', 'l2', 'centered_l2'])
 def test_simple_modes_are_their_formulas(mode):
     priors = make_priors()
     mean = priors.numpy().mean(axis=0)
     actual = fitted(mode, priors)(priors[:5])
     for row, prior in zip(actual, priors[:5].numpy(), strict=True):
-        shifted = prior - mean if mode == 'centred_l2' else prior
+        shifted = prior - mean if mode == 'centered_l2' else prior
         factor = 1 if mode == 'none' else np.sqrt(D) / np.sqrt((shifted**2).sum())
         np.testing.assert_allclose(row.numpy(), shifted * factor, rtol=1e-4, atol=1e-5)
     assert actual.dtype == torch.float32
@@ -48,14 +48,14 @@ def test_whitening_of_fewer_images_than_dimensions_stays_in_their_span():
     assert np.isfinite(white).all()
 
 
-@pytest.mark.parametrize('mode', ['l2', 'centred_l2', 'whitened'])
+@pytest.mark.parametrize('mode', ['l2', 'centered_l2', 'whitened'])
 def test_all_modes_but_none_give_norms_about_sqrt_d(mode):
     priors = make_priors(500)
     norms = fitted(mode, priors)(priors).norm(dim=1)
     assert norms.pow(2).mean().sqrt() == pytest.approx(D**0.5, rel=0.01)
 
 
-@pytest.mark.parametrize('mode', ['l2', 'centred_l2', 'whitened'])
+@pytest.mark.parametrize('mode', ['l2', 'centered_l2', 'whitened'])
 def test_a_length_changes_nothing_but_the_length(mode):
     priors = make_priors(500)
     short, usual = (fitted(mode, priors, **kw)(priors) for kw in (dict(length=0.5), {}))
@@ -63,7 +63,7 @@ def test_a_length_changes_nothing_but_the_length(mode):
     torch.testing.assert_close(short * (D**0.5 / 0.5), usual)
 
 
-@pytest.mark.parametrize('mode', ['none', 'l2', 'centred_l2', 'whitened'])
+@pytest.mark.parametrize('mode', ['none', 'l2', 'centered_l2', 'whitened'])
 def test_statistics_travel_in_the_state_dict(mode):
     priors = make_priors()
     normalizer = fitted(mode, priors)
@@ -75,18 +75,18 @@ def test_statistics_travel_in_the_state_dict(mode):
 
 def test_views_of_an_image_count_as_priors():
     priors = make_priors(50)
-    flat, views = fitted('centred_l2', priors), fitted('centred_l2', priors.view(25, 2, D))
+    flat, views = fitted('centered_l2', priors), fitted('centered_l2', priors.view(25, 2, D))
     assert torch.equal(flat.mean, views.mean)
 
 
 def test_using_it_before_fitting_is_refused():
-    with pytest.raises(RuntimeError, match="prior_norm='centred_l2' needs the statistics"):
-        PriorNormalizer(D, 'centred_l2')(torch.zeros(1, D))
+    with pytest.raises(RuntimeError, match="prior_norm='centered_l2' needs the statistics"):
+        PriorNormalizer(D, 'centered_l2')(torch.zeros(1, D))
 
 
 def test_priors_that_are_all_alike_are_refused():
     with pytest.raises(ValueError, match='its 3 priors are all the same'):
-        fitted('centred_l2', torch.ones(3, D))
+        fitted('centered_l2', torch.ones(3, D))
 
 
 def test_unknown_mode_and_wrong_length_are_refused():
@@ -101,7 +101,7 @@ def test_unknown_mode_and_wrong_length_are_refused():
         fitted('l2', torch.ones(3, 7))
 
 
-def test_mixed_precision_does_not_reach_the_normalisation():
+def test_mixed_precision_does_not_reach_the_normalization():
     priors = make_priors()
     normalizer = fitted('whitened', priors)
     with torch.autocast('cpu', dtype=torch.bfloat16):

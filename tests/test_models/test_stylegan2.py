@@ -137,7 +137,7 @@ def test_without_priors_it_trains_what_mmagics_stylegan2_trains():
                 torch.testing.assert_close(log[name], host_log[name])
 
 
-def test_score_is_the_equalised_projection_added_to_the_discriminators_own():
+def test_score_is_the_equalized_projection_added_to_the_discriminators_own():
     disc = networks()[1]
     img, prior = make_batch().gt_img, make_batch().gt_prior
     body = disc.discriminator
@@ -166,7 +166,7 @@ def test_r1_is_the_squared_gradient_of_the_conditional_score():
     assert not torch.isclose(expected, 80 * grad.square().sum(dim=(1, 2, 3)).mean(), rtol=0.01)
 
 
-def test_a_loss_scaler_changes_neither_regulariser():
+def test_a_loss_scaler_changes_neither_regularizer():
     generator, discriminator = networks()
     batch = make_batch()
 
@@ -235,7 +235,7 @@ def test_path_length_is_the_length_of_the_jacobians_row():
     torch.testing.assert_close(found, lengths.square().mean(), rtol=0.01, atol=0)
 
 
-def test_regularisers_come_at_their_intervals_and_weight_zero_turns_them_off():
+def test_regularizers_come_at_their_intervals_and_weight_zero_turns_them_off():
     gan = build(discriminator_steps=2)
     logs = train(gan, 8)
     assert ['loss_r1_gp' in log for log in logs] == [True, False] * 4
@@ -329,7 +329,7 @@ def test_styles_are_mixed_as_often_as_the_generator_says():
     assert all(isinstance(plain.training_noise(2), torch.Tensor) for _ in range(20))
 
 
-def test_the_loss_can_be_chosen_and_the_regularisers_stay():
+def test_the_loss_can_be_chosen_and_the_regularizers_stay():
     logs = train(build(loss='hinge'), 1)
     assert logs[0]['loss_r1_gp'] > 0 and logs[0]['loss_path_regular'] > 0
     torch.testing.assert_close(

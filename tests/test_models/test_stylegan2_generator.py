@@ -80,7 +80,7 @@ def test_width_is_the_least_of_base_and_maximum():
     assert widths == [20, 20, 16, 16, 8, 8]
 
 
-def test_projection_is_an_mlp_of_two_equalised_layers():
+def test_projection_is_an_mlp_of_two_equalized_layers():
     projection = build().prior_projection
     _, prior = draw()
     first, second = (

@@ -10,7 +10,7 @@ import disp_plugin.datasets  # noqa: F401
 
 
 class TinyEncoder(nn.Module):
-    """Means of the image's quarters through a fixed random matrix: sees flips and colours."""
+    """Means of the image's quarters through a fixed random matrix: sees flips and colors."""
 
     def __init__(self, prior_dim=6, layer='last', seed=0):
         super().__init__()

@@ -250,7 +250,7 @@ def test_bad_first_image_is_reported_like_any_other(build, image_folder):
 
 def test_odd_kinds_of_images_are_encoded(build, image_folder):
     pixels = Image.open(image_folder / 'a' / 'image_0000.png')
-    pixels.convert('L').save(image_folder / 'grey.png')
+    pixels.convert('L').save(image_folder / 'gray.png')
     pixels.convert('RGBA').save(image_folder / 'alpha.png')
     pixels.convert('CMYK').save(image_folder / 'cmyk.jpg')
     pixels.convert('P').save(image_folder / 'palette.gif')
@@ -258,7 +258,7 @@ def test_odd_kinds_of_images_are_encoded(build, image_folder):
     Image.fromarray(wide).save(image_folder / 'wide.png')
     bank = build()
     assert bank.num_images == 13
-    torch.testing.assert_close(*bank.lookup(['grey.png', 'wide.png']), atol=0.02, rtol=0)
+    torch.testing.assert_close(*bank.lookup(['gray.png', 'wide.png']), atol=0.02, rtol=0)
 
 
 def test_images_of_different_sizes_are_reported_together(

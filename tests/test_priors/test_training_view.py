@@ -20,7 +20,7 @@ def test_views_are_the_image_as_trained_and_its_mirror(tmp_path, dataset_cfg):
     pixels = np.random.default_rng(0).integers(0, 256, (10, 14, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / 'x.png')
     views = make_view(dataset_cfg(tmp_path, 'none', size=6))[0]
-    # by hand: centre crop of the long edge, then Pillow's bilinear resize
+    # by hand: center crop of the long edge, then Pillow's bilinear resize
     expected = np.asarray(Image.fromarray(pixels[:, 2:12]).resize((6, 6), Image.BILINEAR))
     assert views.shape == (2, 6, 6, 3)
     assert views.dtype == np.uint8

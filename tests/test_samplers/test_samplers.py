@@ -33,7 +33,7 @@ def seed(value=0):
 ALL = [
     dict(type='EmpiricalPriorSampler'),
     dict(type='VicinalMixSampler'),
-    dict(type='VicinalMixSampler', alpha=0.4, num_neighbours=3),
+    dict(type='VicinalMixSampler', alpha=0.4, num_neighbors=3),
 ]
 
 
@@ -89,10 +89,10 @@ def test_mixing_weight_follows_the_beta_law(alpha):
     assert same == pytest.approx(1 / 3, abs=0.05 if alpha >= 1 else 0.1)
 
 
-def test_neighbours_are_the_nearest_other_priors():
+def test_neighbors_are_the_nearest_other_priors():
     points = np.array([[0.0], [1.0], [2.5], [10.0], [11.0]])
-    sampler = fitted(VicinalMixSampler(num_neighbours=1), Bank(points))
-    assert sampler.neighbours[:, 0].tolist() == [1, 0, 1, 4, 3]
+    sampler = fitted(VicinalMixSampler(num_neighbors=1), Bank(points))
+    assert sampler.neighbors[:, 0].tolist() == [1, 0, 1, 4, 3]
     draws = sampler.sample(2000, seed())
     assert ((draws <= 2.5) | (draws >= 10)).all()
 
@@ -101,9 +101,9 @@ def test_neighbours_are_the_nearest_other_priors():
     ('build', 'message'),
     [
         (lambda: VicinalMixSampler(alpha=0), 'alpha of VicinalMixSampler is 0'),
-        (lambda: VicinalMixSampler(num_neighbours=0), 'num_neighbours is 0'),
+        (lambda: VicinalMixSampler(num_neighbors=0), 'num_neighbors is 0'),
         (lambda: EmpiricalPriorSampler(max_priors=0), 'max_priors is 0'),
-        (lambda: fitted(VicinalMixSampler(num_neighbours=30)), 'it must be at most 29'),
+        (lambda: fitted(VicinalMixSampler(num_neighbors=30)), 'it must be at most 29'),
     ],
 )
 def test_bad_arguments_are_refused(build, message):

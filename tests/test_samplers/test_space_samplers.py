@@ -1,4 +1,4 @@
-"""Mixtures and cluster centres: draws follow what was fitted, and bad banks are refused."""
+"""Mixtures and cluster centers: draws follow what was fitted, and bad banks are refused."""
 
 import os
 import subprocess
@@ -39,9 +39,9 @@ def blobs(num=1500, seed=0):
     """Three blobs of unlike shape and weight in eight correlated dimensions."""
     rng = np.random.default_rng(seed)
     sizes = [num // 2, num // 3, num - num // 2 - num // 3]
-    centres, widths = [[5, 0, 1], [-5, 2, 0], [0, -6, 3]], [[1, 1, 1], [0.5, 2, 1], [2, 0.3, 0.6]]
+    centers, widths = [[5, 0, 1], [-5, 2, 0], [0, -6, 3]], [[1, 1, 1], [0.5, 2, 1], [2, 0.3, 0.6]]
     latent = np.concatenate(
-        [rng.normal(c, w, (n, 3)) for n, c, w in zip(sizes, centres, widths, strict=True)]
+        [rng.normal(c, w, (n, 3)) for n, c, w in zip(sizes, centers, widths, strict=True)]
     )
     mix = np.random.default_rng(7).normal(size=(3, 8))
     return (latent @ mix + 0.1 * rng.normal(size=(num, 8)) + 2).astype(np.float32)
@@ -76,7 +76,7 @@ def as_sklearn(sampler):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_mixture_is_as_likely_on_held_out_priors_as_scikit_learns_own(kind):
-    sampler = GMMPriorSampler(3, kind, pca_variance=None, regularisation=1e-6, tol=1e-7)
+    sampler = GMMPriorSampler(3, kind, pca_variance=None, regularization=1e-6, tol=1e-7)
     sampler.fit(BANK)
     held_out = blobs(seed=1)
     own = GaussianMixture(3, covariance_type=kind, random_state=0, tol=1e-6, max_iter=500)
@@ -109,7 +109,7 @@ def test_principal_axes_are_those_of_scikit_learn_and_the_rest_is_noise_of_its_v
     rng = np.random.default_rng(0)
     priors = rng.normal(size=(4000, 10)) * ([5, 4, 3] + [0.5] * 7) + 1
     bank = make_bank(priors)
-    sampler = GMMPriorSampler(2, pca_variance=0.9, regularisation=1e-6)
+    sampler = GMMPriorSampler(2, pca_variance=0.9, regularization=1e-6)
     sampler.fit(bank)
     reference = PCA(0.9, svd_solver='full').fit(priors)
     assert sampler.basis.shape == reference.components_.shape == (3, 10)
@@ -126,7 +126,7 @@ def test_principal_axes_are_those_of_scikit_learn_and_the_rest_is_noise_of_its_v
 def test_fewer_priors_than_dimensions_keep_their_spread():
     rng = np.random.default_rng(0)
     priors = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 400)) * 3 + rng.normal(size=(60, 400))
-    sampler = GMMPriorSampler(2, pca_variance=0.9, regularisation=1e-6)
+    sampler = GMMPriorSampler(2, pca_variance=0.9, regularization=1e-6)
     sampler.fit(make_bank(priors))
     drawn = sampler.sample(5000, seed()).numpy()
     assert drawn.var(0).sum() == pytest.approx(priors.var(0).sum(), rel=0.1)
@@ -154,16 +154,16 @@ def test_the_default_space_is_more_likely_on_held_out_priors_than_raw_ones(kind)
 
 
 def test_all_axes_keep_all_that_raw_priors_have():
-    sampler = GMMPriorSampler(3, 'full', pca_variance=1.0, regularisation=1e-6, tol=1e-7)
+    sampler = GMMPriorSampler(3, 'full', pca_variance=1.0, regularization=1e-6, tol=1e-7)
     sampler.fit(BANK)
-    raw = GMMPriorSampler(3, 'full', pca_variance=None, regularisation=1e-6, tol=1e-7)
+    raw = GMMPriorSampler(3, 'full', pca_variance=None, regularization=1e-6, tol=1e-7)
     raw.fit(BANK)
     held_out = blobs(seed=1) - sampler.mean.numpy()
     rotated = as_sklearn(sampler).score(held_out @ sampler.basis.numpy().T)
     assert rotated == pytest.approx(as_sklearn(raw).score(held_out), abs=0.02)
 
 
-def test_centres_are_means_of_clusters_drawn_as_often_as_they_are_large():
+def test_centers_are_means_of_clusters_drawn_as_often_as_they_are_large():
     rng = np.random.default_rng(0)
     corners = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10], [-10, 0, 0]])
     labels = rng.choice(4, 2000, p=[0.4, 0.3, 0.2, 0.1])
@@ -176,7 +176,7 @@ def test_centres_are_means_of_clusters_drawn_as_often_as_they_are_large():
         want = np.array([priors[labels == label].mean(0) for label in range(4)])
         assert len(found) == 4
         np.testing.assert_allclose(found[np.lexsort(found.T)], want[np.lexsort(want.T)], atol=2e-3)
-        shares = [np.mean(np.abs(drawn - centre).max(1) < 0.01) for centre in want]
+        shares = [np.mean(np.abs(drawn - center).max(1) < 0.01) for center in want]
         np.testing.assert_allclose(shares, np.bincount(labels) / 2000, atol=0.03)
 
 
@@ -252,7 +252,7 @@ class TestBothSamplers:
     ('options', 'message'),
     [
         (dict(covariance_type='round'), "diag, spherical, tied, full, but is 'round'"),
-        (dict(regularisation=0), 'regularisation must be positive'),
+        (dict(regularization=0), 'regularization must be positive'),
         (dict(max_iters=0), 'at least 1'),
         (dict(tol=0), 'tol positive'),
     ],

@@ -55,12 +55,12 @@ def disp_config(name, discriminator, **changes):
 
 
 def stock_config(name, discriminator, **changes):
-    """One of mmagic's GANs, with labels where it can, its D in an ExtendedDiscriminator."""
+    """One of mmagic's GANs, with labels where it can, its D in an DiscriminatorWrapper."""
     config = dict(
         type=TYPE[name],
         generator=dict(GENERATOR[name]),
         discriminator=dict(
-            type='ExtendedDiscriminator', discriminator=NETWORK[name], **discriminator
+            type='DiscriminatorWrapper', discriminator=NETWORK[name], **discriminator
         ),
         data_preprocessor=dict(type='DataPreprocessor'),
     )

@@ -54,7 +54,7 @@ class TestImages:
         r1_gradient_penalty_loss(score, torch.rand(4, 3, 16, 16)).backward()
         assert torch.isfinite(weight.grad).all() and weight.grad.abs().max() > 0
 
-    def test_mixed_precision_does_not_move_places_and_colours(self):
+    def test_mixed_precision_does_not_move_places_and_colors(self):
         augment, img = AdaptiveAugment(augment_initial_p=1.0), torch.rand(4, 3, 16, 16)
         found = []
         for enabled in (False, True):
@@ -220,8 +220,8 @@ def test_defaults_are_those_published():
     augment = MODELS.build(dict(type='AdaptiveAugment'))
     pipe = augment.aug_pipeline
     geometry = ['xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac']
-    colours = ['brightness', 'contrast', 'lumaflip', 'hue', 'saturation']
-    assert [getattr(pipe, name) for name in geometry + colours] == [1.0] * 12
+    colors = ['brightness', 'contrast', 'lumaflip', 'hue', 'saturation']
+    assert [getattr(pipe, name) for name in geometry + colors] == [1.0] * 12
     assert [getattr(pipe, name) for name in ('imgfilter', 'noise', 'cutout')] == [0.0] * 3
     assert (augment.update_interval, augment.ada_target, augment.ada_kimg) == (4, 0.6, 500)
     assert pipe.p == 0

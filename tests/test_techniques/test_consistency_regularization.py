@@ -1,4 +1,4 @@
-"""Consistency regularisation: its number, its gradients, and its part in training."""
+"""Consistency regularization: its number, its gradients, and its part in training."""
 
 import functools
 import random
@@ -8,7 +8,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import nn
 
-from disp_plugin.models import ExtendedDiscriminator
+from disp_plugin.models import DiscriminatorWrapper
 from disp_plugin.techniques import ConsistencyRegularization
 
 FLIP = dict(type='DiffAugment', policy='flip,translation')
@@ -40,7 +40,7 @@ class Score(nn.Module):
 def compute(own, augmentation, weight=10.0):
     """The loss, its gradient, and the means of four real images."""
     network = Score()
-    disc = network if own is None else ExtendedDiscriminator(network, augmentation=own).train()
+    disc = network if own is None else DiscriminatorWrapper(network, augmentation=own).train()
     disc = functools.partial(disc, label=torch.arange(4.0, dtype=torch.float64))
     img = torch.rand(4, 3, 2, 2, dtype=torch.float64)
     loss = ConsistencyRegularization(weight, augmentation=augmentation)(
@@ -73,7 +73,7 @@ class TestLoss:
         assert grad == pytest.approx(expected, rel=1e-12)
 
     def test_without_any_augmentation_it_is_refused(self):
-        for own in (None, ExtendedDiscriminator(Score())):
+        for own in (None, DiscriminatorWrapper(Score())):
             disc = Score() if own is None else own
             outputs = dict(disc=disc, real_imgs=torch.rand(2, 3, 2, 2), disc_pred_real=None, step=0)
             with pytest.raises(ValueError, match='the discriminator has none either; give it'):

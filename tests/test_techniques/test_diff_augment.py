@@ -40,14 +40,14 @@ def augment_by_loop(image, draws):
     )
     image = shift_by_loop(image, down, right)
     cuts = [math.floor(side * 0.5 + 0.5) for side in sides]
-    centres = [
+    centers = [
         math.floor(draw * (side + (1 - cut % 2)))
         for side, cut, draw in zip(sides, cuts, draws[5:7], strict=True)
     ]
     for row in range(cuts[0]):
         for column in range(cuts[1]):
-            y = min(max(row + centres[0] - cuts[0] // 2, 0), sides[0] - 1)
-            x = min(max(column + centres[1] - cuts[1] // 2, 0), sides[1] - 1)
+            y = min(max(row + centers[0] - cuts[0] // 2, 0), sides[0] - 1)
+            x = min(max(column + centers[1] - cuts[1] // 2, 0), sides[1] - 1)
             image[:, y, x] = 0
     return image
 
@@ -69,7 +69,7 @@ class TestOperations:
         first = DiffAugment('cutout, color')(images)
         zeros = [(found == 0).all(dim=1).flatten(1).any(dim=1) for found in (last, first)]
         assert zeros[0].all()
-        assert not zeros[1].any()  # colours have changed the zeros
+        assert not zeros[1].any()  # colors have changed the zeros
 
     @pytest.mark.parametrize('ratio', [0.125, 0.25, 0.0])
     def test_translations_are_all_those_in_reach_both_ends_included(self, ratio):
@@ -77,36 +77,36 @@ class TestOperations:
         images[:, :, 8, 4] = 1
         found = DiffAugment('translation', translation_ratio=ratio)(images)
         _, rows, columns = found[:, 0].nonzero().unbind(1)
-        for places, centre, side in ((rows, 8, 16), (columns, 4, 8)):
+        for places, center, side in ((rows, 8, 16), (columns, 4, 8)):
             reach = round(side * ratio)
             counts = torch.bincount(places, minlength=side)
             expected = 2000 / (2 * reach + 1)
-            assert counts[centre - reach : centre + reach + 1].sum() == 2000
-            deviation = (counts[centre - reach : centre + reach + 1] - expected).abs()
+            assert counts[center - reach : center + reach + 1].sum() == 2000
+            deviation = (counts[center - reach : center + reach + 1] - expected).abs()
             assert (deviation <= 5 * math.sqrt(expected)).all()
 
     @pytest.mark.parametrize(
-        ('side', 'centres'),
+        ('side', 'centers'),
         [
-            (8, range(9)),  # a cutout of 4 pixels: also centred at the far border
+            (8, range(9)),  # a cutout of 4 pixels: also centered at the far border
             (6, range(6)),  # of 3 pixels
         ],
     )
-    def test_cutouts_are_centred_at_all_published_places(self, side, centres):
+    def test_cutouts_are_centered_at_all_published_places(self, side, centers):
         size = side // 2
         found = DiffAugment('cutout')(torch.ones(3000, 3, side, side))
         expected = set()
-        for centre in centres:
-            first = centre - size // 2
+        for center in centers:
+            first = center - size // 2
             expected.add(tuple(first <= place < first + size for place in range(side)))
-        assert len(expected) == len(centres)
+        assert len(expected) == len(centers)
         gone = found[:, 0] == 0
         for axis in (1, 2):
             seen = {tuple(rows) for rows in gone.any(dim=axis).tolist()}
             assert seen == expected
         assert found.unique().tolist() == [0, 1]
 
-    def test_colours_are_drawn_from_the_published_ranges(self):
+    def test_colors_are_drawn_from_the_published_ranges(self):
         # saturation scales the difference of channels, brightness moves the mean, and contrast
         # scales both differences
         images = torch.zeros(4000, 3, 2, 2)
@@ -213,7 +213,7 @@ class TestInTraining:
         # fake images, real ones, those of R1 in StyleGAN2, and fake ones in the generator's step
         assert len(seen) == (4 if name == 'stylegan2' else 3)
         for shares in seen:
-            # a quarter of all pixels, a sixteenth where the centre is a corner
+            # a quarter of all pixels, a sixteenth where the center is a corner
             assert (shares >= 1 / 16).all() and (shares <= 1 / 4 + 0.02).all()
 
     def test_the_generator_learns_through_it(self, name, stock, make_gan, train_gan):

@@ -56,7 +56,7 @@ def test_frozen_blocks_are_bit_identical_after_50_steps(name, build, train_gan):
 
 
 @GANS
-def test_nothing_is_learnt_by_the_optimiser_of_a_frozen_block(name, build):
+def test_nothing_is_learnt_by_the_optimizer_of_a_frozen_block(name, build):
     gan = build(name, dict(type='FreezeD', blocks=1))
     # as a distributed wrapper finds it when it decides what to wait for
     frozen = [

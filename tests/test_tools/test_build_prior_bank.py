@@ -129,7 +129,7 @@ def test_parallel_priors_are_told_with_the_cure(build_prior_bank, tmp_path):
     PriorBank([str(i) for i in range(20)], priors).save(tmp_path / 'bank')
     text = build_prior_bank.summarize(PriorBank.open(tmp_path / 'bank'), 0, 0.0)
     assert 'mean cosine: 1.00' in text
-    assert "prior_norm='centred_l2' (--cfg-options model.prior_norm=centred_l2)" in text
+    assert "prior_norm='centered_l2' (--cfg-options model.prior_norm=centered_l2)" in text
 
 
 @pytest.mark.parametrize(

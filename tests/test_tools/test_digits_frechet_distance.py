@@ -28,7 +28,7 @@ def test_distance_of_equal_sets_is_nothing_even_with_fewer_rows_than_dimensions(
     assert frechet.frechet_distance(rows, rows + 1) == pytest.approx(64)
 
 
-def test_features_are_grey_values_in_blocks(frechet):
+def test_features_are_gray_values_in_blocks(frechet):
     images = np.zeros((1, 16, 16, 3), dtype=np.uint8)
     images[0, :2, 2:4] = 255
     features = frechet.features(images)

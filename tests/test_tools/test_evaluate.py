@@ -12,7 +12,7 @@ from PIL import Image
 from disp_plugin.evaluation.metric_card import read_cards
 
 FEW = ['--num-images', '40', '--space', 'pixels=', '--batch-size', '16']
-NEIGHBOURS = 'precision_recall=dict(precision_neighbours=[3], recall_neighbours=[3])'
+NEIGHBORS = 'precision_recall=dict(precision_neighbors=[3], recall_neighbors=[3])'
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
     evaluate, checkpoint, tmp_path, capsys
 ):
     out = tmp_path / 'cards.json'
-    options = ['--options', NEIGHBOURS, '--cache-dir', str(tmp_path / 'cache')]
+    options = ['--options', NEIGHBORS, '--cache-dir', str(tmp_path / 'cache')]
     arguments = [str(checkpoint), '--out', str(out), *FEW, *options]
     evaluate.main(arguments)
     cards = by_name(out)
@@ -93,7 +93,7 @@ def test_folders_are_compared_and_copies_are_seen(evaluate, tmp_path):
     copies = write_images(tmp_path / 'copies', images[:40] ^ 1)
     out = tmp_path / 'cards.json'
     shared = ['--held-out', unseen, '--train', train, '--space', 'pixels=', '--out', str(out)]
-    shared += ['--cache-dir', str(tmp_path / 'cache'), '--options', NEIGHBOURS]
+    shared += ['--cache-dir', str(tmp_path / 'cache'), '--options', NEIGHBORS]
     values = {}
     for folder in (fresh, copies):
         evaluate.main(['--images', folder, *shared])

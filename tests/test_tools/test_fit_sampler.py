@@ -9,7 +9,7 @@ from PIL import Image
 
 SAMPLERS = {
     'EmpiricalPriorSampler': [],
-    'VicinalMixSampler': ['num_neighbours=3'],
+    'VicinalMixSampler': ['num_neighbors=3'],
     'KMeansPriorSampler': ['num_components=7'],
     'GMMPriorSampler': ['num_components=5', 'covariance_type=spherical'],
 }

@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_result(invert, queries):
     assert other['images'][0]['losses'] != read(first)['images'][0]['losses']
 
 
-def test_colours_stay_what_they_are(invert, trained, tmp_path):
+def test_colors_stay_what_they_are(invert, trained, tmp_path):
     """Errors are in the GAN's order of channels; the picture is read as any viewer would."""
     pixels = np.zeros((16, 16, 3), dtype=np.uint8)
     pixels[..., 0], pixels[:8, :, 1] = 230, 90

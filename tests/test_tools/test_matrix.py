@@ -122,7 +122,7 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(
 
     arguments = ('--seeds', '0', '1', '--max-iters', '4')
     methods = ('unconditional', 'disp_any_pair', 'disp')
-    near = 'model.sampler.num_neighbours=1'
+    near = 'model.sampler.num_neighbors=1'
     with monkeypatch.context() as patch:
         interrupt(patch, DISPSNGAN, 4 + 4 + 3, matrix.is_stopped)
         with pytest.raises(SystemExit, match='130'):
@@ -171,7 +171,7 @@ def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(
     notes = json.loads((matrix.out / 'matrix.json').read_text())['cells']
     assert 'its 1 nearest' in notes['disp-plain-tiny']['note']
     assert 'mix any two' in notes['disp_any_pair-plain-tiny']['note']
-    assert notes['unconditional-plain']['note'].startswith('without model.sampler.num_neighbours')
+    assert notes['unconditional-plain']['note'].startswith('without model.sampler.num_neighbors')
     (floor,) = set(card_values(matrix.out, 'disp-plain-tiny', 'last', 'kid_floor24_report_pixels'))
     lines = [line for line in text.splitlines() if line.startswith('| training images')]
     assert any(f'{floor:.4g} |' in line for line in lines)
@@ -280,13 +280,13 @@ def test_other_settings_are_refused_before_anything_is_written(matrix, monkeypat
     matrix.run('--seeds', '0', '--max-iters', '4', methods=('unconditional',))
     before = (matrix.out / 'matrix.json').read_text()
     other = ENCODER.replace('tiny', 'b').replace('128', '96')
-    any_two = 'model.sampler.num_neighbours=None'
+    any_two = 'model.sampler.num_neighbors=None'
     for arguments, options, told in (
         (('--max-iters', '2'), (), 'max_iters was 4 and is 2;'),
         (
             ('--max-iters', '4'),
             (any_two,),
-            'model.sampler.num_neighbours was not given and is None;',
+            'model.sampler.num_neighbors was not given and is None;',
         ),
         (('--max-iters', '4', '--encoder', other), (), 'spaces.encoder was '),
     ):
@@ -309,17 +309,17 @@ def test_other_settings_are_refused_before_anything_is_written(matrix, monkeypat
 @pytest.mark.slow
 def test_what_one_cell_cannot_take_is_its_failure_or_is_left_out(matrix, monkeypatch):
     plan_only(matrix, monkeypatch)
-    near = 'dict(model=dict(sampler=dict(num_neighbours=2)))'
+    near = 'dict(model=dict(sampler=dict(num_neighbors=2)))'
     with pytest.raises(SystemExit, match='^1 failed:\n  unconditional-near: TypeError'):
         matrix.run(
             *('--seeds', '0', '--max-iters', '4'),
             methods=('unconditional',),
             companions=(f'near={near}', 'plain'),
-            options=('model.sampler.num_neighbours=3',),
+            options=('model.sampler.num_neighbors=3',),
         )
     cells = json.loads((matrix.out / 'matrix.json').read_text())['cells']
     assert list(cells) == ['unconditional-plain']
-    note = 'without model.sampler.num_neighbours, since it has no sampler'
+    note = 'without model.sampler.num_neighbors, since it has no sampler'
     assert cells['unconditional-plain']['note'] == note
 
 
@@ -327,7 +327,7 @@ def test_another_sampler_is_fitted_to_what_another_run_has_trained(tool, tmp_pat
     from mmengine import Config
 
     runs, plan = tool('benchmarks/matrix_runs.py'), tool('benchmarks/matrix_plan.py')
-    sampler = dict(type='VicinalMixSampler', num_neighbours=5)
+    sampler = dict(type='VicinalMixSampler', num_neighbors=5)
     cfg = Config(dict(model=dict(sampler=sampler), train_cfg=dict(max_iters=4)))
     plan.mix_any_pair(cfg)
     with pytest.raises(ValueError, match='nothing to change'):
@@ -346,7 +346,7 @@ def test_another_sampler_is_fitted_to_what_another_run_has_trained(tool, tmp_pat
     torch.save({'meta': {'iter': 4}, 'state_dict': {}}, trained / 'iter_4.pth')
     run.carry_out(start, {})
     source, own = 'disp-plain/seed0/iter_4.pth', 'disp_any_pair-plain/seed0/iter_4.pth'
-    changed = ['--sampler', 'type=VicinalMixSampler', 'num_neighbours=None']
+    changed = ['--sampler', 'type=VicinalMixSampler', 'num_neighbors=None']
     report = 'disp_any_pair-plain/seed0/report_last.json'
     assert commands == [
         ['fit_sampler.py', source, '--out', own, *changed],
@@ -574,8 +574,8 @@ def test_the_length_of_priors_is_that_which_the_networks_see(tool):
     bank = PriorBank([f'{index:02d}' for index in range(40)], priors)
     for model, expected in (
         ({}, priors.double().norm(dim=1).mean()),
-        (dict(prior_norm='centred_l2'), 6**0.5),
-        (dict(prior_norm='centred_l2', prior_length=3.0), 3.0),
+        (dict(prior_norm='centered_l2'), 6**0.5),
+        (dict(prior_norm='centered_l2', prior_length=3.0), 3.0),
     ):
         assert plan.mean_length(bank, model) == pytest.approx(float(expected), rel=1e-5)
 
@@ -592,13 +592,13 @@ def test_an_untrained_control_keeps_the_network_and_its_seed(tool):
 
 def test_one_seed_has_no_standard_deviation(tool):
     results = tool('benchmarks/matrix_results.py')
-    assert results.summarise([2.0]) == (2.0, None)
-    mean, deviation = results.summarise([1.0, 2.0, 6.0])
+    assert results.summarize([2.0]) == (2.0, None)
+    mean, deviation = results.summarize([1.0, 2.0, 6.0])
     assert (mean, deviation) == (3.0, pytest.approx(statistics.stdev([1.0, 2.0, 6.0])))
     assert deviation == pytest.approx(7**0.5)
 
 
-def test_a_line_tells_method_by_colour_and_companion_by_style(tool):
+def test_a_line_tells_method_by_color_and_companion_by_style(tool):
     picture, cells = tool('benchmarks/matrix_picture.py'), tool('benchmarks/matrix_cells.py')
     listed = cells.list_cells(['disp', 'per_image'], ['plain', 'ada'], [25, 50], ['a', 'b'])
     looks = picture.choose_looks({cell.name: vars(cell) for cell in listed})

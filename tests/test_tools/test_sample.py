@@ -40,7 +40,7 @@ def test_images_and_grid_are_written_whole(ten):
 def test_the_same_seed_gives_the_same_images_whatever_the_batch_size(sample, ten):
     for batch_size in (1, 3):
         again = read(sample('--num', 10, '--batch-size', batch_size))
-        # one grey level: sums of another order round differently
+        # one gray level: sums of another order round differently
         assert np.abs(again.astype(int) - read(ten)).max() <= 1
 
 

@@ -6,9 +6,9 @@ import torch
 
 torch.set_num_threads(1)
 
-from disp_plugin.upstream import mend  # noqa: E402
+from disp_plugin.upstream import apply_patches  # noqa: E402
 
-mend()
+apply_patches()
 
 from mmagic.models.editors.stylegan2 import StyleGAN2  # noqa: E402
 from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug  # noqa: E402
@@ -52,7 +52,7 @@ def sngan():
         noise_size=8,
         generator=dict(type='SNGANGenerator', output_scale=32, base_channels=2, noise_size=8),
         discriminator=dict(
-            type='ExtendedDiscriminator',
+            type='DiscriminatorWrapper',
             discriminator=dict(type='ProjDiscriminator', input_scale=32, base_channels=2),
             augmentation=dict(type='AdaptiveAugment', **CONTROLLER),
         ),

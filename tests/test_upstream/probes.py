@@ -200,7 +200,7 @@ def wrap_model():
         return list(model(torch.zeros(3, 2)).shape)
 
 
-def normalise_in_sync():
+def normalize_in_sync():
     import torch
 
     with one_process():
@@ -291,7 +291,7 @@ PROBES = {
     'safe-checkpoints': mean_of_loaded_history,
     'cpu-processes': join_processes,
     'cpu-ddp': wrap_model,
-    'cpu-sync-batchnorm': normalise_in_sync,
+    'cpu-sync-batchnorm': normalize_in_sync,
 }
 
 
@@ -304,11 +304,11 @@ def meet(probe):
 
 
 def main(left_out):
-    from disp_plugin.upstream import mend, repair
+    from disp_plugin.upstream import apply_patches, repair
 
     for name in left_out:
         repair._states[name] = repair.NOT_NEEDED
-    mend()
+    apply_patches()
     answers = {'slim': ask_slim_import()}
     answers.update({name: meet(probe) for name, probe in PROBES.items()})
     # a repair acts once in a process, so that a second import is not mended

@@ -16,7 +16,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from disp_plugin.upstream.operators.grid_sampling import grid_sample
 
 GEOMETRY = ('xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac')
-COLOURS = ('brightness', 'contrast', 'lumaflip', 'hue', 'saturation')
+COLORS = ('brightness', 'contrast', 'lumaflip', 'hue', 'saturation')
 OTHERS = ('imgfilter', 'noise', 'cutout')
 
 
@@ -102,15 +102,15 @@ class TestAugmentPipe:
 
     @pytest.mark.parametrize('channels', [1, 3])
     def test_all_parts_together_change_images_and_can_be_penalised(self, channels):
-        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY + COLOURS + OTHERS, 1))
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY + COLORS + OTHERS, 1))
         images = torch.rand(4, channels, 24, 24) * 2 - 1  # imgfilter needs more than 21 px
         weight = torch.randn(channels, 24, 24, requires_grad=True)
         assert not torch.allclose(pipe(images), images, atol=0.1)
         r1_gradient_penalty_loss(augment_and_score(pipe, weight), images).backward()
         assert torch.isfinite(weight.grad).all() and weight.grad.abs().max() > 0
 
-    def test_without_probability_colours_and_corruptions_leave_images_alone(self):
-        pipe = ada.augment.AugmentPipe(**dict.fromkeys(COLOURS + OTHERS, 1))
+    def test_without_probability_colors_and_corruptions_leave_images_alone(self):
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(COLORS + OTHERS, 1))
         pipe.p.zero_()
         images = torch.rand(4, 3, 24, 24) * 2 - 1
         torch.testing.assert_close(pipe(images), images, rtol=1e-4, atol=1e-4)

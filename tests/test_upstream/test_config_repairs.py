@@ -37,8 +37,8 @@ names = dict(
 by_function = "__import__('disp_plugin').base('disp_biggan_digits.py')"
 answers = {'without': {key: read(name) for key, name in names.items()}}
 answers['base'] = read(by_function)
-from disp_plugin.upstream import mend_config
-mend_config()
+from disp_plugin.upstream import patch_config_reading
+patch_config_reading()
 answers['with'] = {key: read(name) for key, name in names.items()}
 answers['unknown package'] = read("'mmnothing::a/b.py'")
 answers['no path'] = read("'mmagic::'")

@@ -88,7 +88,7 @@ def whole():
     return layer, images, output
 
 
-def test_two_processes_normalise_by_the_statistics_of_the_whole_batch(ranks, whole):
+def test_two_processes_normalize_by_the_statistics_of_the_whole_batch(ranks, whole):
     output = torch.cat([torch.from_numpy(rank['output']) for rank in ranks])
     torch.testing.assert_close(output, whole[2].detach())
 

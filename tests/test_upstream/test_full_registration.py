@@ -27,15 +27,15 @@ pytestmark = [
 SCRIPT = """
 import json, sys
 if 'by import' in sys.argv:
-    from disp_plugin.upstream import mend_config, mend
-    mend_config()
+    from disp_plugin.upstream import apply_patches, patch_config_reading
+    patch_config_reading()
     import mmagic.models
 mode = sys.argv[1]
-from disp_plugin.upstream import diffusers_names, mend, repairs
+from disp_plugin.upstream import apply_patches, diffusers_names, repairs
 if mode == 'left out':
     from disp_plugin.upstream import repair
     repair._states['diffusers-names'] = repair.NOT_NEEDED
-mend()
+apply_patches()
 from mmagic.registry import MODELS
 names = ['BigGAN', 'StableDiffusion', 'ViCo', 'AnimateDiff', 'ClipWrapper', 'RRDBNet']
 answers = {'absent': [name for name in names if MODELS.get(name) is None]}

@@ -40,7 +40,7 @@ def run(network, function):
     return value.detach(), network
 
 
-def test_the_generator_and_its_path_regulariser_work():
+def test_the_generator_and_its_path_regularizer_work():
     config = dict(type='StyleGAN2Generator', out_size=8, style_channels=16, num_mlps=1)
     single, half, types = build_pair(config)
     # In half precision mmagic divides a style by its largest number, here 1, before it modulates:

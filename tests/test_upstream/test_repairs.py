@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from disp_plugin.upstream import mend, repairs
+from disp_plugin.upstream import apply_patches, repairs
 from disp_plugin.upstream.repair import WAITING
 
 CPU_ONLY = ('cpu-processes', 'cpu-ddp', 'cpu-sync-batchnorm')
@@ -69,7 +69,7 @@ def test_mending_twice_changes_nothing():
 
     finders = list(sys.meta_path)
     before = BaseConditionalGAN.data_sample_to_label, OPTIMIZERS.build_func
-    mend()
+    apply_patches()
     assert (BaseConditionalGAN.data_sample_to_label, OPTIMIZERS.build_func) == before
     assert sys.meta_path == finders
 

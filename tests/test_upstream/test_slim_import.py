@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from disp_plugin.upstream import mend, slim_import
+from disp_plugin.upstream import apply_patches, slim_import
 
 
 @pytest.fixture(scope='module')
@@ -73,7 +73,7 @@ def test_asking_for_all_of_mmagic_names_the_missing_packages(monkeypatch):
     monkeypatch.setattr(slim_import, 'is_editors_loaded', lambda: False)
     monkeypatch.setattr(slim_import, 'missing_for_full', lambda: ['diffusers', 'einops'])
     with pytest.raises(ImportError, match=r'diffusers, einops not installed'):
-        mend(full=True)
+        apply_patches(full=True)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_a_missing_host_is_named_with_its_cure(monkeypatch, package, cure):
         importlib.util, 'find_spec', lambda name, *rest: None if name == package else find(name)
     )
     with pytest.raises(ImportError, match=cure):
-        mend()
+        apply_patches()

@@ -129,7 +129,9 @@ def test_a_failing_plugin_does_not_break_the_import(hooked, tmp_path):
     package = tmp_path / 'disp_plugin' / 'upstream'
     package.mkdir(parents=True)
     (package.parent / '__init__.py').touch()
-    (package / '__init__.py').write_text('def mend_config():\n    raise ValueError("broken")\n')
+    (package / '__init__.py').write_text(
+        'def patch_config_reading():\n    raise ValueError("broken")\n'
+    )
     script = "import mmengine; print('imported')"
     result = hooked.run('-c', script, has_plugin=False, PYTHONPATH=str(tmp_path))
     assert result.stdout == 'imported\n'

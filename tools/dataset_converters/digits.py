@@ -1,6 +1,6 @@
 """Prepare the embedded data set: scikit-learn's handwritten digits, few-shot.
 
-Nothing is downloaded: the 1,797 images (8x8, grey) come with scikit-learn. Written unchanged, as
+Nothing is downloaded: the 1,797 images (8x8, gray) come with scikit-learn. Written unchanged, as
 PNG, to data/digits:
 
     source/  all images of the classes 0 to 4: what an encoder may be pre-trained on
@@ -66,7 +66,7 @@ def choose_val(names: list[str], seed: int) -> set[str]:
 def main(argv: list[str] | None = None) -> None:
     args = make_parser(__doc__, 'data/digits').parse_args(argv)
     digits = load_digits()
-    # 17 grey levels, 0 to 16, spread over 0 to 255
+    # 17 gray levels, 0 to 16, spread over 0 to 255
     images = np.round(digits.images * 255 / 16).astype(np.uint8)
     prepared = PreparedSet(args.out, {'converter': 'digits', 'seed': args.seed})
     for split, names in split_digits(digits.target, args.seed).items():

@@ -1,7 +1,7 @@
-"""Prepare a colour set drawn from matplotlib's fonts: textured letters, few-shot.
+"""Prepare a color set drawn from matplotlib's fonts: textured letters, few-shot.
 
 Nothing is downloaded: the fonts (DejaVu, and STIX where it has the letters) come with matplotlib. A
-letter in one colour and texture lies, turned and shifted a little, on a ground of another. Written
+letter in one color and texture lies, turned and shifted a little, on a ground of another. Written
 as PNG to data/glyphs:
 
     source/  Latin and Cyrillic letters: what an encoder may be pre-trained on

@@ -3,7 +3,7 @@
 _base_ = 'mmagic::_base_/models/base_styleganv2.py'
 
 # R1 with gamma 10 at every 16th step of D, path length at every 4th of G, by mmagic's loss_config.
-# The paper names the code of DiffAugment, which has no path-length regularisation: to leave it out,
+# The paper names the code of DiffAugment, which has no path-length regularization: to leave it out,
 # loss_config=dict(g_reg_weight=0).
 
 # A config that uses this sets prior_dim.

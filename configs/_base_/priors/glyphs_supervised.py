@@ -1,6 +1,6 @@
 """Priors for Georgian letters from a small encoder that learned to tell Latin and Cyrillic ones.
 
-Without labels, SimCLR that keeps colours tells images by their ground alone and never sees the
+Without labels, SimCLR that keeps colors tells images by their ground alone and never sees the
 letters. Made by:
 
 tools/corruption_ablation.py data/glyphs --out data/glyphs/encoders --shares 0 --labels prefix \

@@ -13,11 +13,11 @@ train_cfg = dict(max_iters=max_iters, val_begin=500, val_interval=500)
 
 default_hooks = dict(checkpoint=dict(interval=1000))
 
-# Pixels in colour, since letters differ by it as much as by their shapes. data_root is set again
+# Pixels in color, since letters differ by it as much as by their shapes. data_root is set again
 # because that of the training images is another base's.
 val_dataloader = dict(dataset=dict(data_root='data/glyphs'))
 val_evaluator = dict(
-    train_dataset=dict(data_root='data/glyphs'), spaces=dict(pixels=dict(colour=True)))
+    train_dataset=dict(data_root='data/glyphs'), spaces=dict(pixels=dict(color=True)))
 test_dataloader = dict(dataset=dict(data_root='data/glyphs'))
 test_evaluator = dict(
-    train_dataset=dict(data_root='data/glyphs'), spaces=dict(pixels=dict(colour=True)))
+    train_dataset=dict(data_root='data/glyphs'), spaces=dict(pixels=dict(color=True)))

@@ -8,7 +8,7 @@ max_iters = 1600
 train_cfg = dict(
     _delete_=True, type='ResumableTrainLoop', max_iters=max_iters, val_begin=400, val_interval=400)
 
-# mmagic's for StyleGAN2: lazy regularisation takes its share off rate and betas
+# mmagic's for StyleGAN2: lazy regularization takes its share off rate and betas
 optim_wrapper = dict(
     generator=dict(
         optimizer=dict(type='Adam', lr=0.002 * 4 / 5, betas=(0.0, 0.99**(4 / 5)))),

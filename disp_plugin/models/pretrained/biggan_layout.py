@@ -29,7 +29,7 @@ def rename_biggan(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give the entries of a BigGAN-PyTorch network mmagic's names.
 
     Blocks and attention layers, which BigGAN-PyTorch numbers by resolution and place, are numbered
-    through. Statistics have one name whether training used BatchNorm of PyTorch's, synchronised or
+    through. Statistics have one name whether training used BatchNorm of PyTorch's, synchronized or
     of BigGAN-PyTorch's own.
 
     Args:

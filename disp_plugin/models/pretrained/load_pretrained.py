@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .check_fit import ANEW, CONDITION_ENTRIES, check_fit
 from .checkpoint_layouts import BIGGAN, MMAGIC, SNGAN, rename_checkpoint
 from .load_report import LoadReport
-from .match_colours import match_colours
+from .match_colors import match_colors
 from .match_spectral_norm import match_spectral_norm
 from .read_checkpoint import read_checkpoint
 
@@ -57,7 +57,7 @@ def load_pretrained(
             generator_ema=..., discriminator=...)``; see :func:`read_checkpoint`.
         use_ema (bool): Whether the generator, too, starts from the checkpoint's moving average
             if there is one. Defaults to True: it is the better generator.
-        channel_order (str, optional): 'RGB' or 'BGR', the colours that the checkpoint's networks
+        channel_order (str, optional): 'RGB' or 'BGR', the colors that the checkpoint's networks
             make and take. Where the model's are others, the weights next to the image are
             flipped. Defaults to None: BGR in mmagic's files, but for those with 'official' or
             'rgb' in their name, RGB in all others.
@@ -78,7 +78,7 @@ def load_pretrained(
     report = LoadReport(checkpoint=path, layout=layout)
     order = _find_order(report, channel_order)
     _check_activations(networks, source, report)
-    report.colours = match_colours(gan, source, order, networks)
+    report.colors = match_colors(gan, source, order, networks)
     _match_norms(source, target, report)
     _adapt(networks, source, report)
     _sort_entries(source, target, report)

@@ -25,7 +25,7 @@ class LoadReport:
             computed from its weights: the mean style.
         layout (str): Whose names the entries had: 'mmagic', 'NVlabs', 'rosinality',
             'BigGAN-PyTorch' or 'pfnet SNGAN'. Defaults to 'mmagic'.
-        colours (str): What was done about the order of colours. Defaults to ''.
+        colors (str): What was done about the order of colors. Defaults to ''.
     """
 
     checkpoint: str
@@ -36,7 +36,7 @@ class LoadReport:
     adapted: list[str] = field(default_factory=list)
     estimated: list[str] = field(default_factory=list)
     layout: str = 'mmagic'
-    colours: str = ''
+    colors: str = ''
 
     def __str__(self) -> str:
         groups = {
@@ -57,8 +57,8 @@ class LoadReport:
         with console.capture() as capture:
             console.print(table)
             console.print(f'layout: {self.layout}', highlight=False)
-            if self.colours:
-                console.print(f'colours: {self.colours}', highlight=False)
+            if self.colors:
+                console.print(f'colors: {self.colors}', highlight=False)
             for name, keys in groups.items():
                 if keys and name != 'loaded':
                     console.print(f'{name}: {", ".join(self._shorten(keys))}', highlight=False)

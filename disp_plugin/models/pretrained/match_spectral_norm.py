@@ -1,4 +1,4 @@
-"""Spectrally normalised weights of a checkpoint in the form that the model keeps them."""
+"""Spectrally normalized weights of a checkpoint in the form that the model keeps them."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def match_spectral_norm(source: dict[str, Tensor], target: Mapping[str, Tensor])
         target (Mapping[str, Tensor]): Entries of the model.
 
     Returns:
-        list[str]: Layers that are normalised in the model or the checkpoint, and not in the other.
+        list[str]: Layers that are normalized in the model or the checkpoint, and not in the other.
     """
     one_sided = []
     for layer in dict.fromkeys(key.rpartition('.')[0] for key in target if '.weight' in key):

@@ -31,7 +31,7 @@ def normed(state, name, *shape, bias=True):
 def statistics(state, name, channels, kind):
     names = {
         'plain': ('stored_mean', 'stored_var'),
-        'synchronised': ('bn.running_mean', 'bn.running_var'),
+        'synchronized': ('bn.running_mean', 'bn.running_var'),
         'own': ('bn.stored_mean', 'bn.stored_var'),
     }[kind]
     state[f'{name}.{names[0]}'] = normal(channels)
@@ -232,7 +232,7 @@ def test_networks_compute_what_biggan_pytorch_computes(style, order, states, tmp
     torch.testing.assert_close(scores, expected.float(), rtol=1e-4, atol=1e-4)
     assert report.layout == 'BigGAN-PyTorch'
     flipped = 'none' if order == 'RGB' else 'generator to BGR, generator_ema to BGR, discriminator'
-    assert f'flipped: {flipped}' in report.colours
+    assert f'flipped: {flipped}' in report.colors
 
 
 def test_the_table_lists_what_was_loaded_new_and_ignored(states, tmp_path):
@@ -263,7 +263,7 @@ def test_the_plain_generator_is_loaded_on_request(states, tmp_path):
         assert torch.equal(network.conv_blocks[2].conv1.conv.weight, expected)
 
 
-@pytest.mark.parametrize('kind', ['synchronised', 'own'])
+@pytest.mark.parametrize('kind', ['synchronized', 'own'])
 def test_statistics_of_every_batch_norm_find_their_place(kind):
     state = make_generator(kind)
     _, renamed = rename_checkpoint(state)
@@ -272,7 +272,7 @@ def test_statistics_of_every_batch_norm_find_their_place(kind):
         'blocks.1.0.bn2': 'generator.conv_blocks.2.bn2.bn',
         'output_layer.0': 'generator.output_layer.bn',
     }
-    leaf = 'running' if kind == 'synchronised' else 'stored'
+    leaf = 'running' if kind == 'synchronized' else 'stored'
     for theirs, ours in found.items():
         assert torch.equal(plain[f'{theirs}.{leaf}_var'], renamed[f'{ours}.running_var'])
         assert torch.equal(plain[f'{theirs}.{leaf}_mean'], renamed[f'{ours}.running_mean'])

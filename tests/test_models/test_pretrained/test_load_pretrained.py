@@ -116,7 +116,7 @@ def test_training_begins_with_styles_of_the_pretrained_mapping(weights, save):
     load_pretrained(baseline, file)
     noise, embedding = torch.randn(2, 5, WIDTH)
     styles = gan.generator.style_mapping(torch.cat([noise, embedding], dim=1))
-    # without the normalisation at its beginning
+    # without the normalization at its beginning
     expected = baseline.generator.style_mapping[1:]((noise + embedding) / 2**0.5)
     torch.testing.assert_close(styles, expected)
 
@@ -147,7 +147,7 @@ def test_generator_starts_from_the_plain_weights_on_request(weights, save):
     assert torch.equal(gan.generator_ema.module.state_dict()[key], weights['G_ema'][official])
 
 
-def test_networks_that_turn_colours_themselves_keep_the_weights(weights, save):
+def test_networks_that_turn_colors_themselves_keep_the_weights(weights, save):
     gan = build(gen=dict(bgr2rgb=True), disc=dict(input_bgr2rgb=True))
     report = load_pretrained(gan, save(weights))
     _, source = rename_checkpoint(weights)
@@ -155,18 +155,18 @@ def test_networks_that_turn_colours_themselves_keep_the_weights(weights, save):
         assert torch.equal(gan.generator.state_dict()[key], source[f'generator_ema.{key}'])
     state = gan.discriminator.discriminator.state_dict()
     assert torch.equal(state[FROM_RGB], source[f'discriminator.{FROM_RGB}'])
-    assert report.colours == 'RGB in the checkpoint; flipped: none'
+    assert report.colors == 'RGB in the checkpoint; flipped: none'
 
 
 def test_networks_that_are_shown_rgb_keep_the_weights(weights, save):
     gan = build()
     gan.data_preprocessor.output_channel_order = 'RGB'
     report = load_pretrained(gan, save(weights))
-    assert report.colours == 'RGB in the checkpoint; flipped: none'
+    assert report.colors == 'RGB in the checkpoint; flipped: none'
     turned = build(gen=dict(bgr2rgb=True))
     turned.data_preprocessor.output_channel_order = 'RGB'
     report = load_pretrained(turned, save(weights))
-    assert 'generator to BGR' in report.colours and 'discriminator' not in report.colours
+    assert 'generator to BGR' in report.colors and 'discriminator' not in report.colors
 
 
 def test_the_loaded_average_outlives_the_first_update(weights, save):
@@ -210,7 +210,7 @@ def test_a_missing_mean_style_is_estimated(weights, save):
 
 
 def test_rosinalitys_training_files_are_read(weights, save):
-    """Beside the weights they hold optimisers and the options, which are an argparse.Namespace."""
+    """Beside the weights they hold optimizers and the options, which are an argparse.Namespace."""
     disc = {
         'convs.0.0.weight': weights['D']['b16.fromrgb.weight'],
         'convs.0.1.bias': weights['D']['b16.fromrgb.bias'],

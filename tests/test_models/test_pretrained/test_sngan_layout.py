@@ -92,14 +92,14 @@ def double(x):
 def generate(state, noise, label):
     """RGB images of one class of SNGAN (Miyato & Koyama 2018)."""
 
-    def normalise(name, x, gamma, beta):
+    def normalize(name, x, gamma, beta):
         x = (x - state[f'{name}/avg_mean'][:, None, None]) / (
             state[f'{name}/avg_var'][:, None, None] + EPS
         ).sqrt()
         return (x * gamma[:, None, None] + beta[:, None, None]).relu()
 
     def of_class(name, x):
-        return normalise(
+        return normalize(
             name, x, *(state[f'{name}/{part}/W'][label] for part in ('gammas', 'betas'))
         )
 
@@ -110,7 +110,7 @@ def generate(state, noise, label):
         x = conv(state, f'{block}/c2', of_class(f'{block}/b2', h)) + conv(
             state, f'{block}/c_sc', double(x)
         )
-    x = normalise('b4', x, state['b4/gamma'], state['b4/beta'])
+    x = normalize('b4', x, state['b4/gamma'], state['b4/beta'])
     return conv(state, 'l4', x).tanh()
 
 
@@ -200,7 +200,7 @@ def test_networks_compute_what_sngan_projection_computes(gen, disc, folder):
     scores = gan.discriminator.discriminator(img.flip(1))
     assert_close_to_scale(scores, score(disc, img), num_terms=100, dtype=torch.float32)
     assert report.layout == 'pfnet SNGAN'
-    assert 'RGB in the checkpoint; flipped: generator to BGR, discriminator' in report.colours
+    assert 'RGB in the checkpoint; flipped: generator to BGR, discriminator' in report.colors
 
 
 def test_classes_are_ignored_and_the_priors_part_is_new(folder):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 from disp_plugin.models.pretrained.checkpoint_layouts import rename_checkpoint
-from disp_plugin.models.pretrained.match_colours import flip_colours
+from disp_plugin.models.pretrained.match_colors import flip_colors
 from disp_plugin.models.pretrained.stylegan2_layouts import count_pixels
 
 SIZE = 16
@@ -67,9 +67,9 @@ def generate(net, z, size, psi=1.0):
         x = modulated(x, net, f'{block}.conv1', w, up=False)
         affine, bias = linear(w, net, f'{block}.torgb.affine')
         style = (affine + bias) / math.sqrt(x.shape[1])
-        colour = torch.einsum('nchw,nc,kc->nkhw', x, style, net[f'{block}.torgb.weight'][..., 0, 0])
-        colour = colour + net[f'{block}.torgb.bias'].view(1, 3, 1, 1)
-        image = colour if image is None else image + colour
+        color = torch.einsum('nchw,nc,kc->nkhw', x, style, net[f'{block}.torgb.weight'][..., 0, 0])
+        color = color + net[f'{block}.torgb.bias'].view(1, 3, 1, 1)
+        image = color if image is None else image + color
         res *= 2
     return image
 
@@ -224,7 +224,7 @@ def test_every_entry_of_mmagics_networks_is_named_and_shaped(make_official_weigh
         assert count_pixels({key for key in expected if key.startswith(f'{name}.')}) == size
 
 
-def test_one_network_alone_is_recognised(make_official_weights):
+def test_one_network_alone_is_recognized(make_official_weights):
     gen, disc = make_official_weights(8, channel_max=2, w_dim=2)
     other = to_rosinality(gen, disc, 8)
     for content, layout, name in (
@@ -257,9 +257,9 @@ def test_what_stylegan2_does_not_have_keeps_its_name(make_official_weights):
 
 
 @torch.no_grad()
-def test_flipped_networks_make_and_take_the_other_order_of_colours(renamed):
+def test_flipped_networks_make_and_take_the_other_order_of_colors(renamed):
     flipped = dict(renamed)
-    flip_colours(flipped)
+    flip_colors(flipped)
     noise, images = torch.randn(1, 512), torch.randn(2, 3, SIZE, SIZE)
     options = dict(randomize_noise=False)
     made = build_generator(renamed)(noise, **options).flip(1)

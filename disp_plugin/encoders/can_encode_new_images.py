@@ -5,10 +5,10 @@ from typing import Any
 
 from mmagic.registry import MODELS
 
-__all__ = ['knows_unseen']
+__all__ = ['can_encode_new_images']
 
 
-def knows_unseen(encoder: Mapping[str, Any] | None) -> bool:
+def can_encode_new_images(encoder: Mapping[str, Any] | None) -> bool:
     """Tell from its config, without building it, whether an encoder knows unseen images.
 
     Args:

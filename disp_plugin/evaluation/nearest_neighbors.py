@@ -1,4 +1,4 @@
-"""The nearest neighbours of features, exact where float32 cannot tell them apart."""
+"""The nearest neighbors of features, exact where float32 cannot tell them apart."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -41,19 +41,19 @@ class Candidates(NamedTuple):
     complete: bool
 
 
-def squared_radii(features: Tensor, neighbours: Iterable[int]) -> dict[int, Tensor]:
-    """Measure how far the k-th neighbour of every feature is within its own set.
+def squared_radii(features: Tensor, neighbors: Iterable[int]) -> dict[int, Tensor]:
+    """Measure how far the k-th neighbor of every feature is within its own set.
 
-    A feature is no neighbour of itself, but an equal one at another index is.
+    A feature is no neighbor of itself, but an equal one at another index is.
 
     Args:
         features (Tensor): (N, F) floating point.
-        neighbours (Iterable[int]): Numbers k, each from 1 to N - 1.
+        neighbors (Iterable[int]): Numbers k, each from 1 to N - 1.
 
     Returns:
         dict[int, Tensor]: k -> (N,) float64, squared distances.
     """
-    ks = sorted(set(neighbours))
+    ks = sorted(set(neighbors))
     radii = {k: torch.empty(len(features), dtype=torch.float64, device=features.device) for k in ks}
     if not ks:
         return radii

@@ -1,4 +1,4 @@
-"""tools/analyse.py: the analysis tables of the paper for a small run, and a probe of a bank."""
+"""tools/analyze.py: the analysis tables of the paper for a small run, and a probe of a bank."""
 
 import json
 
@@ -12,22 +12,22 @@ from disp_plugin.priors import PriorBank
 
 
 @pytest.fixture(scope='module')
-def analyse(tool, tmp_path_factory):
+def analyze(tool, tmp_path_factory):
     """A function (*arguments) -> the numbers that were written."""
     folder = tmp_path_factory.mktemp('analysis')
 
     def run(*arguments):
         arguments = [*map(str, arguments), '--out', str(folder / 'numbers.json')]
-        tool('analyse.py').main(arguments)
+        tool('analyze.py').main(arguments)
         return json.loads((folder / 'numbers.json').read_text())
 
     return run
 
 
-def test_similarity_of_a_run_is_that_of_its_own_images(analyse, trained, tmp_path, capsys):
+def test_similarity_of_a_run_is_that_of_its_own_images(analyze, trained, tmp_path, capsys):
     checkpoint = trained / 'iter_4.pth'
     options = ['--num', 12, '--num-pairs', 40, '--cache-dir', tmp_path / 'cache']
-    found = analyse('similarity', checkpoint, *options)
+    found = analyze('similarity', checkpoint, *options)
     table = capsys.readouterr().out
     assert found['images']['num'] == 12 and found['num_pairs'] == 40
     for values in found['correlation'].values():
@@ -35,13 +35,13 @@ def test_similarity_of_a_run_is_that_of_its_own_images(analyse, trained, tmp_pat
     for rows in found['reconstruction'].values():
         assert list(rows) == ['own', 'random', 'other'] and rows['own']['num'] == 12
         assert f'{rows["own"]["mean"]:.3f} ± {rows["own"]["standard_deviation"]:.3f}' in table
-    again = analyse('similarity', checkpoint, *options)
+    again = analyze('similarity', checkpoint, *options)
     assert again == found
-    assert analyse('similarity', checkpoint, *options, '--seed', 1) != found
+    assert analyze('similarity', checkpoint, *options, '--seed', 1) != found
 
 
 def test_own_similarity_is_that_of_variations_of_the_images(
-    analyse, trained, tmp_path, tool, digits_folder
+    analyze, trained, tmp_path, tool, digits_folder
 ):
     """By another way: each image's variation by tools/sample.py, encoded by the run's encoder."""
     from disp_plugin.applications import encode_image, load_gan
@@ -49,7 +49,7 @@ def test_own_similarity_is_that_of_variations_of_the_images(
     images = sorted((digits_folder / 'test').glob('*.png'))[:3]
     manifest = tmp_path / 'some.txt'
     manifest.write_text(''.join(f'test/{image.name}\n' for image in images))
-    found = analyse(
+    found = analyze(
         *('similarity', trained / 'iter_4.pth', '--ann-file', manifest),
         *('--num-pairs', 9, '--cache-dir', tmp_path / 'cache'),
     )
@@ -68,8 +68,8 @@ def test_own_similarity_is_that_of_variations_of_the_images(
     assert np.isclose(found['reconstruction']['perceptual']['own']['mean'], np.mean(own), atol=1e-3)
 
 
-def test_probes_are_those_of_the_banks(analyse, small_run, trained, capsys):
-    found = analyse('probe', small_run.bank_file, '--folds', 4)
+def test_probes_are_those_of_the_banks(analyze, small_run, trained, capsys):
+    found = analyze('probe', small_run.bank_file, '--folds', 4)
     bank = PriorBank.open(small_run.bank_file)
     labels = [key.split('/')[1][0] for key in bank.keys]
     expected = linear_probe(bank.take(np.arange(100)), labels, 4)
@@ -77,7 +77,7 @@ def test_probes_are_those_of_the_banks(analyse, small_run, trained, capsys):
     assert f'{expected.accuracy:.3f}' in capsys.readouterr().out
 
 
-def test_errors_are_in_the_users_words(analyse, small_run, trained, tmp_path, capsys):
+def test_errors_are_in_the_users_words(analyze, small_run, trained, tmp_path, capsys):
     latin = tmp_path / 'latin1.csv'
     latin.write_bytes('train/0_0000.png,caf\xe9\n'.encode('latin-1'))
     checkpoint = trained / 'iter_4.pth'
@@ -92,7 +92,7 @@ def test_errors_are_in_the_users_words(analyse, small_run, trained, tmp_path, ca
         (['probe', small_run.bank_file, '--labels', latin], f'{latin} is not UTF-8'),
     ):
         with pytest.raises(SystemExit) as stop:
-            analyse(*arguments)
+            analyze(*arguments)
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
 
@@ -100,7 +100,7 @@ def test_errors_are_in_the_users_words(analyse, small_run, trained, tmp_path, ca
 def test_a_folder_in_place_of_the_file_is_found_before_any_work(tool, tmp_path, capsys):
     for arguments in (['similarity', 'no.pth'], ['probe', 'no.safetensors']):
         with pytest.raises(SystemExit):
-            tool('analyse.py').main([*arguments, '--out', str(tmp_path)])
+            tool('analyze.py').main([*arguments, '--out', str(tmp_path)])
         assert 'is a folder; name a file' in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""Networks of a checkpoint see and make the colours of the model's data."""
+"""Networks of a checkpoint see and make the colors of the model's data."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_rgb_networks_of_mmagic_are_turned_for_bgr_data(case, name, order, is_fl
     torch.testing.assert_close(turned, straight if is_flipped else flipped)
     assert not torch.allclose(straight, flipped)
     expected = 'generator to BGR, discriminator to BGR' if is_flipped else 'none'
-    assert report.colours.endswith(f'flipped: {expected}')
+    assert report.colors.endswith(f'flipped: {expected}')
 
 
 def test_a_generator_that_turns_its_images_keeps_the_weights(tmp_path):
@@ -71,4 +71,4 @@ def test_a_generator_that_turns_its_images_keeps_the_weights(tmp_path):
     gan.generator.rgb2bgr = True
     torch.save(dict(state_dict=source.state_dict()), tmp_path / 'x-rgb.pth')
     report = load_pretrained(gan, str(tmp_path / 'x-rgb.pth'))
-    assert report.colours == 'RGB in the checkpoint; flipped: discriminator to BGR'
+    assert report.colors == 'RGB in the checkpoint; flipped: discriminator to BGR'

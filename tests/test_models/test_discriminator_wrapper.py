@@ -5,7 +5,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import nn
 
-from disp_plugin.models import ExtendedDiscriminator, PriorProjectionDiscriminator
+from disp_plugin.models import DiscriminatorWrapper, PriorProjectionDiscriminator
 
 STOCK = {
     'biggan': dict(type='BigGANDiscriminator', input_scale=32, base_channels=4, num_classes=5),
@@ -28,7 +28,7 @@ def label_of(name, num=3):
 @pytest.mark.parametrize('name', STOCK)
 def test_images_are_augmented_in_training_only(name):
     network = MODELS.build(STOCK[name]).eval()
-    wrapped = ExtendedDiscriminator(network, augmentation=Negative())
+    wrapped = DiscriminatorWrapper(network, augmentation=Negative())
     img, label = torch.rand(3, 3, *[8 if name == 'stylegan2' else 32] * 2), label_of(name)
     wrapped.eval()
     plain, negative = network(img, **label), network(-img, **label)
@@ -62,7 +62,7 @@ def test_a_class_conditional_gan_of_mmagic_takes_it(name):
                 num_classes=5,
             ),
             discriminator=dict(
-                type='ExtendedDiscriminator',
+                type='DiscriminatorWrapper',
                 discriminator={k: v for k, v in STOCK[name].items() if k != 'num_classes'},
             ),
             data_preprocessor=dict(type='DataPreprocessor'),
@@ -74,7 +74,7 @@ def test_a_class_conditional_gan_of_mmagic_takes_it(name):
 
 def test_checkpoints_of_mmagic_load_into_the_wrapped_part():
     network = MODELS.build(STOCK['sngan'])
-    wrapped = ExtendedDiscriminator(MODELS.build(STOCK['sngan']), augmentation=Negative())
+    wrapped = DiscriminatorWrapper(MODELS.build(STOCK['sngan']), augmentation=Negative())
     wrapped.load_state_dict(network.state_dict())
     for name, value in network.state_dict().items():
         assert torch.equal(wrapped.discriminator.state_dict()[name], value)
@@ -83,7 +83,7 @@ def test_checkpoints_of_mmagic_load_into_the_wrapped_part():
 def test_mmagics_own_augmentation_stops_outside_of_training():
     own = dict(type='ADAAug', aug_pipeline=dict(xflip=1, brightness=1), augment_initial_p=1.0)
     network = dict(type='ADAStyleGAN2Discriminator', in_size=8, data_aug=own)
-    wrapped = ExtendedDiscriminator(network).eval()
+    wrapped = DiscriminatorWrapper(network).eval()
     img = torch.rand(4, 3, 8, 8)
     assert torch.equal(wrapped(img), wrapped(img))
     wrapped.train()
@@ -91,5 +91,5 @@ def test_mmagics_own_augmentation_stops_outside_of_training():
 
 
 def test_labels_that_the_wrapped_part_needs_are_known():
-    assert ExtendedDiscriminator(STOCK['biggan']).num_classes == 5
-    assert ExtendedDiscriminator(STOCK['stylegan2']).num_classes == 0
+    assert DiscriminatorWrapper(STOCK['biggan']).num_classes == 5
+    assert DiscriminatorWrapper(STOCK['stylegan2']).num_classes == 0

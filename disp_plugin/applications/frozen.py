@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ['at_rest']
+__all__ = ['frozen']
 
 
 @contextmanager
-def at_rest(network: nn.Module) -> Iterator[None]:
+def frozen(network: nn.Module) -> Iterator[None]:
     """Freeze a network and switch it to evaluation, and leave it as it was.
 
     Args:

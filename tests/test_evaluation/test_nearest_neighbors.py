@@ -1,12 +1,12 @@
-"""Neighbours against sorted differences in float64, for copies and ties, too."""
+"""Neighbors against sorted differences in float64, for copies and ties, too."""
 
 import numpy as np
 import pytest
 import torch
 
-from disp_plugin.evaluation import nearest_neighbours as module
+from disp_plugin.evaluation import nearest_neighbors as module
 from disp_plugin.evaluation import squared_distances
-from disp_plugin.evaluation.nearest_neighbours import nearest, squared_radii
+from disp_plugin.evaluation.nearest_neighbors import nearest, squared_radii
 
 
 @pytest.fixture(params=['whole', 'blocks'])
@@ -22,9 +22,9 @@ def definition(first, second):
 
 
 def clumps(rng, num, jitter, offset, num_clumps=4):
-    """Points around a few centres, far from the origin: near copies of each other."""
-    centres = rng.normal(size=(num_clumps, 30))
-    points = centres[np.arange(num) % num_clumps] + jitter * rng.normal(size=(num, 30))
+    """Points around a few centers, far from the origin: near copies of each other."""
+    centers = rng.normal(size=(num_clumps, 30))
+    points = centers[np.arange(num) % num_clumps] + jitter * rng.normal(size=(num, 30))
     return torch.from_numpy((points + offset).astype(np.float32))
 
 
@@ -52,7 +52,7 @@ def test_radii_are_those_of_sorted_differences(rng, kind, block_size):
     assert all(torch.equal(few[k], found[k]) for k in few)
 
 
-def test_a_copy_is_a_neighbour_and_an_image_itself_is_none():
+def test_a_copy_is_a_neighbor_and_an_image_itself_is_none():
     features = torch.tensor([[0.0], [0.0], [3.0], [7.0]])
     assert squared_radii(features, [1])[1].tolist() == [0, 0, 9, 16]
     assert squared_radii(features, [2])[2].tolist() == [9, 9, 9, 49]

@@ -1,7 +1,7 @@
 """The paper's analysis of what a discriminator and priors know, as tables and JSON.
 
-    python tools/analyse.py similarity CHECKPOINT --encoder type=TorchvisionEncoder model=vgg16
-    python tools/analyse.py probe data/priors/one.safetensors data/priors/other.safetensors
+    python tools/analyze.py similarity CHECKPOINT --encoder type=TorchvisionEncoder model=vgg16
+    python tools/analyze.py probe data/priors/one.safetensors data/priors/other.safetensors
 
 similarity: are images that are alike to an encoder alike in the discriminator's features D_f
 (Table 12), and is G(z | C(x)) like x (Table 13)? probe: how well does a linear classifier tell
@@ -71,7 +71,7 @@ def measure_similarity(args):
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
     from disp_plugin.cli.check_range import check_range
     from disp_plugin.cli.choose_device import choose_device
-    from disp_plugin.encoders import knows_unseen
+    from disp_plugin.encoders import can_encode_new_images
     from disp_plugin.evaluation.discriminator_features import discriminator_features
     from disp_plugin.evaluation.feature_space import get_space
     from disp_plugin.evaluation.similarity_correlation import draw_pairs, similarity_correlation
@@ -100,7 +100,7 @@ def measure_similarity(args):
         'seed': args.seed,
         'correlation': {name: values._asdict() for name, values in found.items()},
     }
-    if gan.prior_dim and knows_unseen(own):
+    if gan.prior_dim and can_encode_new_images(own):
         priors = reference.features(get_space('prior', own))
         numbers['reconstruction'] = measure_reconstruction(gan, priors, features, space, args)
     return numbers

@@ -10,7 +10,7 @@ from .name_wrapped import name_wrapped
 
 
 @MODELS.register_module()
-class ExtendedDiscriminator(BaseModule):
+class DiscriminatorWrapper(BaseModule):
     """A discriminator that sees augmented images, or of which some blocks do not learn.
 
     Both happen in training mode only, for real and fake images and in the steps of both networks,
@@ -85,7 +85,7 @@ class ExtendedDiscriminator(BaseModule):
             self.freeze.hold(self.discriminator)
         return self.augmentation(img) if augment and self.augmentation is not None else img
 
-    def train(self, mode: bool = True) -> 'ExtendedDiscriminator':
+    def train(self, mode: bool = True) -> 'DiscriminatorWrapper':
         """Set the mode; frozen blocks stay in evaluation mode, for their buffers' sake.
 
         mmagic's own discriminator with ADA would augment in both modes; here it is told which.
@@ -94,7 +94,7 @@ class ExtendedDiscriminator(BaseModule):
             mode (bool): Whether to train. Defaults to True.
 
         Returns:
-            ExtendedDiscriminator: Itself.
+            DiscriminatorWrapper: Itself.
         """
         super().train(mode)
         if hasattr(self.discriminator, 'ada_aug'):

@@ -18,7 +18,7 @@ FROM_RGB = (
 )
 
 
-def flip_colours(state: dict[str, Tensor]) -> None:
+def flip_colors(state: dict[str, Tensor]) -> None:
     """Turn networks for RGB images into networks for BGR images, or back.
 
     Args:
@@ -42,13 +42,13 @@ def _takes_images(state: dict[str, Tensor], name: str) -> bool:
     return state[re.sub('weight_v$', 'weight_orig', name)].shape[1] == 3
 
 
-def match_colours(
+def match_colors(
     gan: nn.Module,
     source: dict[str, Tensor],
     order: str,
     networks: dict[str, Any],
 ) -> str:
-    """Flip the colours of each network that has others than the checkpoint.
+    """Flip the colors of each network that has others than the checkpoint.
 
     Args:
         gan (nn.Module): The model, whose data preprocessor knows the order of the images.
@@ -72,7 +72,7 @@ def match_colours(
         is_rgb = is_turned != (data_order == 'RGB')
         entries = {key: value for key, value in source.items() if key.startswith(prefix)}
         if entries and is_rgb != (order == 'RGB'):
-            flip_colours(entries)
+            flip_colors(entries)
             source.update(entries)
             flipped.append(f'{prefix.split(".")[0]} to {"RGB" if is_rgb else "BGR"}')
     return f'{order} in the checkpoint; flipped: {", ".join(flipped) or "none"}'

@@ -6,7 +6,7 @@ from mmagic.registry import METRICS
 from torch import Tensor
 
 from .feature_metric import FeatureMetric
-from .memorisation_floor import memorisation_floor
+from .memorization_floor import memorization_floor
 
 
 @METRICS.register_module()
@@ -32,7 +32,7 @@ class MemorisationFloorMetric(FeatureMetric):
             list[dict[str, Any]]: Cards 'fid_floor' and 'kid_floor'.
         """
         num = len(generated)
-        floor = memorisation_floor(self.train_features(), self.held_out_features(), num, self.seed)
+        floor = memorization_floor(self.train_features(), self.held_out_features(), num, self.seed)
         return [
             self.card(f'{name}_floor', *estimate, num_generated=num)
             for name, estimate in floor.items()

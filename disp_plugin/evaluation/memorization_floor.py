@@ -11,13 +11,13 @@ from .kernel_distance import own_row_sums, weighted_sums
 NUM_DRAWS = 5
 
 
-def memorisation_floor(
+def memorization_floor(
     train: Tensor, held_out: Tensor, num: int, seed: int = 0
 ) -> dict[str, Estimate]:
     """Measure FID and KID between repeated training images and held-out ones.
 
     ``num`` training images are drawn with repetition, as a model would that has learned them by
-    heart. A model that generalises is nearer to the held-out images than that.
+    heart. A model that generalizes is nearer to the held-out images than that.
 
     Args:
         train (Tensor): (T, F) floating point features.
@@ -46,8 +46,8 @@ def memorisation_floor(
     unseen = fit_gaussian(held_out)
     distances = [gaussian_distance(fit_gaussian(train, each), unseen) for each in counts]
     return {
-        'fid': _summarise(torch.tensor(distances, dtype=torch.float64)),
-        'kid': _summarise(_kernel_distances(train, counts.double(), held_out)),
+        'fid': _summarize(torch.tensor(distances, dtype=torch.float64)),
+        'kid': _summarize(_kernel_distances(train, counts.double(), held_out)),
     }
 
 
@@ -65,5 +65,5 @@ def _kernel_distances(train: Tensor, counts: Tensor, held_out: Tensor) -> Tensor
     return pairs / (num * (num - 1)) - 2 * cross / (num * num_unseen) + unseen
 
 
-def _summarise(values: Tensor) -> Estimate:
+def _summarize(values: Tensor) -> Estimate:
     return Estimate(float(values.mean()), float(values.std()))
