@@ -1,7 +1,8 @@
-# make test    create .venv where it is missing, then lint, types and tests
-# make demo    create .venv where it is missing, then digits -> encoder -> bank -> GAN -> metrics -> report
-# make env     the environment alone
-# make lock    compile requirements/lock-py311.txt anew
+# make test      create .venv where it is missing, then lint, types, order of imports and quick tests
+# make test-all  the tests that are slow, install the package anew, or need a browser
+# make demo      digits -> encoder -> bank -> GAN -> metrics -> report
+# make env       the environment alone
+# make lock      compile requirements/lock-py311.txt anew
 #
 # PYTHON names the interpreter that .venv is made of: make test PYTHON=python3.11. The lock is
 # tested with 3.11; another version gets the newest packages that setup.py allows.
@@ -26,7 +27,7 @@ export UV_COMPILE_BYTECODE ?= 1
 # Small models: a second thread gains little, and on a shared machine the two wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env test lint demo lock clean
+.PHONY: env lint test test-all demo lock clean
 .DELETE_ON_ERROR:
 
 env: $(STAMP)
@@ -55,9 +56,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST) -m 'not slow and not install and not browser'
+
+test-all: $(STAMP)
+	$(PYTEST) -m 'slow or install or browser'
 
 # The encoder sees only the digits 0 to 4; the GAN learns 5 to 9 from 100 images.
 ENCODER := --arch timm/resnet10t \

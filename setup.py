@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent
 # where the next release is known to break, or where a version number announces that it may.
 INSTALL_REQUIRES = [
     'mmengine>=0.10.5,<0.11',  # the repairs in upstream/ reach into what 0.11 may rename
+    'filelock>=3.13',
     'jinja2>=3.1',  # the report page
     'matplotlib>=3.8',  # its curves
     'numpy>=1.26',  # 1.x and 2.x
