@@ -110,15 +110,14 @@ def show_as_training(cfg: Mapping[str, Any], image: str | Path) -> np.ndarray:
         raise ValueError(f'{image} is a folder, not an image; name the files in it')
     if not path.is_file():
         raise FileNotFoundError(f'the image {image} does not exist')
-    steps = view_config(cfg['train_dataloader']['dataset'], flips=False)['pipeline']
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / 'one_image.txt'
         manifest.write_text(f'{path.name}\n', encoding='utf-8')
-        one_image = dict(
-            type='ImageFolderDataset',
+        one_image = view_config(
+            cfg['train_dataloader']['dataset'],
+            flips=False,
             data_root=str(path.parent),
             ann_file=str(manifest),
-            pipeline=steps,
         )
         try:
             return TrainingView(DATASETS.build(one_image))[0][0]

@@ -12,17 +12,25 @@ from .decode_image import (  # noqa: E402
     decode_image,
     describe_bad_images,
 )
-from .image_folder_dataset import ImageFolderDataset  # noqa: E402
+from .image_folder_dataset import ImageFolderDataset, ImageViews  # noqa: E402
 from .load_image import LoadTrainingImage  # noqa: E402
 from .resumable_sampler import ResumableSampler  # noqa: E402
-from .seeded_draws import SeededDraws, keep_randomness, seed_randomness  # noqa: E402
+from .seeded_draws import (  # noqa: E402
+    PositionalDataset,
+    SeededDraws,
+    keep_randomness,
+    seed_randomness,
+    takes_positions,
+)
 
 __all__ = [
     'IMG_EXTENSIONS',
     'BadImage',
     'BadImageError',
     'ImageFolderDataset',
+    'ImageViews',
     'LoadTrainingImage',
+    'PositionalDataset',
     'ResumableSampler',
     'SeededDraws',
     'check_images',
@@ -30,4 +38,5 @@ __all__ = [
     'describe_bad_images',
     'keep_randomness',
     'seed_randomness',
+    'takes_positions',
 ]

@@ -1,35 +1,89 @@
-"""A folder of images as a data set whose images are known by name, not by position."""
+"""A folder of images as a data set that states how its images are seen."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, runtime_checkable
 
-from mmagic.datasets import BasicImageDataset
-from mmagic.registry import DATASETS
+import mmcv
+import numpy as np
+import torch
+from mmagic.registry import DATASETS, TRANSFORMS
+from mmagic.structures import DataSample
+from mmengine.dataset import BaseDataset
 
-from .decode_image import IMG_EXTENSIONS
+from .decode_image import IMG_EXTENSIONS, BadImageError, decode_image
+from .seeded_draws import spawn_words
+
+
+@runtime_checkable
+class ImageViews(Protocol):
+    """Images with names, each in one or two views: what a bank of priors is built from.
+
+    Attributes:
+        image_keys (list[str]): Name of each image.
+        image_paths (list[str]): File of each image.
+        num_views (int): 2 if the images are also shown flipped, else 1.
+    """
+
+    @property
+    def image_keys(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def image_paths(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def num_views(self) -> int: ...  # noqa: D102
+
+    def view(self, index: int, flipped: bool = False) -> np.ndarray:
+        """Make the image (H, W, 3), uint8, RGB."""
+        ...
+
+    def describe_view(self) -> dict[str, Any]:
+        """Describe in JSON types how a view is made of a file."""
+        ...
 
 
 @DATASETS.register_module()
-class ImageFolderDataset(BasicImageDataset):
+class ImageFolderDataset(BaseDataset):
     """All images below a folder, in the order of their names.
 
     Each image is known by its *image key*: its path relative to ``data_root``, with ``/`` between
     folders and with its extension. What is stored per image (a prior) is found by this key.
+
+    An image is decoded, cropped to its central square, resized (bicubic, Pillow) and flipped at
+    random; a sample holds it as ``data_samples.gt_img`` (3, H, W), uint8, BGR, beside
+    ``sample_idx``, its row in the order of the keys. With a bank, ``data_samples.gt_prior`` (D,)
+    is the prior of the view that is shown.
+
+    The data set takes positions instead of indices: position ``epoch * len(self) + index`` is the
+    draw of image ``index`` in pass ``epoch``, as :class:`ResumableSampler` yields them. Whether it
+    is flipped follows from (seed, epoch, index) alone, so it is the same with any number of workers
+    and processes, and after a resume.
 
     Args:
         data_root (str): The folder.
         ann_file (str): A manifest: a text file that names one image key on each line (blank lines
             are ignored); only these images are used. A relative path starts at ``data_root``.
             Defaults to '', which takes every image below the folder.
-        pipeline (list): Transforms, as in mmagic. Defaults to ().
+        image_size (int, optional): Side of the square that images are resized to. Defaults to
+            None: images stay as they are, uncropped.
+        crop (str): What is cut out before resizing: 'center', the largest central square, or
+            'none', which squeezes the whole image. Defaults to 'center'.
+        flip (bool): Whether a random half of the draws is mirrored. Defaults to False.
+        bank_file (str, optional): Bank of the images' priors. A relative path starts at
+            ``data_root``. Defaults to None: samples carry no prior.
+        seed (int, optional): Seed of the flips. Defaults to None: that of the ResumableSampler;
+            without one, flips come from NumPy's global generator.
         metainfo (dict, optional): Meta information of the data set. Defaults to None.
+        pipeline (list, optional): Transforms in place of all that. Defaults to None.
         **kwargs: Other arguments of mmengine's ``BaseDataset``, such as ``indices``.
 
     Raises:
         FileNotFoundError: The folder or the manifest does not exist, or the manifest names files
             that do not exist.
-        ValueError: There is no image, or the manifest names one twice or outside of the folder.
+        ValueError: There is no image, the manifest names one twice or outside of the folder, or
+            an option is out of range.
     """
 
     METAINFO = {'dataset_type': 'image_folder_dataset', 'task_name': 'editing'}
@@ -38,20 +92,116 @@ class ImageFolderDataset(BasicImageDataset):
         self,
         data_root: str,
         ann_file: str = '',
-        pipeline: list[dict | Callable] | tuple = (),
+        image_size: int | None = None,
+        crop: str = 'center',
+        flip: bool = False,
+        bank_file: str | None = None,
+        seed: int | None = None,
         metainfo: dict | None = None,
-        **kwargs: object,
+        pipeline: list | tuple | None = None,
+        **kwargs: Any,
     ) -> None:
+        if image_size is not None and image_size < 1:
+            raise ValueError(f'image_size must be at least 1, but is {image_size}')
+        if crop not in ('center', 'none'):
+            raise ValueError(f"crop must be 'center' or 'none', but is {crop!r}")
+        self.image_size, self.crop, self.flip, self.seed = image_size, crop, flip, seed
+        self.bank_path = Path(data_root, bank_file) if bank_file else None
+        self.takes_positions = pipeline is None
+        self._load_prior = None
+        if bank_file:
+            # by the registry, because priors/ builds on datasets/
+            self._load_prior = TRANSFORMS.build(dict(type='LoadPrior', bank_file=self.bank_path))
         super().__init__(
             ann_file=ann_file,
             metainfo=metainfo,
             data_root=str(data_root),
             data_prefix={'gt': ''},
-            pipeline=list(pipeline),
-            # mmagic's default for this dict is one object, shared and written to by every instance
-            filename_tmpl={},
+            pipeline=list(pipeline or ()),
             **kwargs,
         )
+
+    @property
+    def image_keys(self) -> list[str]:
+        """list[str]: Key of each image."""
+        return [self.get_data_info(index)['image_key'] for index in range(len(self))]
+
+    @property
+    def image_paths(self) -> list[str]:
+        """list[str]: File of each image."""
+        return [self.get_data_info(index)['gt_path'] for index in range(len(self))]
+
+    @property
+    def num_views(self) -> int:
+        """int: 2 if images are flipped at random, else 1."""
+        return 2 if self.flip else 1
+
+    def view(self, index: int, flipped: bool = False) -> np.ndarray:
+        """Make an image as training shows it.
+
+        Args:
+            index (int): Row of the image.
+            flipped (bool): Whether to mirror it. Defaults to False.
+
+        Returns:
+            np.ndarray: (H, W, 3), uint8, RGB, contiguous.
+
+        Raises:
+            BadImageError: The file cannot be decoded; the message names it.
+        """
+        image = decode_image(self.get_data_info(index)['gt_path'])
+        size = self.image_size
+        if size is not None and self.crop == 'center':
+            side = min(image.shape[:2])
+            top, left = ((length - side) // 2 for length in image.shape[:2])
+            image = image[top : top + side, left : left + side]
+        if size is not None:
+            image = mmcv.imresize(image, (size, size), interpolation='bicubic', backend='pillow')
+        return np.ascontiguousarray(image[:, ::-1] if flipped else image)
+
+    def describe_view(self) -> dict[str, Any]:
+        """Describe how a view is made of a file; two data sets with one text show the same."""
+        crop = 'none' if self.image_size is None else self.crop
+        return {'image_size': self.image_size, 'crop': crop, 'resize': 'bicubic (Pillow)'}
+
+    def __getitem__(self, position: int) -> dict:
+        if not self.takes_positions:
+            return super().__getitem__(position)
+        if position < 0:
+            raise IndexError(f'the position of a draw must not be negative, got {position}')
+        epoch, index = divmod(int(position), len(self))
+        info = self.get_data_info(index)
+        flipped = self._draw_flip(epoch, index)
+        try:
+            image = self.view(index, flipped)
+        except BadImageError as error:
+            raise BadImageError(
+                error.path,
+                f'{error.reason}. Restore the file, or remove it and build the bank of priors '
+                'again',
+            ) from None
+        sample = DataSample(
+            gt_img=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[::-1])),
+            metainfo=dict(
+                gt_path=info['gt_path'],
+                sample_idx=index,
+                gt_channel_order='bgr',
+                gt_color_type='color',
+            ),
+        )
+        if self._load_prior is not None:
+            info['flip_infos'] = [dict(keys=['gt'], flip=flipped, direction='horizontal')]
+            sample.set_tensor_data({'gt_prior': self._load_prior(info)['gt_prior']})
+        return {'inputs': {}, 'data_samples': sample}
+
+    def _draw_flip(self, epoch: int, index: int) -> bool:
+        if not self.flip:
+            return False
+        if self.seed is None:
+            return bool(np.random.random() < 0.5)
+        words = spawn_words(self.seed, epoch, index)
+        # the number that seed_randomness would make NumPy's next
+        return bool(np.random.RandomState(words[2:4]).random_sample() < 0.5)
 
     def load_data_list(self) -> list[dict]:
         """List the images.
@@ -67,7 +217,7 @@ class ImageFolderDataset(BasicImageDataset):
                 f'data_root {self.data_root!r} {what} (looked from {os.getcwd()}); set data_root '
                 'to the folder of your images'
             )
-        keys = self._keys_of_manifest(root) if self.use_ann_file else self._keys_of_folder(root)
+        keys = self._keys_of_manifest(root) if self.ann_file else self._keys_of_folder(root)
         return [
             {'image_key': key, 'key': key, 'gt_path': os.path.join(self.data_root, key)}
             for key in sorted(keys)

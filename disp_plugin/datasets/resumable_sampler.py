@@ -9,7 +9,7 @@ from mmagic.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Dataset, Sampler
 
-from .seeded_draws import SeededDraws
+from .seeded_draws import takes_positions
 
 
 @DATA_SAMPLERS.register_module()
@@ -20,8 +20,9 @@ class ResumableSampler(Sampler):
     they draw what a single process would. Setting ``start`` before the first draw skips so many
     draws of the stream; only the order of the pass that contains ``start`` is computed.
 
-    With :class:`SeededDraws` it yields positions ``epoch * len(dataset) + index``; with any other
-    data set plain indices. Where that data set has no seed of its own, it gets this sampler's.
+    Data sets that take positions (:class:`ImageFolderDataset`, :class:`SeededDraws`) get
+    ``epoch * len(dataset) + index``, and this sampler's seed where they have none of their own;
+    any other data set gets plain indices.
 
     Args:
         dataset (Dataset): The data set; a data loader's config need not give it.
@@ -30,17 +31,22 @@ class ResumableSampler(Sampler):
             processes have different seeds; then one is drawn and shared. Defaults to None.
 
     Raises:
-        ValueError: The data set is empty.
+        ValueError: The data set is empty, or a folder with a single image.
     """
 
     def __init__(self, dataset: Dataset, shuffle: bool = True, seed: int | None = None) -> None:
         if not len(dataset):  # type: ignore[arg-type]
             raise ValueError('the data set is empty: there is nothing to draw')
+        if takes_positions(dataset) and len(dataset) < 2:
+            raise ValueError(
+                f'a GAN cannot be trained on {len(dataset)} image: the data set '
+                f'{getattr(dataset, "data_root", None)!r} needs at least 2'
+            )
         self.dataset = dataset
         self.shuffle = shuffle
         self.rank, self.world_size = get_dist_info()
         self.start = 0
-        self._shares_seed = isinstance(dataset, SeededDraws) and dataset.seed is None
+        self._shares_seed = takes_positions(dataset) and dataset.seed is None
         self.seed = sync_random_seed() if seed is None else int(seed)
 
     @property
@@ -56,7 +62,7 @@ class ResumableSampler(Sampler):
 
     def __iter__(self) -> Iterator[int]:
         size = len(self.dataset)  # type: ignore[arg-type]
-        takes_positions = getattr(self.dataset, 'takes_positions', False)
+        by_position = takes_positions(self.dataset)
         first = self.start + self.rank
         epoch, order = -1, torch.arange(size)
         for draw in itertools.count(first, self.world_size):
@@ -64,7 +70,7 @@ class ResumableSampler(Sampler):
                 epoch = draw // size
                 order = self._order_of(epoch, size)
             index = int(order[draw % size])
-            yield epoch * size + index if takes_positions else index
+            yield epoch * size + index if by_position else index
 
     def __len__(self) -> int:
         """Number of draws of this process in one pass over the data; the stream has no end."""

@@ -3,11 +3,33 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
 from mmagic.registry import DATASETS
 from torch.utils.data import Dataset
+
+
+class PositionalDataset(Protocol):
+    """A data set that takes positions ``epoch * len(self) + index`` instead of indices.
+
+    Attributes:
+        takes_positions (bool): True.
+        seed (int | None): Seed of its draws; None until a sampler hands its own over.
+    """
+
+    takes_positions: bool
+    seed: int | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int) -> Any: ...
+
+
+def takes_positions(dataset: object) -> TypeGuard[PositionalDataset]:
+    """Tell whether a data set draws by (seed, epoch, index), so that any draw can be repeated."""
+    return bool(getattr(dataset, 'takes_positions', False))
 
 
 @contextmanager
@@ -28,11 +50,20 @@ def seed_randomness(*seeds: int) -> None:
     Args:
         *seeds (int): Non-negative numbers; other numbers give independent draws.
     """
-    words = np.random.SeedSequence(seeds).generate_state(5)
+    words = spawn_words(*seeds)
     random.seed(int(words[0]) << 32 | int(words[1]))
     np.random.seed(words[2:4])
     # torch.manual_seed would seed the CUDA devices, too, whose state is not kept.
     torch.default_generator.manual_seed(int(words[4]))
+
+
+def spawn_words(*seeds: int) -> np.ndarray:
+    """Hash several numbers into five words (uint32): two for Python, two for NumPy, one for torch.
+
+    Args:
+        *seeds (int): Non-negative numbers.
+    """
+    return np.random.SeedSequence(seeds).generate_state(5)
 
 
 @DATASETS.register_module()

@@ -8,7 +8,7 @@ from mmengine.dist import get_world_size
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from disp_plugin.datasets import ResumableSampler, SeededDraws
+from disp_plugin.datasets import ResumableSampler, takes_positions
 
 NUM_DRAWS = 'num_train_draws'
 DRAW_SEED = 'train_draw_seed'
@@ -24,7 +24,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
     The data loader needs ``sampler=dict(type='ResumableSampler')``; with another sampler this loop
     warns on resume and reads the past as mmengine does. For transforms that flip or crop at random
-    its data set must be wrapped in :class:`SeededDraws`.
+    a data set other than :class:`ImageFolderDataset` must be wrapped in :class:`SeededDraws`.
 
     Args:
         runner (Runner): The runner.
@@ -33,7 +33,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         **kwargs: ``val_begin``, ``val_interval``, ``dynamic_intervals``, as in mmengine.
 
     Raises:
-        ValueError: ``SeededDraws`` is used with a sampler that knows nothing of passes.
+        ValueError: A data set that takes positions has a sampler that knows nothing of passes.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         super().__init__(runner, _LateStart(loader), max_iters, **kwargs)
         self.dataloader = loader
         self._sampler: Any = getattr(loader.batch_sampler, 'sampler', None)
-        if isinstance(loader.dataset, SeededDraws) and not self._can_skip:
+        if takes_positions(loader.dataset) and not self._can_skip:
             raise ValueError(
-                "a SeededDraws data set needs sampler=dict(type='ResumableSampler'), but the "
-                f'training data loader has {type(self._sampler).__name__}, with which every pass '
-                'over the data would be flipped alike'
+                f"{type(loader.dataset).__name__} needs sampler=dict(type='ResumableSampler'), but "
+                f'the training data loader has {type(self._sampler).__name__}, with which every '
+                'pass over the data would be flipped alike'
             )
 
     @property
@@ -105,9 +105,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
                 "are read again; sampler=dict(type='ResumableSampler') avoids it"
             )
             return
-        if not isinstance(self.dataloader.dataset, SeededDraws):
+        if not takes_positions(self.dataloader.dataset):
             logger.warning(
-                'the training data set is not wrapped in SeededDraws: random transforms after '
+                'the training data set is not wrapped in SeededDraws: its random transforms after '
                 'this resume differ from those of an uninterrupted run'
             )
         known = self.runner.message_hub.runtime_info

@@ -45,6 +45,9 @@ class TrainingView(Dataset):
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = unwrap_dataset(dataset)
+        if getattr(self.dataset, 'takes_positions', False):
+            self._take_stated_view()
+            return
         transforms = _list_transforms(self.dataset)
         self.image_name, before = _split_pipeline(transforms)
         flips = [i for i, step in enumerate(before) if _flips(step, self.image_name)]
@@ -55,6 +58,16 @@ class TrainingView(Dataset):
         self.num_views = 2 if flips else 1
         self.steps = [describe_step(step) for step in self._shared_steps + self._view_steps]
         self._index, self.keys, self.paths = _list_images(self.dataset, self.image_name)
+
+    def _take_stated_view(self) -> None:
+        keys = self.dataset.image_keys
+        self._index = sorted(range(len(keys)), key=keys.__getitem__)
+        self.keys = [keys[index] for index in self._index]
+        paths = self.dataset.image_paths
+        self.paths = [paths[index] for index in self._index]
+        self.image_name, self.num_views = 'gt', self.dataset.num_views
+        self.steps = [{'type': 'view', **self.dataset.describe_view()}]
+        self._shared_steps, self._view_steps = [], []
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -68,6 +81,9 @@ class TrainingView(Dataset):
         Returns:
             np.ndarray: (V,H,W,3) uint8 RGB; the second view is the flipped one.
         """
+        if getattr(self.dataset, 'takes_positions', False):
+            index = self._index[row]
+            return np.stack([self.dataset.view(index, bool(v)) for v in range(self.num_views)])
         results = _run(self._shared_steps, self.dataset.get_data_info(self._index[row]))
         views = []
         for flipped in range(self.num_views):
@@ -161,6 +177,10 @@ def view_config(dataset: Mapping[str, Any], flips: bool = True, **changes: Any) 
     """
     while 'dataset' in dataset:
         dataset = dataset['dataset']
+    if 'pipeline' not in dataset:
+        plain = {k: v for k, v in copy.deepcopy(dict(dataset)).items() if k != 'bank_file'}
+        changes.pop('pipeline', None)
+        return {**plain, **({} if flips else {'flip': False}), **changes}
     pipeline = []
     for step in dataset['pipeline']:
         if step['type'] in _LAST_STEPS:

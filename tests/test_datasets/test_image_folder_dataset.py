@@ -1,12 +1,25 @@
+import json
 import os
 import pickle
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
-from mmagic.registry import DATASETS
+import torch
+from mmagic.registry import DATASETS, TRANSFORMS
+from PIL import Image
 from torch.utils.data import DataLoader
 
-from disp_plugin.datasets import ImageFolderDataset, decode_image
+from disp_plugin.datasets import (
+    BadImageError,
+    ImageFolderDataset,
+    ImageViews,
+    ResumableSampler,
+    SeededDraws,
+    decode_image,
+)
+from disp_plugin.priors import PriorBank
 
 
 def keys_of(dataset):
@@ -112,13 +125,6 @@ def test_a_name_that_is_not_utf8_is_refused_with_the_way_out(tmp_path, make_imag
         ImageFolderDataset(str(folder))
 
 
-def test_the_instances_share_no_state(mixed_folder, tmp_path, make_image_folder):
-    first = ImageFolderDataset(str(mixed_folder))
-    second = ImageFolderDataset(str(make_image_folder(tmp_path / 'two', num=2)))
-    assert first.filename_tmpl is not second.filename_tmpl
-    assert len(first) == 6 and len(second) == 2
-
-
 def test_a_config_of_mmagic_builds_it_and_its_workers_load_the_pixels(mixed_folder):
     cfg = {
         'type': 'ImageFolderDataset',
@@ -142,3 +148,138 @@ def test_it_can_be_sliced_and_pickled(mixed_folder):
     dataset = ImageFolderDataset(str(mixed_folder), indices=2)
     assert keys_of(pickle.loads(pickle.dumps(dataset))) == keys_of(dataset)
     assert len(dataset) == 2
+
+
+@pytest.fixture
+def pictures(tmp_path, rng):
+    """Random pictures of many shapes."""
+    for number, shape in enumerate([(40, 30), (31, 50), (33, 33), (200, 301), (17, 90)]):
+        pixels = rng(number).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{number}.png')
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize('size', [16, 33, 64])
+def test_a_view_is_what_the_transforms_of_mmagic_make(pictures, size):
+    dataset = ImageFolderDataset(pictures, image_size=size)
+    crop = TRANSFORMS.build(dict(type='CenterCropLongEdge', keys='gt'))
+    options = dict(scale=(size, size), interpolation='bicubic', backend='pillow')
+    resize = TRANSFORMS.build(dict(type='Resize', keys='gt', **options))
+    for index, path in enumerate(dataset.image_paths):
+        theirs = resize(crop({'gt': decode_image(path)}))['gt']
+        np.testing.assert_array_equal(dataset.view(index), theirs)
+        np.testing.assert_array_equal(dataset.view(index, flipped=True), theirs[:, ::-1])
+
+
+def test_without_crop_the_whole_image_is_squeezed_and_without_size_it_stays(pictures):
+    whole = ImageFolderDataset(pictures, image_size=16, crop='none').view(0)
+    pillow = Image.open(os.path.join(pictures, '0.png')).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(whole, np.asarray(pillow))
+    untouched = ImageFolderDataset(pictures)
+    assert [untouched.view(index).shape[:2] for index in (0, 4)] == [(40, 30), (17, 90)]
+
+
+def test_the_description_tells_views_apart_and_the_flip_is_the_number_of_views(pictures):
+    options = [{}, dict(image_size=16), dict(image_size=32), dict(image_size=16, crop='none')]
+    texts = [json.dumps(ImageFolderDataset(pictures, **o).describe_view()) for o in options]
+    assert len(set(texts)) == 4
+    flipping = ImageFolderDataset(pictures, image_size=16, flip=True)
+    assert json.dumps(flipping.describe_view()) == texts[1]
+    assert (flipping.num_views, ImageFolderDataset(pictures).num_views) == (2, 1)
+    assert isinstance(flipping, ImageViews)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(image_size=0), 'image_size must be at least 1, but is 0'),
+        (dict(crop='left'), "crop must be 'center' or 'none', but is 'left'"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(pictures, options, words):
+    with pytest.raises(ValueError, match=words):
+        ImageFolderDataset(pictures, **options)
+
+
+def test_a_sample_holds_the_view_as_bgr_and_its_row(pictures):
+    dataset = ImageFolderDataset(pictures, image_size=16)
+    sample = dataset[len(dataset) + 3]
+    assert sample['inputs'] == {}
+    data = sample['data_samples']
+    bgr = dataset.view(3)[..., ::-1]
+    np.testing.assert_array_equal(data.gt_img.permute(1, 2, 0), bgr)
+    assert data.gt_img.is_contiguous() and data.gt_img.dtype == torch.uint8
+    assert (data.sample_idx, data.gt_path) == (3, dataset.image_paths[3])
+    assert (data.gt_channel_order, data.gt_color_type) == ('bgr', 'color')
+    assert 'gt_prior' not in data
+
+
+def test_its_flips_are_those_that_seeded_draws_would_make(pictures):
+    def is_flipped(dataset, position):
+        image = dataset[position]['data_samples'].gt_img
+        return not torch.equal(image, plain[position % 5]['data_samples'].gt_img)
+
+    plain = ImageFolderDataset(pictures, image_size=16)
+    own = ImageFolderDataset(pictures, image_size=16, flip=True, seed=3)
+    wrapped = SeededDraws(ImageFolderDataset(pictures, image_size=16, flip=True), seed=3)
+    flips = [is_flipped(own, position) for position in range(200)]
+    assert flips == [is_flipped(wrapped, position) for position in range(200)]
+    assert 70 < sum(flips) < 130
+    # one image's flips differ from pass to pass, and another seed's are others
+    assert 0 < sum(flips[::5]) < 40
+    own.seed = 4
+    assert flips != [is_flipped(own, position) for position in range(200)]
+
+
+def test_without_a_seed_flips_come_from_the_global_generator(pictures):
+    dataset = ImageFolderDataset(pictures, image_size=16, flip=True)
+    assert len({dataset[0]['data_samples'].gt_img.sum(1).numpy().tobytes() for _ in range(20)}) == 2
+
+
+def test_the_sampler_hands_its_seed_over_unless_there_is_one(pictures):
+    dataset = ImageFolderDataset(pictures, flip=True)
+    drawn = list(islice(ResumableSampler(dataset, seed=7), 15))
+    assert dataset.seed == 7 and sorted(drawn[5:10]) == list(range(5, 10))
+    own = ImageFolderDataset(pictures, flip=True, seed=0)
+    ResumableSampler(own, seed=7)
+    assert own.seed == 0
+
+
+def test_a_prior_is_that_of_the_view_that_is_shown(pictures):
+    dataset = ImageFolderDataset(pictures, image_size=16)
+    priors = torch.arange(20.0).view(5, 2, 2)
+    PriorBank(dataset.image_keys, priors).save(os.path.join(pictures, 'banks', 'a.bank'))
+    options = dict(image_size=16, flip=True, seed=3)
+    with_bank = ImageFolderDataset(pictures, bank_file='banks/a.bank', **options)
+    assert with_bank.bank_path == Path(pictures, 'banks/a.bank')
+    for position in range(40):
+        data = with_bank[position]['data_samples']
+        index = position % 5
+        flipped = not np.array_equal(
+            data.gt_img.permute(1, 2, 0)[..., [2, 1, 0]], dataset.view(index)
+        )
+        assert torch.equal(data.gt_prior, priors[index, int(flipped)])
+    elsewhere = ImageFolderDataset(pictures, bank_file=str(with_bank.bank_path.absolute()))
+    assert elsewhere.bank_path == with_bank.bank_path
+    assert ImageFolderDataset(pictures).bank_path is None
+
+
+def test_a_file_that_went_bad_is_named_with_the_way_out(pictures):
+    dataset = ImageFolderDataset(pictures, image_size=16)
+    Path(pictures, '1.png').write_bytes(b'')
+    with pytest.raises(BadImageError, match=r'1.png: the file is empty. Restore the file, or'):
+        dataset[1]
+    with pytest.raises(BadImageError, match=r'1.png: the file is empty$'):
+        dataset.view(1)
+    with pytest.raises(IndexError, match='must not be negative'):
+        dataset[-1]
+
+
+def test_workers_give_the_same_samples(pictures):
+    dataset = ImageFolderDataset(pictures, image_size=16, flip=True)
+    sampler = ResumableSampler(dataset, seed=1)
+    loader = DataLoader(dataset, 4, sampler=sampler, num_workers=2, collate_fn=list)
+    found = [sample for batch in islice(loader, 5) for sample in batch]
+    for sample, position in zip(found, islice(sampler, 20), strict=True):
+        expected = dataset[position]['data_samples'].gt_img
+        assert torch.equal(sample['data_samples'].gt_img, expected)

@@ -128,3 +128,5 @@ def test_one_image_is_refused(tmp_path, make_image_folder):
     folder = make_image_folder(tmp_path / 'lonely', num=1)
     with pytest.raises(ValueError, match=r"on 1 image: the data set '.*lonely' needs at least 2"):
         SeededDraws(ImageFolderDataset(str(folder)))
+    with pytest.raises(ValueError, match=r"on 1 image: the data set '.*lonely' needs at least 2"):
+        ResumableSampler(ImageFolderDataset(str(folder)))
