@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     from disp_plugin.cli.explain_error import user_errors
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.files import write_file
 
     with user_errors(args.debug):
         numbers = measure(args)

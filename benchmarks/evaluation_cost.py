@@ -137,7 +137,7 @@ def main(argv=None):
         print(f'{name:28}{seconds:10.1f} s')
     print(f'evaluating takes {ratio:.3f} times sampling and encoding (wanted: {WANTED})')
     if args.out:
-        from disp_plugin.whole_file import write_file
+        from disp_plugin.files import write_file
 
         write_file(args.out, json.dumps({'seconds': times, 'ratio': ratio}, indent=2) + '\n')
 

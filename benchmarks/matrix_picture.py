@@ -52,7 +52,7 @@ def draw(work_dir: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.files import write_file
 
     cells = read_matrix(work_dir)['cells']
     looks = choose_looks(cells)

@@ -142,7 +142,7 @@ class Plan:
         """Write the manifest of a training subset; return what makes a config use it."""
         if num is None:
             return {}
-        from disp_plugin.whole_file import write_file
+        from disp_plugin.files import write_file
 
         file = (self.work_dir / 'manifests' / f'train_{num}.txt').absolute()
         write_file(file, '\n'.join(choose_subset(self._keys, num)) + '\n')
@@ -175,7 +175,7 @@ class Plan:
         return self._banks[name]
 
     def _build(self, cfg: Any, file: Path) -> None:
-        from disp_plugin.whole_file import write_file
+        from disp_plugin.files import write_file
 
         config = file.with_suffix('.py')
         write_file(config, write_config(cfg))

@@ -43,7 +43,7 @@ def add_cells(
         command (str): What makes it.
         settings (Mapping[str, Any]): What all its runs share.
     """
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.files import write_file
 
     known = read_matrix(work_dir) if (work_dir / FILE).is_file() else {'cells': {}, 'commands': []}
     for cell in cells:
@@ -108,7 +108,7 @@ def write_results(work_dir: Path) -> None:
     Args:
         work_dir (Path): Folder of the matrix.
     """
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.files import write_file
 
     matrix = read_matrix(work_dir)
     values = read_values(work_dir, matrix['cells'])

@@ -174,7 +174,7 @@ class Run:
             RuntimeError: One of the tools failed.
         """
         from disp_plugin.evaluation.find_run import find_run
-        from disp_plugin.whole_file import write_file
+        from disp_plugin.files import write_file
 
         write_file(self.config, self.text)
         trained = self.trained or self.folder

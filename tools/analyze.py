@@ -192,9 +192,8 @@ def main(argv: list[str] | None = None) -> None:
         'probe': (measure_probes, print_probes),
     }[args.verb]
 
-    from disp_plugin.cli.check_out import check_out
     from disp_plugin.cli.explain_error import user_errors
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.files import check_out, write_file
 
     with user_errors(args.debug):
         if args.out:

@@ -165,7 +165,7 @@ def summarize(bank: Any, num_new: int, seconds: float) -> str:
 
 def choose_shard(args: argparse.Namespace) -> Any:
     """Settle the share of this process: what was asked for, else by the launcher; None for all."""
-    from disp_plugin.cli.read_launcher import read_launch
+    from disp_plugin.distributed import read_launch
     from disp_plugin.priors import Shard
 
     if args.merge is not None:

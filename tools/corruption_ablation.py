@@ -127,10 +127,9 @@ def print_table(rows, probe_ann_file):
 
 
 def ablate(args: argparse.Namespace) -> None:
-    from disp_plugin.cli.check_out import check_out
     from disp_plugin.cli.check_range import check_range
     from disp_plugin.cli.choose_device import choose_device
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.files import check_out, write_file
 
     shares = sorted(set(args.shares))
     wrong = [percent for percent in shares if not 0 <= percent <= 100]

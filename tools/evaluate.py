@@ -209,7 +209,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from mmengine import dist
 
     import disp_plugin.register  # noqa: F401
-    from disp_plugin.cli.leave_group import leave_group
+    from disp_plugin.distributed import leave_group
 
     if args.launcher != 'none':
         # the first process may encode many real images while the others wait

@@ -59,9 +59,9 @@ def interpolate(args: argparse.Namespace) -> None:
     import numpy as np
 
     from disp_plugin import applications
-    from disp_plugin.cli.check_out import check_out
     from disp_plugin.cli.check_range import check_range
     from disp_plugin.cli.choose_device import choose_device
+    from disp_plugin.files import check_out
     from disp_plugin.progress import track
 
     check_range(args, num=1, steps=2, seed=0, batch_size=1)

@@ -38,7 +38,7 @@ def draw_curves(losses, names, file):
     """Errors (S + 1, N) at each step as lines, on a logarithmic scale."""
     from matplotlib.figure import Figure
 
-    from disp_plugin.whole_file import replace_file
+    from disp_plugin.files import replace_file
 
     axes = Figure(figsize=(6, 4), layout='constrained').subplots()
     for name, line in zip(names, losses.T, strict=True):
@@ -55,11 +55,10 @@ def invert(args: argparse.Namespace) -> None:
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
-    from disp_plugin.cli.check_out import check_out
     from disp_plugin.cli.check_range import check_range
     from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.evaluation.inversion_error import inversion_error
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.files import check_out, write_file
 
     check_range(args, steps=0, seed=0, batch_size=1)
     check_out(args.out)

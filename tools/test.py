@@ -53,8 +53,8 @@ def evaluate(args: argparse.Namespace) -> None:
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
-    from disp_plugin.cli.leave_group import leave_group
-    from disp_plugin.whole_file import write_file
+    from disp_plugin.distributed import leave_group
+    from disp_plugin.files import write_file
 
     collected: dict = {}
 

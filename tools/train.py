@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
     from mmengine.runner import Runner
 
     from disp_plugin.cli.check_space import check_space
-    from disp_plugin.cli.leave_group import leave_group
+    from disp_plugin.distributed import leave_group
 
     runner = Runner.from_cfg(cfg)
     check_space(runner)

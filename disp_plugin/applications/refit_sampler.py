@@ -7,9 +7,9 @@ import torch
 from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 
+from disp_plugin.files import replace_file
 from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK, describe_sampler
 from disp_plugin.priors import PriorBank
-from disp_plugin.whole_file import replace_file
 
 from .load_gan import load_gan, read_checkpoint
 

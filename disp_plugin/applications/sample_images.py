@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from disp_plugin.whole_file import replace_file
+from disp_plugin.files import replace_file
 
 __all__ = [
     'channel_order_of',

@@ -1,12 +1,13 @@
 """Whether the checkpoints of a run have room where they are going to be written."""
 
 import math
-import shutil
 from typing import Any
 
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from torch import nn
+
+from disp_plugin.files import describe_bytes, get_free_bytes
 
 __all__ = ['check_space', 'estimate_checkpoint_bytes']
 
@@ -40,10 +41,11 @@ def check_space(runner: Any) -> None:
         return
     folder = runner.work_dir
     each = estimate_checkpoint_bytes(runner.model)
-    free = shutil.disk_usage(folder).free
+    free = get_free_bytes(folder)
     text = (
-        f'a checkpoint of this run takes about {_say(each)}, and {{}}, but the work folder '
-        f'{folder} has {_say(free)} of free space; free some, or choose another by --work-dir'
+        f'a checkpoint of this run takes about {describe_bytes(each)}, and {{}}, but the work '
+        f'folder {folder} has {describe_bytes(free)} of free space; free some, or choose another '
+        'by --work-dir'
     )
     if free < 2 * each:
         raise ValueError(text.format('a new one is written before an old one is removed'))
@@ -51,8 +53,3 @@ def check_space(runner: Any) -> None:
     kept = planned if saving.max_keep_ckpts < 0 else min(planned, saving.max_keep_ckpts)
     if free < (kept + 1) * each:
         print_log(text.format(f'{kept} are kept'), logger='current', level=30)
-
-
-def _say(num_bytes: float) -> str:
-    mib = num_bytes / 2**20
-    return f'{mib:.0f} MiB' if mib < 1024 else f'{mib / 1024:.1f} GiB'

@@ -1,9 +1,7 @@
 """What is settled before a run starts: its folder, precision, training set and bank."""
 
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ import torch
 from mmengine.config import Config
 
 from disp_plugin.cli.check_sizes import find_stylegan2_networks
-from disp_plugin.cli.read_launcher import read_rank
+from disp_plugin.distributed import read_rank, show_work, wait_for_file
+from disp_plugin.files import describe_bytes, get_free_bytes
 
 __all__ = [
     'check_is_a_run',
@@ -78,11 +77,11 @@ def prepare_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str
         raise ValueError(
             f'no permission to write to the work folder {folder} ({error.filename}); {way_out}'
         ) from error
-    free = shutil.disk_usage(folder).free
+    free = get_free_bytes(folder)
     if free < LEAST_FREE_BYTES:
         raise ValueError(
-            f'the work folder {folder} has {free / 2**20:.0f} MiB of free space, but checkpoints '
-            f'need at least {LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or {way_out}'
+            f'the work folder {folder} has {describe_bytes(free)} of free space, but checkpoints '
+            f'need at least {describe_bytes(LEAST_FREE_BYTES)}; free some, or {way_out}'
         )
     return folder
 
@@ -210,7 +209,7 @@ def check_training_set(cfg: Config) -> int:
 def ensure_bank(cfg: Config, build: bool = True) -> str | None:
     """Build the bank of priors that a config names, where its file does not exist yet.
 
-    In a distributed run rank 0 builds and the others wait for the file.
+    In a distributed run rank 0 builds; the others wait for the file, or for the end of rank 0.
 
     Args:
         cfg (Config): The config; ``bank_file`` and ``encoder`` are read.
@@ -221,6 +220,8 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
 
     Raises:
         FileNotFoundError: The file does not exist and ``build`` is False.
+        RuntimeError: Rank 0 ended without building it.
+        TimeoutError: Rank 0 has shown no sign of life for ten minutes.
     """
     bank_file = cfg.get('bank_file')
     if not bank_file:
@@ -232,10 +233,10 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
         raise FileNotFoundError(f'the bank {bank_file} does not exist; build it with {command}')
     if read_rank() == 0:
         print(f'the bank {bank_file} does not exist yet: building it, as {command} would')
-        _build(cfg, bank_file)
+        with show_work(bank_file):
+            _build(cfg, bank_file)
     else:
-        while not Path(bank_file).is_file():
-            time.sleep(1)
+        wait_for_file(bank_file)
     return bank_file
 
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import normalize
 
 from disp_plugin.datasets import SeededDraws
+from disp_plugin.files import write_file
 from disp_plugin.progress import track
-from disp_plugin.whole_file import write_file
 
 from .build_network import build_backbone, seeded
 from .load_weights import META_KEY

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
 from disp_plugin.applications.sample_images import channel_order_of
-from disp_plugin.hooks.on_main_process import on_main_process
+from disp_plugin.distributed import on_main_process
 
 from .metric_card import make_card
 from .reference_set import CACHE_DIR, BrokenImagesError, ReferenceSet

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from disp_plugin.whole_file import write_file
+from disp_plugin.files import write_file
 
 __all__ = [
     'CARDS_FILE',

@@ -10,8 +10,8 @@ from mmagic.evaluation.evaluator import Evaluator
 from mmagic.registry import EVALUATORS, METRICS
 from mmengine.logging import print_log
 
+from disp_plugin.distributed import on_main_process
 from disp_plugin.encoders import can_encode_new_images
-from disp_plugin.hooks.on_main_process import on_main_process
 
 from .check_disjoint import check_disjoint
 from .feature_metric import FeatureMetric

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from disp_plugin import __version__
 from disp_plugin.applications.load_gan import load_gan
-from disp_plugin.cli.check_out import check_out
-from disp_plugin.whole_file import write_file
+from disp_plugin.files import check_out, write_file
 
 from .digest_config import digest_config
 from .draw_curves import Curves, draw_curves, group_series

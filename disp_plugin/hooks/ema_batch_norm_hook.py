@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .unwrap_model import unwrap_model
+from disp_plugin.distributed import unwrap_model
 
 EMA_BATCH_NORM = 'ema_batch_norm'
 

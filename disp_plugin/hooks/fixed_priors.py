@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmagic.utils import sampler as host_samplers
 
-from .unwrap_model import unwrap_model
+from disp_plugin.distributed import unwrap_model
 
 
 class FixedPriorsSampler:

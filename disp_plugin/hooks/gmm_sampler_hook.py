@@ -6,8 +6,9 @@ from mmagic.engine.hooks import VisualizationHook
 from mmagic.registry import HOOKS
 from mmengine.hooks import CheckpointHook
 
+from disp_plugin.distributed import unwrap_model
+
 from .prior_sampler_hook import PriorSamplerHook
-from .unwrap_model import unwrap_model
 
 
 @HOOKS.register_module()

@@ -13,10 +13,8 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from threadpoolctl import threadpool_limits
 
+from disp_plugin.distributed import on_main_process, unwrap_model
 from disp_plugin.priors import PriorBank
-
-from .on_main_process import on_main_process
-from .unwrap_model import unwrap_model
 
 PRIOR_BANK = 'prior_bank'
 

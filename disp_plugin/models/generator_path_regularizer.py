@@ -12,8 +12,9 @@ from mmagic.registry import MODELS
 from mmengine.dist import all_reduce
 from torch import Tensor
 
+from disp_plugin.distributed import own_random_numbers
+
 from .lazy_loss import LazyLoss
-from .own_random_numbers import own_random_numbers
 
 
 @MODELS.register_module()

@@ -8,8 +8,9 @@ from mmagic.models.editors.stylegan2.stylegan2_modules import ConvDownLayer, Res
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from disp_plugin.distributed import own_random_numbers
+
 from .check_scale import check_stylegan2_scale, stylegan2_width
-from .own_random_numbers import own_random_numbers
 
 
 @MODELS.register_module()

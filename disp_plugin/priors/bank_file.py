@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from disp_plugin.whole_file import replace_file
+from disp_plugin.files import replace_file
 
 from .bank_errors import BUILD_COMMAND, BankWriteError, DamagedBankError
 from .bank_header import BankHeader, make_header, read_header

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 from mmagic.registry import DATASETS, MODELS
 from mmengine.logging import print_log
+
+from disp_plugin.files import get_free_bytes
 
 from .bank_errors import BankWriteError, DamagedBankError
 from .bank_origin import BankOrigin
@@ -263,11 +264,10 @@ def check_space(bank_file: Path, num_bytes: int) -> None:
     Raises:
         BankWriteError: Less is free.
     """
-    folder = next(p for p in bank_file.absolute().parents if p.is_dir())
-    free = shutil.disk_usage(folder).free
+    free = get_free_bytes(bank_file)
     if free < num_bytes:
         raise BankWriteError(
             f'no space left to build the prior bank {bank_file}: {num_bytes / 1e9:.2f} GB are '
-            f"needed in {folder}, {free / 1e9:.2f} GB are free; free some, store dtype='float16', "
-            'or choose another place with --bank-file'
+            f'needed in {bank_file.absolute().parent}, {free / 1e9:.2f} GB are free; free some, '
+            "store dtype='float16', or choose another place with --bank-file"
         )

@@ -7,7 +7,7 @@ from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from disp_plugin.models.own_random_numbers import own_random_numbers
+from disp_plugin.distributed import own_random_numbers
 
 # Pixel blits, geometry and colors: 'bgc', the default of stylegan2-ada-pytorch (train.py).
 BGC = (

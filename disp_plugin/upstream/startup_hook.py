@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from disp_plugin.whole_file import write_file
+from disp_plugin.files import write_file
 
 FILE_NAME = 'disp_plugin_startup.pth'
 

@@ -11,8 +11,8 @@ Delete when: mmengine writes to a temporary name and renames.
 from pathlib import Path
 from typing import Any
 
+from disp_plugin.files import write_file
 from disp_plugin.upstream.repair import Repair, host_module
-from disp_plugin.whole_file import write_file
 
 MODULE = 'mmengine.fileio.backends.local_backend'
 

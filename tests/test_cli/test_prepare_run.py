@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 import disp_plugin.register  # noqa: F401
+from disp_plugin import distributed
 from disp_plugin.cli import prepare_run
 from disp_plugin.cli.resolve_config import load_config
 
@@ -201,7 +202,7 @@ def test_only_rank_0_builds_and_the_others_wait_for_the_file(tmp_path, monkeypat
         naps.append(seconds)
         bank_file.write_text('built by rank 0')
 
-    monkeypatch.setattr(prepare_run.time, 'sleep', sleep)
+    monkeypatch.setattr(distributed.time, 'sleep', sleep)
     monkeypatch.setattr(prepare_run, '_build', lambda *_: pytest.fail('rank 1 built'))
     assert prepare_run.ensure_bank(Config(dict(bank_file=str(bank_file)))) == str(bank_file)
     assert len(naps) == 1

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.hooks import PriorSamplerHook, on_main_process, prior_sampler_hook
+from disp_plugin import distributed
+from disp_plugin.hooks import PriorSamplerHook, prior_sampler_hook
 from disp_plugin.models import PriorNormalizer
 from disp_plugin.priors import PriorBank
 from disp_plugin.samplers import VicinalMixSampler
@@ -172,19 +173,19 @@ def test_the_other_processes_receive_what_the_first_one_fitted(make, monkeypatch
     """Two processes, one after the other: the second gets the first one's broadcast."""
     sent = []
     monkeypatch.setattr(
-        on_main_process, 'broadcast_object_list', lambda result: sent.append(list(result))
+        distributed, 'broadcast_object_list', lambda result: sent.append(list(result))
     )
     first = make()
     first.train()
     opened = []
     monkeypatch.setattr(PriorBank, 'open', classmethod(lambda *_: opened.append('bank')))
-    for module in (prior_sampler_hook, on_main_process):
+    for module in (prior_sampler_hook, distributed):
         monkeypatch.setattr(module, 'is_main_process', lambda: False)
 
     def receive(result):
         result[:] = sent[0]
 
-    monkeypatch.setattr(on_main_process, 'broadcast_object_list', receive)
+    monkeypatch.setattr(distributed, 'broadcast_object_list', receive)
     second = make()
     second_hook = next(hook for hook in second.hooks if isinstance(hook, PriorSamplerHook))
     second_hook.before_train(second)
@@ -199,12 +200,12 @@ def test_the_other_processes_receive_what_the_first_one_fitted(make, monkeypatch
 
 
 def test_a_fault_of_the_first_process_stops_the_others_too(make, monkeypatch):
-    monkeypatch.setattr(on_main_process, 'is_main_process', lambda: False)
+    monkeypatch.setattr(distributed, 'is_main_process', lambda: False)
 
     def receive(result):
         result[:] = [None, ValueError('the bank is wrong')]
 
-    monkeypatch.setattr(on_main_process, 'broadcast_object_list', receive)
+    monkeypatch.setattr(distributed, 'broadcast_object_list', receive)
     runner = make()
     with pytest.raises(ValueError, match='the bank is wrong'):
         runner.call_hook('before_train')

@@ -13,7 +13,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import all_gather_object, barrier, get_rank  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from disp_plugin.cli.leave_group import leave_group  # noqa: E402
+from disp_plugin.distributed import leave_group  # noqa: E402
 from disp_plugin.priors import PriorBank  # noqa: E402
 from disp_plugin.samplers import GMMPriorSampler  # noqa: E402
 

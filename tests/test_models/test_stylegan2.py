@@ -298,7 +298,7 @@ def test_path_length_of_a_generator_without_styles_is_refused():
 
 
 def test_each_process_augments_with_numbers_of_its_own(monkeypatch):
-    module = 'disp_plugin.models.own_random_numbers'
+    module = 'disp_plugin.distributed'
     disc = SizedStyleGAN2Discriminator(
         SIZE,
         channel_max=WIDTH,

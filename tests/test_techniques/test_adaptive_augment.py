@@ -9,7 +9,7 @@ from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmengine.runner import Runner
 
-from disp_plugin.models import own_random_numbers
+from disp_plugin import distributed
 from disp_plugin.techniques import AdaptiveAugment
 
 GANS = pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
@@ -65,10 +65,10 @@ class TestImages:
 
     def test_each_process_draws_for_its_own_images(self, monkeypatch):
         augment, img = AdaptiveAugment(augment_initial_p=1.0), torch.rand(4, 3, 16, 16)
-        monkeypatch.setattr(own_random_numbers, 'get_world_size', lambda: 2)
+        monkeypatch.setattr(distributed, 'get_world_size', lambda: 2)
         found, after = [], []
         for rank in range(2):
-            monkeypatch.setattr(own_random_numbers, 'get_rank', lambda rank=rank: rank)
+            monkeypatch.setattr(distributed, 'get_rank', lambda rank=rank: rank)
             torch.manual_seed(1)
             found.append(augment(img))
             after.append(torch.rand(1))

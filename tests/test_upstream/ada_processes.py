@@ -20,7 +20,7 @@ from mmengine.model import MMSeparateDistributedDataParallel  # noqa: E402
 from mmengine.optim import OptimWrapper, OptimWrapperDict  # noqa: E402
 
 import disp_plugin.register  # noqa: E402, F401
-from disp_plugin.cli.leave_group import leave_group  # noqa: E402
+from disp_plugin.distributed import leave_group  # noqa: E402
 
 CONTROLLER = dict(
     aug_pipeline=dict(xflip=1, rotate=1, brightness=1),

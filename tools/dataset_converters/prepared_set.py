@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from disp_plugin.files import write_file
 from disp_plugin.progress import track
-from disp_plugin.whole_file import write_file
 
 # key of an image in the prepared set -> its name in the download
 Chosen = dict[str, str]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from prepared_set import PreparedSet
 
-from disp_plugin.whole_file import replace_file, write_file
+from disp_plugin.files import replace_file, write_file
 
 
 class StreamedSet(PreparedSet):

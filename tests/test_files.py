@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""A file is written whole or not at all; a place that cannot be written to is found beforehand."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from disp_plugin.whole_file import replace_file, write_file
+from disp_plugin.files import check_out, describe_bytes, get_free_bytes, replace_file, write_file
 
 
 def full_disk(*args):
@@ -65,3 +65,46 @@ def test_threads_that_write_at_once_leave_the_umask_alone(tmp_path, monkeypatch)
         os.umask(before)
     assert after == 0o027
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o640}
+
+
+def test_what_can_be_written_passes_and_is_not_made(tmp_path):
+    (tmp_path / 'old').write_text('kept')
+    check_out(tmp_path)
+    check_out(tmp_path / 'a' / 'b')
+    check_out(tmp_path / 'a' / 'b.json', is_folder=False)
+    check_out(tmp_path / 'old', is_folder=False)
+    assert [path.name for path in tmp_path.iterdir()] == ['old']
+    assert (tmp_path / 'old').read_text() == 'kept'
+
+
+def test_files_and_folders_are_not_taken_for_each_other(tmp_path):
+    file = tmp_path / 'file'
+    file.touch()
+    with pytest.raises(ValueError, match=r'--out .*is a file; name a folder'):
+        check_out(file)
+    with pytest.raises(ValueError, match=r'--out .*is a folder; name a file'):
+        check_out(tmp_path, is_folder=False)
+    for is_folder in (True, False):
+        with pytest.raises(ValueError, match=r'--out .*(lies below|Not a directory)'):
+            check_out(file / 'a' / 'b', is_folder)
+
+
+def test_a_place_that_takes_no_files_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r'--out .*cannot be written \(File name too long\)'):
+        check_out(tmp_path / ('x' * 300))
+
+    def refuse(*args, **options):
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr('tempfile.TemporaryFile', refuse)
+    with pytest.raises(ValueError, match=r'--out .*cannot be written \(Permission denied\)'):
+        check_out(tmp_path / 'out')
+
+
+def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path):
+    assert get_free_bytes(tmp_path / 'a' / 'b') == pytest.approx(get_free_bytes(tmp_path), rel=0.2)
+    assert [describe_bytes(n * 2**20) for n in (12.4, 1024, 3000)] == [
+        '12 MiB',
+        '1.0 GiB',
+        '2.9 GiB',
+    ]
