@@ -65,9 +65,3 @@ def test_an_empty_folder_is_an_error(open_download, tmp_path):
 def test_what_systems_leave_behind_is_no_image(open_download, pack):
     names = {'a.jpg': b'1', '__MACOSX/a.jpg': b'2', 'sub/._a.jpg': b'3', '.DS_Store': b'4'}
     assert open_download(pack(names, 'zip')).names == ['a.jpg']
-
-
-def test_a_broken_image_is_named(open_download, pack):
-    download = open_download(pack({'a.jpg': b'no image'}, 'folder'))
-    with pytest.raises(ValueError, match=r'a\.jpg in .* is no whole image'):
-        download.read_image('a.jpg', 8)

@@ -38,8 +38,7 @@ def test_a_set_is_found_among_the_others_by_its_folder(convert, pack, kind):
 
 def test_images_are_brought_to_256_px_unless_told_otherwise(convert, converter, pack, monkeypatch):
     module = converter('few_shot_256')
-    few_shot = module.FewShotSet('100-shot-panda', num=1)
-    monkeypatch.setitem(module.SETS, 'panda', few_shot)
+    monkeypatch.setitem(module.SETS, 'panda', ('100-shot-panda', 1))
     folder = convert('few_shot_256', 'panda', pack(few_shot_files(num=1, size=(300, 280)), 'zip'))
     assert pixels_of(folder / 'train/0.png').shape == (256, 256, 3)
 
@@ -71,8 +70,3 @@ def test_the_zip_of_another_set_is_refused(convert, pack):
     obama = pack(few_shot_files(), 'zip', '100-shot-obama')
     with pytest.raises(ValueError, match=r'obama\.zip is 100-shot-obama; give 100-shot-panda'):
         convert('few_shot_256', 'panda', obama)
-
-
-def test_without_a_download_the_error_says_where_to_look(convert, tmp_path):
-    with pytest.raises(FileNotFoundError, match='does not exist; see --help for what to download'):
-        convert('few_shot_256', 'obama', tmp_path / '100-shot-obama.zip')

@@ -43,7 +43,7 @@ def files_of(contents, kind, part):
 
 @pytest.fixture
 def read_batch(converter):
-    return converter('read_batch')
+    return converter('imagenet32')
 
 
 @pytest.mark.parametrize(('kind', 'packed'), [('npz', 'zip'), (3, 'folder')])

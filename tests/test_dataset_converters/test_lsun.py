@@ -75,8 +75,10 @@ def test_a_second_run_decodes_only_what_is_missing(convert, converter, database,
     (folder / lost).unlink()
     (folder / 'train.txt').unlink()
     module, asked = converter('lsun'), []
-    real = module.decode
-    monkeypatch.setattr(module, 'decode', lambda c, key, s: asked.append(key) or real(c, key, s))
+    real = module.decode_square
+    monkeypatch.setattr(
+        module, 'decode_square', lambda c, key, s: asked.append(key) or real(c, key, s)
+    )
     convert('lsun', database, '--size', 16, '--num-test', 3)
     assert asked == [lost[-44:-4]]
     assert lost in read_manifest(folder, 'train')

@@ -7,16 +7,18 @@ example the 300,000 "Anime Portraits", 512 px), as a folder or as one tar or zip
 Written to data/anime100, as PNG: the central square of each image, resized to --size:
 
     train/  100 random images
-    test/   5,000 others, held out (--num-test; the number is not stated in the paper)
+    test/   5,000 others, held out (--num-test; the paper does not state the number)
     unused.txt lists the rest, by their names in the download
 """
 
-from prepared_set import run
+from prepared_set import make_parser, run
 from random_split import convert_pool
 
 
 def main(argv: list[str] | None = None) -> None:
-    convert_pool(argv, __doc__, 'data/anime100', num_train=100, num_test=5000)
+    download = 'folder, tar or zip with the images'
+    parser = make_parser(__doc__, 'data/anime100', download=download, size=128, num_test=5000)
+    convert_pool(parser.parse_args(argv), 'anime100', num_train=100)
 
 
 if __name__ == '__main__':

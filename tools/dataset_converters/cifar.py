@@ -27,14 +27,14 @@ class Layout:
 
     Args:
         train (tuple[str, ...]): Files of the training split.
-        test (tuple[str, ...]): Files of the test split.
+        test (str): File of the test split.
         classes (str): File with the names of the classes, one a line.
         num_labels (int): Label bytes before the pixels; the last of them is the class.
         python_file (str): A file of the python version, to tell it apart.
     """
 
     train: tuple[str, ...]
-    test: tuple[str, ...]
+    test: str
     classes: str
     num_labels: int
     python_file: str
@@ -42,15 +42,15 @@ class Layout:
 
 LAYOUTS = {
     'cifar10': Layout(
-        train=tuple(f'data_batch_{i}.bin' for i in range(1, 6)),
-        test=('test_batch.bin',),
+        tuple(f'data_batch_{i}.bin' for i in range(1, 6)),
+        'test_batch.bin',
         classes='batches.meta.txt',
         num_labels=1,
         python_file='data_batch_1',
     ),
     'cifar100': Layout(
-        train=('train.bin',),
-        test=('test.bin',),
+        ('train.bin',),
+        'test.bin',
         classes='fine_label_names.txt',
         num_labels=2,
         python_file='train',
@@ -83,6 +83,22 @@ def read_records(content: bytes, num_labels: int, name: str) -> tuple[np.ndarray
     return images, records[:, num_labels - 1]
 
 
+def read_split(
+    download: Download, files: tuple[str, ...], layout: Layout
+) -> tuple[np.ndarray, list[str]]:
+    """Read the images and the names of their classes from all files of a split."""
+    classes = download.read(download.find(layout.classes)).decode().split()
+    parts = [
+        read_records(download.read(download.find(file)), layout.num_labels, file) for file in files
+    ]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if labels.max() >= len(classes):
+        raise ValueError(
+            f'{files[0]} holds class {labels.max()}, but {layout.classes} names {len(classes)}'
+        )
+    return images, [classes[label] for label in labels]
+
+
 def check_binary(download: Download, layout: Layout) -> None:
     """Say so when the python version was downloaded."""
     names = {name.rsplit('/', 1)[-1] for name in download.names}
@@ -94,33 +110,22 @@ def check_binary(download: Download, layout: Layout) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__, 'data/<name>')
-    parser.add_argument('name', choices=sorted(LAYOUTS), help='which of the two')
-    parser.add_argument('download', help='the archive or its unpacked folder')
-    args = parser.parse_args(argv)
-    out = args.out.replace('<name>', args.name)
+    download_help = 'the archive or its unpacked folder'
+    args = make_parser(__doc__, 'data/<name>', names=LAYOUTS, download=download_help).parse_args(
+        argv
+    )
     layout, download = LAYOUTS[args.name], Download(args.download)
     check_binary(download, layout)
-    classes = download.read(download.find(layout.classes)).decode().split()
-    prepared = PreparedSet(out, {'converter': args.name, 'seed': args.seed})
-    for split, files in (('train', layout.train), ('test', layout.test)):
-        parts = [
-            read_records(download.read(download.find(file)), layout.num_labels, file)
-            for file in files
-        ]
-        images = np.concatenate([part[0] for part in parts])
-        labels = np.concatenate([part[1] for part in parts])
-        if labels.max() >= len(classes):
-            raise ValueError(
-                f'{split} holds class {labels.max()}, but {layout.classes} names {len(classes)}'
-            )
-        chosen = {
-            make_key(split, f'{index:05d}', classes[label]): f'{index:05d}'
-            for index, label in enumerate(labels)
-        }
-        prepared.write_images(split, chosen, lambda name, images=images: images[int(name)])
-        if split == 'train':
-            for percent in PERCENTS:
+    out = args.out.replace('<name>', args.name)
+    with PreparedSet(out, {'converter': args.name, 'seed': args.seed}) as prepared:
+        for split, files in (('train', layout.train), ('test', (layout.test,))):
+            images, labels = read_split(download, files, layout)
+            chosen = {
+                make_key(split, f'{index:05d}', label): f'{index:05d}'
+                for index, label in enumerate(labels)
+            }
+            prepared.write_images(split, chosen, lambda name, images=images: images[int(name)])
+            for percent in PERCENTS if split == 'train' else ():
                 part = choose(chosen, len(chosen) * percent // 100, args.seed, 'images')
                 prepared.write_manifest(f'train_{percent}p', part)
 

@@ -8,8 +8,6 @@ Written to data/cub6k, as PNG: the central square of each image, resized to --si
 
     train/<class>/  the images that train_test_split.txt marks 1 (5,994)
     test/<class>/   the others (5,794), held out
-
-Nothing is chosen at random; --seed has no effect.
 """
 
 from pathlib import PurePosixPath
@@ -19,18 +17,7 @@ from prepared_set import Chosen, PreparedSet, make_key, make_parser, run
 
 
 def read_table(download: Download, ending: str) -> dict[str, str]:
-    """Read a table of CUB: ``<id> <value>`` a line.
-
-    Args:
-        download (Download): The data set.
-        ending (str): Name of the table.
-
-    Returns:
-        dict[str, str]: Value by image id.
-
-    Raises:
-        ValueError: A line is not of that form.
-    """
+    """Read a table of CUB, ``<image id> <value>`` a line; refuse lines of another form."""
     table = {}
     for line in download.read(download.find(ending)).decode().splitlines():
         fields = line.split(maxsplit=1)
@@ -74,15 +61,13 @@ def split_birds(download: Download) -> dict[str, Chosen]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__, 'data/cub6k')
-    parser.add_argument('download', help='CUB_200_2011.tgz or its unpacked folder')
-    parser.add_argument('--size', type=int, default=128, help='side in pixels (default: 128)')
+    download_help = 'CUB_200_2011.tgz or its unpacked folder'
+    parser = make_parser(__doc__, 'data/cub6k', seed=False, download=download_help, size=128)
     args = parser.parse_args(argv)
     download = Download(args.download)
     splits = split_birds(download)
-    prepared = PreparedSet(args.out, {'converter': 'cub6k', 'size': args.size})
-    for split, chosen in splits.items():
-        prepared.write_images(split, chosen, lambda name: download.read_image(name, args.size))
+    with PreparedSet(args.out, {'converter': 'cub6k', 'size': args.size}) as prepared:
+        download.prepare(prepared, splits, args.size)
 
 
 if __name__ == '__main__':

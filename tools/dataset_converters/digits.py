@@ -47,15 +47,7 @@ def split_digits(targets: np.ndarray, seed: int) -> dict[str, list[str]]:
 
 
 def choose_val(names: list[str], seed: int) -> set[str]:
-    """Choose the held-out images that select a snapshot.
-
-    Args:
-        names (list[str]): Held-out images, ``<class>_<index>``.
-        seed (int): Seed of the choice.
-
-    Returns:
-        set[str]: Their names.
-    """
+    """Choose the held-out images that select a snapshot, as many of each class."""
     chosen: set[str] = set()
     for digit in TARGET_CLASSES:
         of_class = [name for name in names if name.startswith(f'{digit}_')]
@@ -68,14 +60,16 @@ def main(argv: list[str] | None = None) -> None:
     digits = load_digits()
     # 17 gray levels, 0 to 16, spread over 0 to 255
     images = np.round(digits.images * 255 / 16).astype(np.uint8)
-    prepared = PreparedSet(args.out, {'converter': 'digits', 'seed': args.seed})
-    for split, names in split_digits(digits.target, args.seed).items():
-        chosen = {make_key(split, name): name for name in names}
-        prepared.write_images(split, chosen, lambda name: images[int(name.split('_')[1])])
-        if split == 'test':
-            val = choose_val(names, args.seed)
-            prepared.write_manifest('val', (key for key, name in chosen.items() if name in val))
-            prepared.write_manifest('report', (k for k, name in chosen.items() if name not in val))
+    splits = split_digits(digits.target, args.seed)
+    val = choose_val(splits['test'], args.seed)
+    with PreparedSet(args.out, {'converter': 'digits', 'seed': args.seed}) as prepared:
+        for split, names in splits.items():
+            chosen = {make_key(split, name): name for name in names}
+            prepared.write_images(split, chosen, lambda name: images[int(name.split('_')[1])])
+        keys = {make_key('test', name) for name in splits['test']}
+        val_keys = {make_key('test', name) for name in val}
+        prepared.write_manifest('val', val_keys)
+        prepared.write_manifest('report', keys - val_keys)
 
 
 if __name__ == '__main__':

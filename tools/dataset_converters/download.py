@@ -1,4 +1,4 @@
-"""Read what a user downloaded: a folder, a tar (also compressed) or a zip, through one face.
+"""Read what a user downloaded: a folder, a tar (also compressed) or a zip, in the same way.
 
 Archives are read, never unpacked: no member of an archive decides where something is written.
 """
@@ -6,11 +6,12 @@ Archives are read, never unpacked: no member of an archive decides where somethi
 import tarfile
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from prepared_set import to_square
+from prepared_set import Chosen, PreparedSet, decode_square
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
@@ -75,17 +76,7 @@ class Download:
             )
 
     def find(self, ending: str) -> str:
-        """Find the one file whose path ends in ``ending``.
-
-        Args:
-            ending (str): The last part or parts of its path, such as ``'images.txt'``.
-
-        Returns:
-            str: The least nested such name.
-
-        Raises:
-            FileNotFoundError: There is none.
-        """
+        """Find the least nested file whose path ends in ``ending``, such as ``'images.txt'``."""
         parts = PurePosixPath(ending).parts
         found = [name for name in self.names if PurePosixPath(name).parts[-len(parts) :] == parts]
         if not found:
@@ -96,14 +87,7 @@ class Download:
         return min(found, key=lambda name: (name.count('/'), name))
 
     def read(self, name: str) -> bytes:
-        """Read a file whole.
-
-        Args:
-            name (str): One of :attr:`names`.
-
-        Returns:
-            bytes: Its content.
-        """
+        """Read a file whole; of an archive, one file at a time."""
         member = self._members[name]
         try:
             if isinstance(member, Path):
@@ -123,20 +107,16 @@ class Download:
         """List the names that end as images do, in order."""
         return [name for name in self.names if name.lower().endswith(IMAGE_SUFFIXES)]
 
-    def read_image(self, name: str, size: int) -> np.ndarray:
-        """Read an image and bring it to a square.
+    def prepare(self, prepared: PreparedSet, splits: dict[str, Chosen], size: int) -> None:
+        """Write images of the download, each the central square of one, resized.
 
         Args:
-            name (str): One of :attr:`names`.
-            size (int): Side of the result.
-
-        Returns:
-            np.ndarray: (size,size,3), uint8 RGB: the central square, resized.
+            prepared (PreparedSet): Where to.
+            splits (dict[str, Chosen]): Image keys and source names by split.
+            size (int): Side in pixels.
         """
-        # importing the package takes seconds, which --help need not wait for
-        from disp_plugin.datasets.decode_image import BadImageError, decode_image
+        for split, chosen in splits.items():
+            prepared.write_images(split, chosen, self.read, partial(self._decode, size=size))
 
-        try:
-            return to_square(decode_image(self.read(name)), size)
-        except BadImageError as error:
-            raise ValueError(f'{name} in {self.path} is no whole image: {error}') from error
+    def _decode(self, content: bytes, name: str, size: int) -> np.ndarray:
+        return decode_square(content, f'{name} in {self.path}', size)

@@ -15,41 +15,27 @@ No image is held out and there is no test.txt: by the protocol of these sets the
 is taken to the images trained on (fid5k-train in the authors' tables), those of train.txt.
 """
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from download import Download
 from prepared_set import Chosen, PreparedSet, make_key, make_parser, run
 
-
-@dataclass(frozen=True)
-class FewShotSet:
-    """One of the sets.
-
-    Args:
-        folder (str): What its folder and its zip are called.
-        num (int): Images in it, as stated by the authors.
-    """
-
-    folder: str
-    num: int = 100
-
-
+# name -> its folder and zip in the download, and how many images its authors state
 SETS = {
-    'panda': FewShotSet('100-shot-panda'),
-    'grumpy_cat': FewShotSet('100-shot-grumpy_cat'),
-    'obama': FewShotSet('100-shot-obama'),
-    'animalface_cat': FewShotSet('AnimalFace-cat', 160),
-    'animalface_dog': FewShotSet('AnimalFace-dog', 389),
+    'panda': ('100-shot-panda', 100),
+    'grumpy_cat': ('100-shot-grumpy_cat', 100),
+    'obama': ('100-shot-obama', 100),
+    'animalface_cat': ('AnimalFace-cat', 160),
+    'animalface_dog': ('AnimalFace-dog', 389),
 }
 
 
-def find_images(download: Download, few_shot: FewShotSet) -> Chosen:
+def find_images(download: Download, name: str) -> Chosen:
     """Find the images of a set: those in its folder, or all where there is no such folder.
 
     Args:
         download (Download): One set, or several.
-        few_shot (FewShotSet): The set.
+        name (str): The set.
 
     Returns:
         Chosen: Image keys and source names.
@@ -57,31 +43,32 @@ def find_images(download: Download, few_shot: FewShotSet) -> Chosen:
     Raises:
         ValueError: The download is that of another set, or the number of images is not the set's.
     """
+    folder, num = SETS[name]
     names = download.image_names()
-    inside = [name for name in names if few_shot.folder in PurePosixPath(name).parts[:-1]]
-    for other in SETS.values():
-        if not inside and other != few_shot and other.folder in download.path.name:
-            raise ValueError(f'{download.path} is {other.folder}; give {few_shot.folder}')
+    inside = [name for name in names if folder in PurePosixPath(name).parts[:-1]]
+    for other, _ in SETS.values():
+        if not inside and other != folder and other in download.path.name:
+            raise ValueError(f'{download.path} is {other}; give {folder}')
     chosen = {make_key('train', name): name for name in inside or names}
-    if len(chosen) != few_shot.num:
+    if len(chosen) != num:
         raise ValueError(
-            f'{few_shot.folder} has {few_shot.num} images, but {len(chosen)} of different names '
-            f'were found in {download.path}; give its own zip or folder, whole (see --help)'
+            f'{folder} has {num} images, but {len(chosen)} of different names were found in '
+            f'{download.path}; give its own zip or folder, whole (see --help)'
         )
     return chosen
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__, 'data/<name>', seed=None)
-    parser.add_argument('name', choices=sorted(SETS), help='which of them')
-    parser.add_argument('download', help='the zip or its unpacked folder')
-    parser.add_argument('--size', type=int, default=256, help='side in pixels (default: 256)')
+    download_help = 'the zip or its unpacked folder'
+    parser = make_parser(
+        __doc__, 'data/<name>', seed=False, names=SETS, download=download_help, size=256
+    )
     args = parser.parse_args(argv)
     download = Download(args.download)
-    chosen = find_images(download, SETS[args.name])
+    chosen = find_images(download, args.name)
     record = {'converter': args.name, 'size': args.size}
-    prepared = PreparedSet(args.out.replace('<name>', args.name), record)
-    prepared.write_images('train', chosen, lambda name: download.read_image(name, args.size))
+    with PreparedSet(args.out.replace('<name>', args.name), record) as prepared:
+        download.prepare(prepared, {'train': chosen}, args.size)
 
 
 if __name__ == '__main__':

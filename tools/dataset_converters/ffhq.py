@@ -1,21 +1,33 @@
-"""Prepare all of FFHQ at 128 px: 63,000 of its 70,000 faces to train on, the others held out.
+"""Prepare faces of FFHQ at 128 px: ffhq, ffhq2k or faces100.
 
 Download "thumbnails128x128" of the Flickr-Faces-HQ data set (70,000 PNGs, 2 GB) by the links of
 https://github.com/NVlabs/ffhq-dataset, as a folder or as one tar or zip. The folder images1024x1024
 serves as well; its images are then resized. Expected: <five digits>.png at any depth.
 
-Written to data/ffhq, as PNG at --size (the thumbnails' pixels unchanged at 128):
+Written to data/<name>, as PNG at --size (the thumbnails' pixels unchanged at 128):
 
-    train/  63,000 random images
-    test/   the other 7,000, held out (the numbers are not stated in the paper)
+    train/  random images: 63,000 (ffhq), 2,000 (ffhq2k) or 100 (faces100)
+    test/   7,000 others, held out (--num-test; the paper does not state the number)
+    unused.txt lists the rest, by their names in the download
 """
 
-from prepared_set import run
+from prepared_set import make_parser, run
 from random_split import convert_pool
+
+NUM_TRAIN = {'ffhq': 63_000, 'ffhq2k': 2000, 'faces100': 100}
 
 
 def main(argv: list[str] | None = None) -> None:
-    convert_pool(argv, __doc__, 'data/ffhq', num_train=63_000, num_test=7_000)
+    parser = make_parser(
+        __doc__,
+        'data/<name>',
+        names=NUM_TRAIN,
+        download='folder, tar or zip with the images',
+        size=128,
+        num_test=7000,
+    )
+    args = parser.parse_args(argv)
+    convert_pool(args, args.name, NUM_TRAIN[args.name])
 
 
 if __name__ == '__main__':

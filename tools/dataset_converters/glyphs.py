@@ -17,6 +17,7 @@ release of FreeType may draw its edges a little differently.
 
 import hashlib
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,29 +44,12 @@ OVERSAMPLING = 4
 
 
 def name_images(letters: tuple[int, ...] | range, num: int) -> list[str]:
-    """Name ``num`` images of each letter: ``<code point>_<index>``.
-
-    Args:
-        letters (tuple[int, ...] | range): Code points.
-        num (int): Images of each.
-
-    Returns:
-        list[str]: The names.
-    """
+    """Name ``num`` images of each code point: ``<code point>_<index>``."""
     return [f'{letter:04x}_{index:04d}' for letter in letters for index in range(num)]
 
 
 def choose_evenly(names: list[str], num: int, seed: int) -> list[str]:
-    """Choose names so that no letter has two more than another.
-
-    Args:
-        names (list[str]): ``<code point>_<index>``.
-        num (int): How many.
-        seed (int): Seed of the choice.
-
-    Returns:
-        list[str]: The chosen names, sorted.
-    """
+    """Choose ``num`` names; no letter gets two more than another."""
     turns: dict[str, int] = {}
     places = {}
     for place, name in enumerate(rank(names, seed)):
@@ -76,14 +60,7 @@ def choose_evenly(names: list[str], num: int, seed: int) -> list[str]:
 
 
 def find_fonts() -> dict[Path, frozenset[int]]:
-    """Find the font files and the code points that each has a glyph for.
-
-    Returns:
-        dict[Path, frozenset[int]]: Code points by file, in the order of :data:`FONTS`.
-
-    Raises:
-        FileNotFoundError: matplotlib came without one of them.
-    """
+    """Find the font files and the code points that each has a glyph for."""
     folder = Path(get_data_path()) / 'fonts' / 'ttf'
     return {
         file: frozenset(FT2Font(str(file)).get_charmap())
@@ -92,15 +69,7 @@ def find_fonts() -> dict[Path, frozenset[int]]:
 
 
 def draw_texture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Draw a gradient, stripes, dots or clouds.
-
-    Args:
-        rng (np.random.Generator): Decides which, and how.
-        side (int): Height and width.
-
-    Returns:
-        np.ndarray: (side,side) float in [0, 1].
-    """
+    """Draw a random gradient, stripes, dots or clouds: (side,side) float in [0, 1]."""
     angle = rng.uniform(0, math.pi)
     row, column = np.mgrid[0:side, 0:side] / side
     along = column * math.cos(angle) + row * math.sin(angle)
@@ -119,12 +88,12 @@ def draw_texture(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def draw_layer(rng: np.random.Generator, side: int, hue: float, value: float) -> np.ndarray:
-    """Fill a square with a texture between two shades of a hue.
+    """Fill a square with a random texture between two shades of a hue.
 
     Args:
         rng (np.random.Generator): Decides the texture.
         side (int): Height and width.
-        hue (float): Any number; whole turns do not count.
+        hue (float): In turns; any number.
         value (float): Lightness in [0, 1], around which the shades lie.
 
     Returns:
@@ -141,7 +110,7 @@ def draw_layer(rng: np.random.Generator, side: int, hue: float, value: float) ->
 
 
 def draw_mask(rng: np.random.Generator, side: int, letter: str, font_file: Path) -> np.ndarray:
-    """Draw a letter, a little turned and shifted, so that all of it is seen.
+    """Draw a letter, a little turned and shifted but seen whole.
 
     Args:
         rng (np.random.Generator): Decides place, size and turn.
@@ -200,14 +169,7 @@ def draw_glyph(name: str, size: int, seed: int, fonts: dict[Path, frozenset[int]
 
 
 def split_target(seed: int) -> dict[str, list[str]]:
-    """Divide the images of the target letters.
-
-    Args:
-        seed (int): Seed of the choice.
-
-    Returns:
-        dict[str, list[str]]: Names by 'train', 'val' and 'report'; none is in two of them.
-    """
+    """Divide the images of the target letters into 'train', 'val' and 'report'."""
     names = name_images(TARGET_LETTERS, NUM_PER_TARGET_LETTER)
     train = choose_evenly(names, NUM_TRAIN, seed)
     rest = sorted(set(names) - set(train))
@@ -216,27 +178,24 @@ def split_target(seed: int) -> dict[str, list[str]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__, 'data/glyphs')
-    parser.add_argument('--size', type=int, default=32, help='side in pixels (default: 32)')
+    parser = make_parser(__doc__, 'data/glyphs', size=32)
     args = parser.parse_args(argv)
     if args.size < 8:
         parser.error(f'--size must be at least 8, for letters to be told apart, but is {args.size}')
-    fonts = find_fonts()
-    record = {'converter': 'glyphs', 'seed': args.seed, 'size': args.size}
-    prepared = PreparedSet(args.out, record)
+    draw = partial(draw_glyph, size=args.size, seed=args.seed, fonts=find_fonts())
     target = split_target(args.seed)
     splits = {
         'source': name_images(SOURCE_LETTERS, NUM_PER_SOURCE_LETTER),
         'train': target['train'],
         'test': sorted(target['val'] + target['report']),
     }
-    for split, names in splits.items():
-        chosen = {make_key(split, name): name for name in names}
-        prepared.write_images(
-            split, chosen, lambda name: draw_glyph(name, args.size, args.seed, fonts)
-        )
-    for part in ('val', 'report'):
-        prepared.write_manifest(part, (make_key('test', name) for name in target[part]))
+    record = {'converter': 'glyphs', 'seed': args.seed, 'size': args.size}
+    with PreparedSet(args.out, record) as prepared:
+        for split, names in splits.items():
+            chosen = {make_key(split, name): name for name in names}
+            prepared.write_images(split, chosen, draw)
+        for part in ('val', 'report'):
+            prepared.write_manifest(part, (make_key('test', name) for name in target[part]))
 
 
 if __name__ == '__main__':

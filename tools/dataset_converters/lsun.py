@@ -16,7 +16,6 @@ Images are read one after the other, so that little memory is needed; a run that
 goes on where it stopped.
 """
 
-import hashlib
 import heapq
 import re
 from collections.abc import Iterator
@@ -24,9 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from prepared_set import make_key, make_parser, run, to_square
-from streamed_set import StreamedSet
+from prepared_set import PreparedSet, decode_square, hash_name, make_key, make_parser, run
 
 from disp_plugin.progress import track
 
@@ -75,45 +72,20 @@ class LsunDatabase:
             )
 
     def keys(self) -> Iterator[str]:
-        """Go through the keys, in their order.
-
-        Yields:
-            str: Each key.
-
-        Raises:
-            ValueError: A key is not LSUN's.
-        """
+        """Go through the keys, in their order."""
         with self._env.begin() as transaction:
             for key in transaction.cursor().iternext(values=False):
                 yield check_key(key, self.path)
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Go through keys and images, in the order of the keys.
-
-        Yields:
-            tuple[str, bytes]: Each key and its image, a file's content.
-
-        Raises:
-            ValueError: A key is not LSUN's.
-        """
+        """Go through keys and encoded images, in the order of the keys."""
         with self._env.begin() as transaction:
             for key, value in transaction.cursor():
                 yield check_key(key, self.path), value
 
 
 def find_database(path: Path) -> Path:
-    """Find the folder with data.mdb.
-
-    Args:
-        path (Path): That folder, the file itself, or a folder that holds one such folder.
-
-    Returns:
-        Path: The folder.
-
-    Raises:
-        FileNotFoundError: There is none, or more than one.
-        ValueError: ``path`` is another file.
-    """
+    """Find the folder with data.mdb: the given one, that of the given file, or one inside."""
     if path.is_file() and path.name != 'data.mdb':
         raise ValueError(f'{path} must be unpacked first: an lmdb is not read within an archive')
     if path.is_file():
@@ -128,18 +100,7 @@ def find_database(path: Path) -> Path:
 
 
 def check_key(key: bytes, path: Path) -> str:
-    """Refuse keys that LSUN does not use; one could name a file outside of the prepared set.
-
-    Args:
-        key (bytes): A key of the database.
-        path (Path): The database, for the error message.
-
-    Returns:
-        str: The key as text.
-
-    Raises:
-        ValueError: It is not 40 hexadecimal digits.
-    """
+    """Refuse keys that LSUN does not use; one could name a file outside of the prepared set."""
     text = key.decode('latin1')
     if not KEY.fullmatch(text):
         raise ValueError(
@@ -149,61 +110,23 @@ def check_key(key: bytes, path: Path) -> str:
 
 
 def hold_out(database: LsunDatabase, num_test: int, seed: int) -> set[str]:
-    """Choose the images to hold out, without listing the others.
-
-    Args:
-        database (LsunDatabase): All images.
-        num_test (int): How many.
-        seed (int): Seed of the choice: the first of prepared_set.rank.
-
-    Returns:
-        set[str]: Their keys.
-
-    Raises:
-        ValueError: None would be left to train on.
-    """
+    """Choose the images to hold out, the first of prepared_set.rank, without listing the others."""
     if not 0 <= num_test < database.num_images:
         raise ValueError(
             f'--num-test is {num_test}, but must be from 0 to less than the '
             f'{database.num_images} images of {database.path}'
         )
-
-    def digest(key: str) -> bytes:
-        return hashlib.sha256(f'{seed}:{key}'.encode()).digest()
-
     keys = track(database.keys(), database.num_images, 'choosing the images to hold out')
-    return set(heapq.nsmallest(num_test, keys, key=digest))
-
-
-def decode(content: bytes, key: str, size: int) -> np.ndarray:
-    """Decode an image and bring it to a square.
-
-    Args:
-        content (bytes): The encoded image, webp or jpeg.
-        key (str): Its key, for the error message.
-        size (int): Side of the result.
-
-    Returns:
-        np.ndarray: (size,size,3), uint8 RGB: the central square, resized.
-
-    Raises:
-        ValueError: It is no whole image.
-    """
-    # importing the package takes seconds, which --help need not wait for
-    from disp_plugin.datasets.decode_image import BadImageError, decode_image
-
-    try:
-        return to_square(decode_image(content), size)
-    except BadImageError as error:
-        raise ValueError(f'{key} is no whole image: {error}') from error
+    return set(heapq.nsmallest(num_test, keys, key=partial(hash_name, seed=seed)))
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__, 'data/lsun_bedroom')
-    parser.add_argument('download', help='the folder bedroom_train_lmdb')
-    parser.add_argument('--size', type=int, default=128, help='side in pixels (default: 128)')
-    parser.add_argument(
-        '--num-test', type=int, default=30_000, help='images held out (default: 30000)'
+    parser = make_parser(
+        __doc__,
+        'data/lsun_bedroom',
+        download='the folder bedroom_train_lmdb',
+        size=128,
+        num_test=30_000,
     )
     args = parser.parse_args(argv)
     database = LsunDatabase(args.download)
@@ -215,11 +138,11 @@ def main(argv: list[str] | None = None) -> None:
         'num_test': args.num_test,
         'num_found': database.num_images,
     }
-    with StreamedSet(args.out, record) as prepared:
+    with PreparedSet(args.out, record) as prepared:
         for key, content in track(database.items(), database.num_images, prepared.out.name):
             split = 'test' if key in test else 'train'
             image_key = make_key(split, key, key[:3])
-            prepared.add(split, image_key, key, partial(decode, content, key, args.size))
+            prepared.add(split, image_key, key, partial(decode_square, content, key, args.size))
 
 
 if __name__ == '__main__':

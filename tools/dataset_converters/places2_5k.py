@@ -9,7 +9,7 @@ data_256/a/alley/00000001.jpg), the tar itself or its unpacked folder. Validatio
 Written to data/places2.5k, as PNG resized to --size:
 
     train/<class>/  500 random images of each of alley, arch, art_gallery, auditorium, ballroom
-    test/<class>/   500 others of each, held out (--num-test; not stated in the paper)
+    test/<class>/   500 others of each, held out (--num-test, of each class; not in the paper)
 """
 
 from pathlib import PurePosixPath
@@ -21,51 +21,53 @@ CLASSES = ('alley', 'arch', 'art_gallery', 'auditorium', 'ballroom')
 NUM_PER_CLASS = 500
 
 
-def find_classes(names: list[str]) -> dict[str, dict[str, str]]:
-    """Sort the images of the five classes out of the data set.
+def choose_images(names: list[str], num_train: int, num_test: int, seed: int) -> dict[str, Chosen]:
+    """Choose images of each of the five classes.
 
     Args:
         names (list[str]): Paths of the images in the download.
+        num_train (int): Images of a class to train on.
+        num_test (int): Images of a class to hold out.
+        seed (int): Seed of the choice.
 
     Returns:
-        dict[str, dict[str, str]]: Class -> name of the image without folders -> its path.
+        dict[str, Chosen]: Image keys and source names of ``train`` and ``test``.
+
+    Raises:
+        ValueError: There are too few images of a class.
     """
-    found: dict[str, dict[str, str]] = {name: {} for name in CLASSES}
+    found: dict[str, dict[str, str]] = {label: {} for label in CLASSES}
     for name in names:
         path = PurePosixPath(name)
-        if path.parent.name in found and 'val' not in path.parts:
-            found[path.parent.name][path.stem] = name
-    return found
+        label = path.parent.name
+        if label in found and 'val' not in path.parts:
+            # ranked by class and name, as every class has an image 00000001
+            found[label][f'{label}/{path.stem}'] = name
+    splits: dict[str, Chosen] = {'train': {}, 'test': {}}
+    for label, paths in found.items():
+        train = choose(paths, num_train, seed, f'images of {label}')
+        test = choose(paths.keys() - set(train), num_test, seed, f'more of {label}')
+        for split, part in (('train', set(train)), ('test', set(test))):
+            splits[split].update(
+                {make_key(split, name, label): path for name, path in paths.items() if name in part}
+            )
+    return splits
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__, 'data/places2.5k')
-    parser.add_argument('download', help='the tar or its unpacked folder')
-    parser.add_argument('--size', type=int, default=128, help='side in pixels (default: 128)')
-    parser.add_argument(
-        '--num-test', type=int, default=500, help='held-out images a class (default: 500)'
-    )
+    download_help = 'the tar or its unpacked folder'
+    parser = make_parser(__doc__, 'data/places2.5k', download=download_help, size=128, num_test=500)
     args = parser.parse_args(argv)
     download = Download(args.download)
-    splits: dict[str, Chosen] = {'train': {}, 'test': {}}
-    for label, found in find_classes(download.image_names()).items():
-        # ranked by class and name, as every class has an image 00000001
-        names = {f'{label}/{stem}': path for stem, path in found.items()}
-        train = choose(names, NUM_PER_CLASS, args.seed, f'images of {label}')
-        test = choose(names.keys() - set(train), args.num_test, args.seed, f'more of {label}')
-        for split, part in (('train', set(train)), ('test', set(test))):
-            splits[split].update(
-                {make_key(split, name, label): path for name, path in names.items() if name in part}
-            )
+    splits = choose_images(download.image_names(), NUM_PER_CLASS, args.num_test, args.seed)
     record = {
         'converter': 'places2_5k',
         'size': args.size,
         'seed': args.seed,
         'num_test': args.num_test,
     }
-    prepared = PreparedSet(args.out, record)
-    for split, chosen in splits.items():
-        prepared.write_images(split, chosen, lambda name: download.read_image(name, args.size))
+    with PreparedSet(args.out, record) as prepared:
+        download.prepare(prepared, splits, args.size)
 
 
 if __name__ == '__main__':

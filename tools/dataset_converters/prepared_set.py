@@ -8,21 +8,27 @@ A prepared data set is one folder::
       train.txt ...     one manifest a split: image keys, one a line, relative to data/<name>
       train/ test/ ...  the images, PNG
 
-A manifest is written after the last of its images, so its presence means that the split is whole.
+The manifests appear after the last image: where they are, the set is whole.
 """
 
 import argparse
 import hashlib
 import io
 import json
+import os
 import sys
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from disp_plugin.files import write_file
+from disp_plugin.files import replace_file, write_file
 from disp_plugin.progress import track
 
 # key of an image in the prepared set -> its name in the download
@@ -30,24 +36,21 @@ Chosen = dict[str, str]
 
 
 def rank(names: Iterable[str], seed: int) -> list[str]:
-    """Order names at random, by a seed alone.
+    """Order names at random, by the SHA-256 of seed and name.
 
-    The order is that of SHA-256 of seed and name: it does not depend on the order of the files in
-    a folder, on the platform, or on the version of a library, and the first n of a ranking are
-    among the first m > n, so smaller subsets are nested in larger ones.
-
-    Args:
-        names (Iterable[str]): Names to order; duplicates are dropped.
-        seed (int): Seed of the order.
-
-    Returns:
-        list[str]: The names in their random order.
+    No order of files, platform or version of a library changes it, and the first n of a ranking are
+    among its first m > n: smaller subsets are nested in larger ones.
     """
-    return sorted(set(names), key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
+    return sorted(set(names), key=lambda name: hash_name(name, seed))
+
+
+def hash_name(name: str, seed: int) -> bytes:
+    """Give a name its random place in :func:`rank`."""
+    return hashlib.sha256(f'{seed}:{name}'.encode()).digest()
 
 
 def choose(names: Iterable[str], num: int, seed: int, what: str) -> list[str]:
-    """Choose ``num`` names at random, by a seed alone.
+    """Choose names at random, by a seed alone.
 
     Args:
         names (Iterable[str]): Names to choose from.
@@ -73,12 +76,12 @@ def to_square(img: np.ndarray, size: int) -> np.ndarray:
     """Cut the central square of an image and resize it.
 
     Args:
-        img (np.ndarray): Image (H,W,3), uint8 RGB.
-        size (int): Side of the result in pixels.
+        img (np.ndarray): (H,W,3), uint8 RGB.
+        size (int): Side of the result.
 
     Returns:
-        np.ndarray: Image (size,size,3), uint8 RGB; Lanczos-filtered unless the square already had
-        that size, in which case its pixels are unchanged.
+        np.ndarray: (size,size,3), uint8 RGB; Lanczos-filtered, or its pixels unchanged where the
+        square has that size.
     """
     height, width = img.shape[:2]
     side = min(height, width)
@@ -89,8 +92,35 @@ def to_square(img: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(square)
 
 
+def decode_square(content: bytes, name: str, size: int) -> np.ndarray:
+    """Decode an image and bring it to a square.
+
+    Args:
+        content (bytes): The encoded image.
+        name (str): Its name, for the error message.
+        size (int): Side of the result.
+
+    Returns:
+        np.ndarray: (size,size,3), uint8 RGB.
+
+    Raises:
+        ValueError: It is no whole image.
+    """
+    # importing the package takes seconds, which --help need not wait for
+    from disp_plugin.datasets.decode_image import BadImageError, decode_image
+
+    try:
+        return to_square(decode_image(content), size)
+    except BadImageError as error:
+        raise ValueError(f'{name} is no whole image: {error}') from error
+
+
 class PreparedSet:
-    """A folder of prepared images with its manifests.
+    """A folder of prepared images with its manifests, for use in a ``with`` block.
+
+    Several threads decode and write, a few images at a time, so that millions of images need little
+    memory. Images that are there already are kept: an interrupted run goes on where it stopped.
+    Manifests and ``chosen.tsv`` take their place when the block ends without an error.
 
     Args:
         out (str | Path): Folder to write.
@@ -100,17 +130,10 @@ class PreparedSet:
         ValueError: The folder was prepared before with another record.
     """
 
-    def __init__(self, out: str | Path, record: dict):
+    def __init__(self, out: str | Path, record: dict[str, str | int]) -> None:
         self.out = Path(out)
-        self._chosen: Chosen = {}
         file = self.out / 'prepared.json'
-        if file.is_file():
-            self._check_record(json.loads(file.read_text()), record)
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_file(file, (json.dumps(record, indent=2, sort_keys=True) + '\n').encode())
-
-    def _check_record(self, before: dict, record: dict) -> None:
-        """Stop when the folder holds something else than what is asked for."""
+        before = json.loads(file.read_text()) if file.is_file() else record
         changed = [
             f'{key}={before.get(key)!r}, not {record.get(key)!r}'
             for key in sorted({*before, *record})
@@ -121,32 +144,102 @@ class PreparedSet:
                 f'{self.out} was prepared with {"; ".join(changed)}. '
                 'Delete that folder or give another one with --out.'
             )
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_file(file, (json.dumps(record, indent=2, sort_keys=True) + '\n').encode())
 
-    def write_images(self, split: str, chosen: Chosen, read: Callable[[str], np.ndarray]) -> None:
-        """Write the images of a split, then its manifest.
+    def __enter__(self) -> 'PreparedSet':
+        num_threads = os.cpu_count() or 1
+        self._stack = ExitStack()
+        # as many wait as keep the threads busy, and no more
+        self._max_waiting = 4 * num_threads
+        self._waiting: deque[Future[None]] = deque()
+        self._lists: dict[str, BinaryIO] = {}
+        self._num_images: Counter[str] = Counter()
+        self._num_new: Counter[str] = Counter()
+        self._pool = ThreadPoolExecutor(num_threads)
+        return self
 
-        Images that are there already are kept, so an interrupted run goes on where it stopped.
+    def add(self, split: str, key: str, name: str, decode: Callable[[], np.ndarray]) -> None:
+        """Write one image, unless it is there already, and list it.
 
         Args:
-            split (str): Name of the split: its folder and its manifest.
-            chosen (Chosen): Image keys (starting with the split's folder) and their source names.
-            read (Callable): Source name -> image (H,W,3) or (H,W), uint8.
+            split (str): Its split, which is the name of its manifest.
+            key (str): Its image key, in a folder of the split's name.
+            name (str): What the download calls it.
+            decode (Callable): Gives the image (H,W,3) or (H,W), uint8; called in a thread.
+        """
+        self._list(split, key, name)
+        if not (self.out / key).is_file():
+            self._write(split, key, decode)
+
+    def write_images(
+        self,
+        split: str,
+        chosen: Chosen,
+        read: Callable[[str], Any],
+        decode: Callable[[Any, str], np.ndarray] = lambda image, name: image,
+    ) -> None:
+        """Write all images of a split; its manifest is sorted.
+
+        Args:
+            split (str): Its name.
+            chosen (Chosen): Image keys and source names, in the order in which they are read.
+            read (Callable): Source name -> what ``decode`` takes; called one after the other.
+            decode (Callable): That and the source name -> image (H,W,3) or (H,W), uint8; called in
+                threads. By default ``read`` gives the image.
         """
         missing = [(key, name) for key, name in chosen.items() if not (self.out / key).is_file()]
         for key, name in track(missing, len(missing), f'{self.out.name}/{split}'):
-            buffer = io.BytesIO()
-            Image.fromarray(read(name)).save(buffer, 'PNG')
-            write_file(self.out / key, buffer.getvalue(), is_durable=False)
-        self.write_manifest(split, chosen)
-        self._chosen.update(chosen)
-        rows = [f'{key}\t{name}\n' for key, name in sorted(self._chosen.items())]
-        write_file(self.out / 'chosen.tsv', ''.join(rows).encode())
-        print(f'{self.out / split}: {len(chosen)} images ({len(missing)} new)')
+            self._write(split, key, partial(decode, read(name), name))
+        for key in sorted(chosen):
+            self._list(split, key, chosen[key])
 
     def write_manifest(self, name: str, keys: Iterable[str]) -> None:
         """Write ``<name>.txt``: the keys, sorted, one a line."""
-        lines = ''.join(f'{key}\n' for key in sorted(keys))
-        write_file(self.out / f'{name}.txt', lines.encode())
+        self._open(f'{name}.txt').writelines(f'{key}\n'.encode() for key in sorted(keys))
+
+    def _list(self, split: str, key: str, name: str) -> None:
+        self._open(f'{split}.txt').write(f'{key}\n'.encode())
+        self._open('chosen.tsv').write(f'{key}\t{name}\n'.encode())
+        self._num_images[split] += 1
+
+    def _open(self, name: str) -> BinaryIO:
+        if name not in self._lists:
+            self._lists[name] = self._stack.enter_context(replace_file(self.out / name))
+        return self._lists[name]
+
+    def _write(self, split: str, key: str, decode: Callable[[], np.ndarray]) -> None:
+        def work() -> None:
+            buffer = io.BytesIO()
+            Image.fromarray(decode()).save(buffer, 'PNG')
+            write_file(self.out / key, buffer.getvalue(), is_durable=False)
+
+        self._num_new[split] += 1
+        self._waiting.append(self._pool.submit(work))
+        self._wait(self._max_waiting)
+
+    def _wait(self, num_left: int) -> None:
+        """Wait until no more than ``num_left`` images are being written; raise what they raised."""
+        while len(self._waiting) > num_left:
+            self._waiting.popleft().result()
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        """Finish the images that were begun; put the lists in place if nothing went wrong."""
+        try:
+            if error is None:
+                self._wait(0)
+        except BaseException as late:
+            self._leave(late)
+            raise
+        self._leave(error)
+        if error is None:
+            for split, num in self._num_images.items():
+                print(f'{self.out / split}: {num} images ({self._num_new[split]} new)')
+
+    def _leave(self, error: BaseException | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._waiting.clear()
+        self._stack.__exit__(type(error) if error else None, error, None)
 
 
 def make_key(split: str, name: str, *folders: str) -> str:
@@ -169,13 +262,26 @@ def make_key(split: str, name: str, *folders: str) -> str:
     return str(PurePosixPath(split, *folders, PurePosixPath(name).stem + '.png'))
 
 
-def make_parser(doc: str | None, out: str, seed: int | None = 0) -> argparse.ArgumentParser:
-    """Begin the command line of a converter: its text, ``--out`` and ``--seed``.
+def make_parser(
+    doc: str | None,
+    out: str,
+    *,
+    seed: bool = True,
+    names: Iterable[str] = (),
+    download: str = '',
+    size: int | None = None,
+    num_test: int | None = None,
+) -> argparse.ArgumentParser:
+    """Begin the command line of a converter.
 
     Args:
         doc (str | None): Its text.
-        out (str): Default of ``--out``.
-        seed (int | None): Default of ``--seed``; None for a converter that chooses nothing.
+        out (str): Default of ``--out``, in which ``<name>`` stands for the set.
+        seed (bool): Whether something is chosen at random. Defaults to True.
+        names (Iterable[str]): Sets that it can prepare. Defaults to ().
+        download (str): What to give as the download. Defaults to ''.
+        size (int | None): Default of ``--size``. Defaults to None: there is no such option.
+        num_test (int | None): Default of ``--num-test``. Defaults to None: no such option.
 
     Returns:
         argparse.ArgumentParser: The parser.
@@ -183,11 +289,17 @@ def make_parser(doc: str | None, out: str, seed: int | None = 0) -> argparse.Arg
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    if names:
+        parser.add_argument('name', choices=sorted(names), help='which set')
+    if download:
+        parser.add_argument('download', help=download)
     parser.add_argument('--out', default=out, help=f'folder to write (default: {out})')
-    if seed is not None:
-        parser.add_argument(
-            '--seed', type=int, default=seed, help=f'of the choice (default: {seed})'
-        )
+    defaults = {'seed': 0 if seed else None, 'size': size, 'num-test': num_test}
+    texts = {'seed': 'of the choice', 'size': 'side in pixels', 'num-test': 'images held out'}
+    for name, default in defaults.items():
+        if default is not None:
+            help_text = f'{texts[name]} (default: {default})'
+            parser.add_argument(f'--{name}', type=int, default=default, help=help_text)
     return parser
 
 

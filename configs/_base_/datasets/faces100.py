@@ -1,4 +1,4 @@
-"""100 faces of FFHQ; see tools/dataset_converters/faces100.py."""
+"""100 faces of FFHQ; see tools/dataset_converters/ffhq.py."""
 
 _base_ = './images_128.py'
 

@@ -1,4 +1,4 @@
-"""2,000 faces of FFHQ; see tools/dataset_converters/ffhq2k.py."""
+"""2,000 faces of FFHQ; see tools/dataset_converters/ffhq.py."""
 
 _base_ = './images_128.py'
 
