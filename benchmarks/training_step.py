@@ -127,7 +127,7 @@ def companion_configs(args):
     changes, losses = COMPANIONS[args.companion]
     extended = copy.deepcopy(plain)
     extended['discriminator'].update(changes)
-    extended['loss_config'] = {**plain.get('loss_config', {}), 'disc_auxiliary_loss': losses}
+    extended['disc_losses'] = dict(enumerate(losses))
     return extended, plain
 
 

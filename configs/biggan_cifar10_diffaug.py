@@ -9,5 +9,5 @@ model = dict(
     # the three augmentations are the paper's; DiffAugment's own code has no color here
     discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
     # the weight is not stated in the paper; it is that of DiffAugment's code
-    loss_config=dict(
-        disc_auxiliary_loss=[dict(type='ConsistencyRegularization', loss_weight=10.0)]))
+    disc_losses=dict(
+        consistency=dict(type='ConsistencyRegularization', loss_weight=10.0)))

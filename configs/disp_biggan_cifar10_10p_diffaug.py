@@ -6,5 +6,5 @@ model = dict(
     # the three augmentations are the paper's; DiffAugment's own code has no color here
     discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
     # a smaller weight than without priors is the paper's; its value is not stated in it
-    loss_config=dict(
-        disc_auxiliary_loss=[dict(type='ConsistencyRegularization', loss_weight=1.0)]))
+    disc_losses=dict(
+        consistency=dict(type='ConsistencyRegularization', loss_weight=1.0)))

@@ -11,8 +11,8 @@ model = dict(
     # the three augmentations are the paper's
     discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
     # the weight is not stated in the paper
-    loss_config=dict(
-        disc_auxiliary_loss=[dict(type='ConsistencyRegularization', loss_weight=10.0)]),
+    disc_losses=dict(
+        consistency=dict(type='ConsistencyRegularization', loss_weight=10.0)),
     discriminator_steps=4)  # not stated in the paper
 
 train_dataloader = dict(batch_size=batch_size)

@@ -6,5 +6,5 @@ model = dict(
     # the three augmentations are the paper's
     discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
     # the weight is not stated in the paper
-    loss_config=dict(
-        disc_auxiliary_loss=[dict(type='ConsistencyRegularization', loss_weight=10.0)]))
+    disc_losses=dict(
+        consistency=dict(type='ConsistencyRegularization', loss_weight=10.0)))

@@ -51,9 +51,10 @@ class FixedPriorsSampler:
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.max_times):
             inputs = {'num_batches': self.batch_size, **self.options}
-            inputs['noise'] = torch.randn(self.batch_size, self.gan.noise_size, generator=generator)
-            if self.gan.prior_dim > 0:
-                inputs['prior'] = self.gan.sampler.sample(self.batch_size, generator)
+            latents = self.gan.draw_latents(self.batch_size, generator)
+            inputs['noise'] = latents.noise
+            if latents.prior is not None:
+                inputs['prior'] = latents.prior
             yield {'inputs': inputs}
 
 

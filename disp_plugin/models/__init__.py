@@ -20,6 +20,7 @@ from .prior_condition_bn import PriorConditionBN  # noqa: E402
 from .prior_normalizer import PriorNormalizer  # noqa: E402
 from .prior_projection import PriorProjection  # noqa: E402
 from .prior_projection_discriminator import PriorProjectionDiscriminator  # noqa: E402
+from .prior_sampling import Latents, PriorGAN  # noqa: E402
 from .r1_gradient_penalty import R1GradientPenalty  # noqa: E402
 from .sized_stylegan2_discriminator import SizedStyleGAN2Discriminator  # noqa: E402
 
@@ -34,9 +35,11 @@ __all__ = [
     'DiscriminatorWrapper',
     'FittedModule',
     'GeneratorPathRegularizer',
+    'Latents',
     'LoadReport',
     'NarrowSNGANDiscResBlock',
     'PriorConditionBN',
+    'PriorGAN',
     'PriorNormalizer',
     'PriorProjection',
     'PriorProjectionDiscriminator',

@@ -10,7 +10,9 @@ from mmengine import MessageHub
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
+from torch.nn import functional
 
+from .image_size import check_sizes_agree, with_size
 from .pretrained import load_pretrained
 from .prior_normalizer import PriorNormalizer
 from .prior_sampling import PriorSampling
@@ -50,8 +52,18 @@ class DISPGAN(PriorSampling):
         sampler (dict | nn.Module, optional): Where priors of new images come from, or its config.
             Defaults to None: each call must bring priors.
         loss (str): 'hinge', 'non_saturating' or 'wasserstein'. Defaults to 'hinge'.
-        loss_config (dict, optional): Auxiliary losses, as in mmagic's ``BaseGAN``.
-            Defaults to None.
+        disc_losses (dict[str, dict], optional): Further losses of D by names of choice, as
+            ``dict(consistency=dict(type='ConsistencyRegularization', loss_weight=10.0))``; None in
+            the place of one turns it off. Defaults to None.
+        gen_losses (dict[str, dict], optional): The same for G. Defaults to None.
+        image_size (int, optional): Height and width of images in pixels, handed to the networks
+            that do not state it. Defaults to None: both networks state it.
+        per_image (bool): Whether the prior of a training image is its own unit vector, so that
+            G_emb and D_emb hold one embedding for each image: the paper's few-shot baseline.
+            ``prior_dim`` is then the number of training images, and no bank is read.
+            Defaults to False.
+        per_image_scale (float): Length of those vectors. To compare at the same strength of the
+            condition, give the mean length of the priors. Defaults to 1.0.
         pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint to start from, a file or
             a name of mmagic's zoo, see :func:`load_pretrained`. Defaults to None.
         channels_last (bool): Whether the networks keep their weights in that memory format, which
@@ -64,8 +76,8 @@ class DISPGAN(PriorSampling):
             Defaults to None.
 
     Raises:
-        ValueError: The loss is unknown, the networks have another ``prior_dim``, or they cannot be
-            compiled or take another memory format.
+        ValueError: The loss is unknown, the networks have another ``prior_dim`` or ``image_size``,
+            or they cannot be compiled or take another memory format.
     """
 
     # Options that a host's networks cannot take, with the reason.
@@ -86,7 +98,11 @@ class DISPGAN(PriorSampling):
         prior_length: float | None = None,
         sampler: dict | nn.Module | None = None,
         loss: str = 'hinge',
-        loss_config: dict | None = None,
+        disc_losses: dict[str, dict | None] | None = None,
+        gen_losses: dict[str, dict | None] | None = None,
+        image_size: int | None = None,
+        per_image: bool = False,
+        per_image_scale: float = 1.0,
         pretrained: dict | None = None,
         channels_last: bool = False,
         compile_generator: bool | dict = False,
@@ -96,11 +112,17 @@ class DISPGAN(PriorSampling):
             raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
         options = dict(channels_last=channels_last, compile_generator=compile_generator)
         _check_supported(self, options)
+        if not isinstance(prior_dim, int):
+            raise ValueError(
+                f'prior_dim is {prior_dim!r}; it must be the length of a prior, the number of '
+                'training images where per_image=True, or 0 for no prior'
+            )
         defaults: dict[str, Any] = {'prior_dim': prior_dim}
-        discriminator = _build(discriminator, defaults, channels_last)
+        discriminator = _build(with_size(discriminator, image_size), defaults, channels_last)
         if noise_size is not None:
             defaults['noise_size'] = noise_size
-        generator = _build(generator, defaults, channels_last)
+        generator = _build(with_size(generator, image_size), defaults, channels_last)
+        self_size = check_sizes_agree(generator, discriminator)
         _check_supported(generator, options)
         super().__init__(
             generator,
@@ -112,15 +134,29 @@ class DISPGAN(PriorSampling):
             **self._host_arguments(generator),
         )
         self.noise_size = getattr(generator, 'noise_size', None)
+        self.image_size = self_size
         if compile_generator:
             self.generator.compile(**compile_generator if compile_generator is not True else {})
         self._accumulation = 1
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm, length=prior_length)
-        self.sampler = MODELS.build(sampler) if isinstance(sampler, dict) else sampler
+        self.per_image, self.per_image_scale = per_image, per_image_scale
+        if per_image and prior_norm not in ('none', 'l2'):
+            raise ValueError(
+                f"prior_norm is {prior_norm!r}, but per_image=True takes 'none' or 'l2' only: the "
+                'others are fitted to a bank, and there is none'
+            )
+        if isinstance(sampler, dict):
+            rows = dict(num_images=prior_dim, scale=per_image_scale) if per_image else {}
+            sampler = MODELS.build(sampler, default_args=rows)
+        self.sampler = sampler
         self.pretrained = pretrained
         self._init_loss(
-            {'gan_loss': dict(type='GANLoss', gan_type=GAN_TYPES[loss]), **(loss_config or {})}
+            dict(
+                gan_loss=dict(type='GANLoss', gan_type=GAN_TYPES[loss]),
+                disc_auxiliary_loss=list_losses(disc_losses, 'disc_losses'),
+                gen_auxiliary_loss=list_losses(gen_losses, 'gen_losses'),
+            )
         )
         for auxiliary in self.gen_auxiliary_losses or ():
             if hasattr(auxiliary, 'check_generator'):
@@ -176,15 +212,28 @@ class DISPGAN(PriorSampling):
         """
         if self.prior_dim == 0:
             return None
+        if self.per_image:
+            return self.condition(self._one_hot(data_samples.sample_idx))
         if 'gt_prior' not in data_samples:
             raise ValueError(
-                "the batch carries no 'gt_prior': the training pipeline needs "
-                "dict(type='LoadPrior', bank_file=...) and PackInputs(..., data_keys=['gt_prior'])"
+                "the batch carries no 'gt_prior': give train_dataloader.dataset.bank_file, or, for "
+                "a data set of another type, dict(type='LoadPrior', bank_file=...) in its pipeline "
+                "and PackInputs(..., data_keys=['gt_prior'])"
             )
         return self.condition(data_samples.gt_prior)
 
+    def _one_hot(self, rows: Any) -> Tensor:
+        """Make the priors of the per-image baseline of rows of the training set."""
+        rows = torch.as_tensor(rows, device=self.device).flatten()
+        if int(rows.max()) >= self.prior_dim:
+            raise ValueError(
+                f'per_image=True has prior_dim={self.prior_dim}, but image {int(rows.max())} came; '
+                'set prior_dim to the number of training images'
+            )
+        return functional.one_hot(rows, self.prior_dim).float() * self.per_image_scale
+
     def train_step(self, data: dict, optim_wrapper: Any) -> dict[str, Tensor]:
-        """Take mmagic's training step, of which the losses of lazy regularization know the number.
+        """Run one training step; lazy regularizers receive the update index.
 
         Args:
             data (dict): A batch as the data loader gives it.
@@ -321,6 +370,25 @@ def _build(network: Any, defaults: dict[str, Any], channels_last: bool) -> Any:
             f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
         )
     return network.to(memory_format=torch.channels_last) if channels_last else network
+
+
+def list_losses(losses: dict[str, dict | None] | None, name: str) -> list[dict]:
+    """List the configs of named losses, leaving out those turned off.
+
+    Args:
+        losses (dict[str, dict], optional): Config of a loss, or None, by name.
+        name (str): What the field is called, for the message.
+
+    Returns:
+        list[dict]: What mmagic's ``BaseGAN`` takes for auxiliary losses.
+
+    Raises:
+        ValueError: One has no ``type``.
+    """
+    for key, loss in (losses or {}).items():
+        if loss is not None and 'type' not in loss:
+            raise ValueError(f"model.{name}.{key} has no 'type'; give it the type of a loss")
+    return [dict(loss) for loss in (losses or {}).values() if loss is not None]
 
 
 def _iteration() -> int:

@@ -21,11 +21,6 @@ PATH_FIELDS = {
     'pl_batch_shrink': 'pl_batch_shrink',
 }
 
-AUXILIARY: dict[str, tuple[str, dict[str, str]]] = {
-    'disc_auxiliary_loss': ('R1GradientPenalty', R1_FIELDS),
-    'gen_auxiliary_loss': ('GeneratorPathRegularizer', PATH_FIELDS),
-}
-
 
 @MODELS.register_module()
 class DISPStyleGAN2(DISPGAN, StyleGAN2):
@@ -39,14 +34,16 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         discriminator (dict | nn.Module, optional): As in :class:`DISPGAN`. Defaults to None.
         loss (str): As in :class:`DISPGAN`. Defaults to 'non_saturating'.
         loss_config (dict, optional): mmagic's fields ``r1_loss_weight``, ``r1_interval``,
-            ``norm_mode``, ``g_reg_weight``, ``g_reg_interval`` and ``pl_batch_shrink``, each 0 of
-            a weight to turn a regularizer off; others as in :class:`DISPGAN`. Defaults to None:
-            mmagic's weights and intervals for StyleGAN2.
+            ``norm_mode``, ``g_reg_weight``, ``g_reg_interval`` and ``pl_batch_shrink``, for configs
+            that inherit mmagic's. Defaults to None: mmagic's weights and intervals.
+        disc_losses (dict[str, dict], optional): As in :class:`DISPGAN`; ``r1`` is there by itself,
+            ``dict(r1=dict(loss_weight=8.0))`` changes it and ``dict(r1=None)`` turns it off.
+            Defaults to None.
+        gen_losses (dict[str, dict], optional): The same, with ``path_length``. Defaults to None.
         **kwargs: Further arguments of :class:`DISPGAN`.
 
     Raises:
-        ValueError: ``loss_config`` has a field that nothing reads, or one of the two regularizers
-            in another form.
+        ValueError: ``loss_config`` has a field that nothing reads.
     """
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
@@ -64,10 +61,29 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         *,
         loss: str = 'non_saturating',
         loss_config: dict | None = None,
+        disc_losses: dict[str, dict | None] | None = None,
+        gen_losses: dict[str, dict | None] | None = None,
         **kwargs: Any,
     ) -> None:
+        config, disc_losses, gen_losses = map(
+            dict, (loss_config or {}, disc_losses or {}, gen_losses or {})
+        )
+        r1 = _take_fields(config, R1_FIELDS, 'R1GradientPenalty', disc_losses.pop('r1', {}))
+        path = _take_fields(
+            config, PATH_FIELDS, 'GeneratorPathRegularizer', gen_losses.pop('path_length', {})
+        )
+        if config:
+            raise ValueError(
+                f'loss_config of DISPStyleGAN2 has no field {", ".join(config)}; it has '
+                f'{", ".join([*R1_FIELDS, *PATH_FIELDS])}'
+            )
         super().__init__(
-            generator, discriminator, loss=loss, loss_config=loss_config or {}, **kwargs
+            generator,
+            discriminator,
+            loss=loss,
+            disc_losses={'r1': r1, **disc_losses},
+            gen_losses={'path_length': path, **gen_losses},
+            **kwargs,
         )
         # The regularizer keeps it.
         del self.mean_path_length
@@ -77,14 +93,6 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
 
     def _host_arguments(self, generator: Any) -> dict[str, Any]:
         return {}
-
-    def _init_loss(self, loss_config: dict | None = None) -> None:
-        config = dict(loss_config or {})
-        _check_fields(config)
-        for name, (kind, fields) in AUXILIARY.items():
-            given = {ours: config.pop(field) for field, ours in fields.items() if field in config}
-            config[name] = [dict(type=kind, **given), *_list_losses(config, name)]
-        super()._init_loss(config)
 
     def training_noise(self, num_batches: int) -> Tensor | list[Tensor]:
         """Draw noise, and a second one for style mixing with the generator's ``mix_prob``.
@@ -130,23 +138,9 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         return super().forward(inputs, data_samples, mode)
 
 
-def _list_losses(config: dict[str, Any], name: str) -> list[dict]:
-    """List the auxiliary losses of a kind, which mmagic lets be none, one or many."""
-    losses = config.get(name) or []
-    return losses if isinstance(losses, list) else [losses]
-
-
-def _check_fields(config: dict[str, Any]) -> None:
-    known = [*R1_FIELDS, *PATH_FIELDS, 'gan_loss', *AUXILIARY]
-    unknown = [name for name in config if name not in known]
-    if unknown:
-        raise ValueError(
-            f'loss_config of DISPStyleGAN2 has no field {", ".join(unknown)}; it has '
-            f'{", ".join(known)}'
-        )
-    for name, (kind, fields) in AUXILIARY.items():
-        if kind in [loss.get('type') for loss in _list_losses(config, name)]:
-            raise ValueError(
-                f'DISPStyleGAN2 has {kind} already; set it by {", ".join(fields)} in loss_config, '
-                f'not in {name}'
-            )
+def _take_fields(
+    config: dict[str, Any], fields: dict[str, str], kind: str, given: dict | None
+) -> dict | None:
+    """Make a regularizer's config of mmagic's fields and of what stands under its name."""
+    taken = {ours: config.pop(field) for field, ours in fields.items() if field in config}
+    return None if given is None else dict(type=kind, **{**taken, **given})

@@ -84,5 +84,5 @@ class GeneratorPathRegularizer(LazyLoss):
         if not hasattr(generator, 'style_mapping'):
             raise ValueError(
                 f'GeneratorPathRegularizer measures how images change with styles, and '
-                f'{type(generator).__name__} has none; leave loss_config.gen_auxiliary_loss out'
+                f'{type(generator).__name__} has none; leave it out of gen_losses'
             )

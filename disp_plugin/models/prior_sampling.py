@@ -1,12 +1,56 @@
 """Sampling of images: noise, and priors from a sampler where none are given."""
 
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from mmagic.models.base_models import BaseGAN
 from mmagic.models.utils import get_valid_num_batches
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
+
+
+class Latents(NamedTuple):
+    """What an image is generated from.
+
+    Attributes:
+        noise (Tensor): (N, Z).
+        prior (Tensor | None): (N, D) raw priors; None for a model without priors.
+    """
+
+    noise: Tensor
+    prior: Tensor | None
+
+
+class PriorGAN(Protocol):
+    """What hooks, applications and metrics ask of a GAN of this package.
+
+    Attributes:
+        noise_size (int): Z, length of the noise.
+        prior_dim (int): D, length of a prior; 0 where there is none.
+        image_size (int | None): Height and width of images in pixels.
+        prior_normalizer (PriorNormalizer): Turns raw priors into what the networks take.
+        sampler (PriorSampler | None): Where priors of new images come from.
+        generator (nn.Module): The generator that is trained.
+        generator_ema (nn.Module): Its EMA, where the model keeps one.
+        discriminator (nn.Module | None): The discriminator.
+    """
+
+    noise_size: int
+    prior_dim: int
+    image_size: int | None
+    prior_normalizer: Any
+    sampler: Any
+    generator: Any
+    generator_ema: Any
+    discriminator: Any
+
+    def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
+        """Draw the noise and the raw priors of new images."""
+        ...
+
+    def condition(self, prior: Tensor | None) -> Tensor | None:
+        """Normalize raw priors into what the networks take."""
+        ...
 
 
 class PriorSampling(BaseGAN):
@@ -19,6 +63,7 @@ class PriorSampling(BaseGAN):
     """
 
     prior_dim: int
+    noise_size: int
     prior_normalizer: Any
     sampler: Any
 
@@ -40,39 +85,41 @@ class PriorSampling(BaseGAN):
         world_size = get_world_size()
         return super().noise_fn(None, num_batches * world_size)[get_rank() :: world_size]
 
-    def prior_fn(
-        self,
-        prior: Tensor | None = None,
-        num_batches: int = 1,
-        generator: torch.Generator | None = None,
-    ) -> Tensor | None:
-        """Draw raw priors from the sampler, in the way of :meth:`noise_fn`.
+    def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
+        """Draw the noise and the raw priors of new images.
+
+        From the global generator each of W processes draws for all and keeps its rows; from a
+        generator of their own all draw the same.
 
         Args:
-            prior (Tensor, optional): (N, D) raw priors to use instead. Defaults to None.
-            num_batches (int): N. Defaults to 1.
-            generator (torch.Generator, optional): Source of randomness on the CPU. Defaults to
-                None, the global one.
+            num (int): N, images of this process.
+            generator (torch.Generator, optional): Source of randomness, on the CPU, so that a seed
+                gives the same on every device. Defaults to None, the global one.
 
         Returns:
-            Tensor | None: (N, D) raw priors on the model's device; None if ``prior_dim`` is 0.
+            Latents: Noise (N, Z) and raw priors (N, D), or None where ``prior_dim`` is 0, on the
+            model's device.
 
         Raises:
             RuntimeError: There is no sampler.
         """
+        if generator is None:
+            return Latents(self.noise_fn(num_batches=num), self._draw_priors(num, None))
+        noise = torch.randn(num, self.noise_size, generator=generator).to(self.device)
+        return Latents(noise, self._draw_priors(num, generator))
+
+    def _draw_priors(self, num: int, generator: torch.Generator | None) -> Tensor | None:
         if self.prior_dim == 0:
             return None
-        if prior is None:
-            if self.sampler is None:
-                raise RuntimeError(
-                    'this model has no sampler of priors: give model.sampler in the config, as '
-                    "dict(type='VicinalMixSampler'), or call it with inputs=dict(prior=...)"
-                )
-            world_size = get_world_size()
-            prior = self.sampler.sample(num_batches * world_size, generator)[
-                get_rank() :: world_size
-            ]
-        return prior.to(self.device)
+        if self.sampler is None:
+            raise RuntimeError(
+                'this model has no sampler of priors: give model.sampler in the config, as '
+                "dict(type='VicinalMixSampler'), or call it with inputs=dict(prior=...)"
+            )
+        if generator is not None:
+            return self.sampler.sample(num, generator).to(self.device)
+        world_size = get_world_size()
+        return self.sampler.sample(num * world_size)[get_rank() :: world_size].to(self.device)
 
     def condition(self, prior: Tensor | None) -> Tensor | None:
         """Normalize raw priors into what the networks take.
@@ -104,7 +151,8 @@ class PriorSampling(BaseGAN):
         inputs = dict(noise=inputs) if isinstance(inputs, Tensor) else dict(inputs)
         num_batches = get_valid_num_batches(inputs, data_samples)
         inputs['noise'] = self.noise_fn(inputs.get('noise'), num_batches=num_batches)
-        prior = self.prior_fn(inputs.pop('prior', None), num_batches=num_batches)
+        prior = inputs.pop('prior', None)
+        prior = self._draw_priors(num_batches, None) if prior is None else prior.to(self.device)
         sample_kwargs = dict(inputs.get('sample_kwargs') or {})
         if prior is not None:
             sample_kwargs['prior'] = self.condition(prior)

@@ -14,7 +14,7 @@ from disp_plugin.models.lazy_loss import LazyLoss
 class ConsistencyRegularization(LazyLoss):
     r"""Consistency regularization on real images: :math:`E_x[(D(T(x)) - D(x))^2]`.
 
-    Zhang et al. 2020 (arXiv 1910.12027), for ``loss_config.disc_auxiliary_loss``. Gradients go
+    Zhang et al. 2020 (arXiv 1910.12027), for ``model.disc_losses``. Gradients go
     through both scores, as in the published code of DiffAugment for BigGAN (its train_fns.py and
     BigGAN.py), from which the default weight is too.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mmagic.models.editors.biggan import BigGANDiscriminator
 from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
 from mmagic.registry import MODELS
 from torch import nn
@@ -21,17 +22,20 @@ class FreezeD:
     convolution; an attention belongs to the block before it.
 
     Args:
-        blocks (int | list[str]): The number of blocks, or names of submodules of the
-            discriminator, as ``['from_rgb', 'conv_blocks.0']``.
+        blocks (int | list[str], optional): The number of blocks, or names of submodules of the
+            discriminator, as ``['from_rgb', 'conv_blocks.0']``. Defaults to None: 4 of BigGAN (not
+            stated in the paper), 5 of any other, as the paper has it for SNGAN.
 
     Raises:
         ValueError: ``blocks`` is negative or empty, or neither a number nor names.
     """
 
-    def __init__(self, blocks: int | Sequence[str]) -> None:
+    def __init__(self, blocks: int | Sequence[str] | None = None) -> None:
         if isinstance(blocks, str):
             blocks = [blocks]
-        if isinstance(blocks, int):
+        if blocks is None:
+            is_valid = True
+        elif isinstance(blocks, int):
             is_valid = blocks >= 0 and not isinstance(blocks, bool)
         else:
             is_valid = isinstance(blocks, list | tuple) and len(blocks) > 0 and all(blocks)
@@ -63,15 +67,17 @@ class FreezeD:
         Raises:
             ValueError: There are none of that name, or not so many.
         """
-        if not isinstance(self.blocks, int):
-            return [_find_module(discriminator, name) for name in self.blocks]
+        num = self.blocks
+        if num is None:
+            num = 4 if isinstance(discriminator, BigGANDiscriminator) else 5
+        if not isinstance(num, int):
+            return [_find_module(discriminator, name) for name in num]
         blocks = _list_blocks(discriminator)
-        if self.blocks > len(blocks):
+        if num > len(blocks):
             raise ValueError(
-                f'blocks of FreezeD is {self.blocks}, but {type(discriminator).__name__} has '
-                f'{len(blocks)}'
+                f'blocks of FreezeD is {num}, but {type(discriminator).__name__} has {len(blocks)}'
             )
-        return [module for block in blocks[: self.blocks] for module in block]
+        return [module for block in blocks[:num] for module in block]
 
 
 def _find_module(discriminator: nn.Module, name: str) -> nn.Module:

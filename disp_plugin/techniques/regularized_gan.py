@@ -5,7 +5,7 @@ than ``BaseGAN`` documents; the first two leave no scores for adaptive augmentat
 """
 
 import functools
-from typing import Any, ClassVar
+from typing import Any
 
 from mmagic.models.base_models import BaseGAN
 from mmagic.models.editors.biggan import BigGAN
@@ -15,21 +15,14 @@ from mmagic.registry import MODELS
 from mmengine import MessageHub
 from torch import Tensor
 
+from disp_plugin.models.disp_gan import list_losses
+
 
 class _Regularized(BaseGAN):
     """The discriminator's step of a host's class that is named after it, with more losses."""
 
-    # Fields of loss_config that are read, here or by the host.
-    FIELDS: ClassVar[tuple[str, ...]] = ('disc_auxiliary_loss',)
-
-    def _init_loss(self, loss_config: dict | None = None) -> None:
-        unread = [name for name in loss_config or {} if name not in self.FIELDS]
-        if unread:
-            raise ValueError(
-                f'loss_config of {type(self).__name__} has no field {", ".join(unread)}; it has '
-                f'{", ".join(self.FIELDS)}'
-            )
-        super()._init_loss(loss_config)
+    def _build_losses(self, disc_losses: dict[str, dict | None] | None) -> None:
+        self._init_loss(dict(disc_auxiliary_loss=list_losses(disc_losses, 'disc_losses')))
 
     def train_discriminator(
         self, inputs: dict, data_samples: Any, optimizer_wrapper: Any
@@ -95,25 +88,21 @@ class _Regularized(BaseGAN):
 
 
 class _Conditional(_Regularized):
-    def __init__(self, *args: Any, loss_config: dict | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, disc_losses: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._init_loss(loss_config)
+        self._build_losses(disc_losses)
 
 
 @MODELS.register_module()
 class RegularizedBigGAN(_Conditional, BigGAN):
-    """mmagic's BigGAN with ``loss_config.disc_auxiliary_loss``, as for adaptive augmentation.
+    """mmagic's BigGAN with further losses of the discriminator, and adaptive augmentation.
 
-    Auxiliary losses find the labels of the real images bound to the discriminator.
+    Further losses find the labels of the real images bound to the discriminator.
 
     Args:
         *args: Those of mmagic's ``BigGAN``.
-        loss_config (dict, optional): ``disc_auxiliary_loss``: a config of an auxiliary loss, or a
-            list of them. Defaults to None.
+        disc_losses (dict[str, dict], optional): As in :class:`DISPGAN`. Defaults to None.
         **kwargs: Those of mmagic's ``BigGAN``.
-
-    Raises:
-        ValueError: ``loss_config`` has a field that nothing reads.
     """
 
 
@@ -123,11 +112,8 @@ class RegularizedSNGAN(_Conditional, SAGAN):
 
     Args:
         *args: Those of mmagic's ``SAGAN``.
-        loss_config (dict, optional): As in :class:`RegularizedBigGAN`. Defaults to None.
+        disc_losses (dict[str, dict], optional): As in :class:`DISPGAN`. Defaults to None.
         **kwargs: Those of mmagic's ``SAGAN``.
-
-    Raises:
-        ValueError: ``loss_config`` has a field that nothing reads.
     """
 
 
@@ -137,20 +123,10 @@ class RegularizedStyleGAN2(_Regularized, StyleGAN2):
 
     Args:
         *args: Those of mmagic's ``StyleGAN2``.
-        loss_config (dict, optional): mmagic's fields for StyleGAN2, and ``disc_auxiliary_loss``.
-            Defaults to None.
-        **kwargs: Those of mmagic's ``StyleGAN2``.
-
-    Raises:
-        ValueError: ``loss_config`` has a field that nothing reads.
+        disc_losses (dict[str, dict], optional): As in :class:`DISPGAN`. Defaults to None.
+        **kwargs: Those of mmagic's ``StyleGAN2``, with its ``loss_config``.
     """
 
-    FIELDS = (
-        *('disc_auxiliary_loss', 'r1_loss_weight', 'r1_interval', 'norm_mode', 'r1_use_apex_amp'),
-        *('scale_r1_loss', 'g_reg_interval', 'g_reg_weight', 'pl_batch_shrink'),
-        'g_reg_use_apex_amp',
-    )
-
-    def __init__(self, *args: Any, loss_config: dict | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, loss_config=loss_config or {}, **kwargs)
-        self._init_loss(loss_config)
+    def __init__(self, *args: Any, disc_losses: dict | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._build_losses(disc_losses)

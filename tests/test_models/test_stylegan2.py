@@ -275,10 +275,7 @@ def test_an_infinite_path_does_not_spoil_the_mean():
     ('options', 'words'),
     [
         (dict(loss_config=dict(r1_gamma=3)), 'no field r1_gamma; it has r1_loss_weight'),
-        (
-            dict(loss_config=dict(disc_auxiliary_loss=dict(type='R1GradientPenalty'))),
-            'has R1GradientPenalty already; set it by r1_loss_weight',
-        ),
+        (dict(disc_losses=dict(mine=dict(weight=1.0))), "model.disc_losses.mine has no 'type'"),
     ],
 )
 def test_a_loss_config_that_would_be_misread_is_refused(options, words):
@@ -286,14 +283,21 @@ def test_a_loss_config_that_would_be_misread_is_refused(options, words):
         build(**options)
 
 
+def test_regularizers_are_changed_and_turned_off_by_their_names():
+    gan = build(disc_losses=dict(r1=dict(loss_weight=3.0)), gen_losses=dict(path_length=None))
+    (r1,) = gan.disc_auxiliary_losses
+    assert (r1.loss_weight, r1.interval) == (3.0, LOSS_CONFIG['r1_interval'])
+    assert not list(gan.gen_auxiliary_losses or ())
+
+
 def test_path_length_of_a_generator_without_styles_is_refused():
     model = dict(
         type='DISPSNGAN',
         prior_dim=D,
         generator=dict(type='DISPSNGANGenerator', output_scale=32, base_channels=4),
-        loss_config=dict(gen_auxiliary_loss=dict(type='GeneratorPathRegularizer')),
+        gen_losses=dict(path_length=dict(type='GeneratorPathRegularizer')),
     )
-    with pytest.raises(ValueError, match='DISPSNGANGenerator has none; leave loss_config'):
+    with pytest.raises(ValueError, match='DISPSNGANGenerator has none; leave it out of gen_losses'):
         MODELS.build(model)
 
 
@@ -346,7 +350,7 @@ def test_r1_can_be_given_to_any_gan_of_this_package():
             type='PriorProjectionDiscriminator',
             discriminator=dict(type='ProjDiscriminator', input_scale=32, base_channels=4),
         ),
-        loss_config=dict(disc_auxiliary_loss=dict(type='R1GradientPenalty', loss_weight=1.0)),
+        disc_losses=dict(r1=dict(type='R1GradientPenalty', loss_weight=1.0)),
     )
     gan = MODELS.build(model)
     batch = make_batch()

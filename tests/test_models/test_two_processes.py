@@ -23,7 +23,7 @@ STYLEGAN2 = [
 BIGGAN = [
     'model.discriminator_steps=2',
     "model.discriminator.augmentation=dict(type='DiffAugment')",
-    "model.loss_config=dict(disc_auxiliary_loss=[dict(type='ConsistencyRegularization')])",
+    "model.disc_losses=dict(consistency=dict(type='ConsistencyRegularization'))",
 ]
 
 

@@ -86,7 +86,7 @@ class TestLoss:
 
 
 def auxiliary(**options):
-    return dict(disc_auxiliary_loss=[dict(type='ConsistencyRegularization', **options)])
+    return dict(consistency=dict(type='ConsistencyRegularization', **options))
 
 
 @GANS
@@ -95,7 +95,7 @@ class TestInTraining:
     def test_it_is_logged_and_changes_what_is_learnt(self, name, own, make_gan, train_gan):
         def train(**options):
             losses = auxiliary(**options) if options else None
-            gan = make_gan(name, discriminator=dict(augmentation=own), loss_config=losses)
+            gan = make_gan(name, discriminator=dict(augmentation=own), disc_losses=losses)
             torch.manual_seed(1)
             random.seed(1)  # of style mixing
             return gan, train_gan(gan)[0]
