@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 # Lower bounds are the oldest versions that the tests were run with. An upper bound stands only
 # where the next release is known to break, or where a version number announces that it may.
 INSTALL_REQUIRES = [
-    'mmengine>=0.10.5,<0.11',  # the repairs in upstream/ reach into what 0.11 may rename
+    'mmengine>=0.10.5,<0.11',  # the patches in upstream/ reach into what 0.11 may rename
     'filelock>=3.13',
     'jinja2>=3.1',  # the report page
     'matplotlib>=3.8',  # its curves

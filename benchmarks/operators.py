@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from disp_plugin.upstream import apply_patches, mmcv_ext, operators
+from disp_plugin.upstream import apply_patches, mmcv_operators, operators
 
 apply_patches()
 
@@ -64,7 +64,7 @@ def make_calls(channels, device, dtype):
 def find_theirs(name, device):
     """Find mmcv's function of that name: compiled on CUDA where there is one, else plain."""
     module = sys.modules[f'mmcv.ops.{name}']
-    if mmcv_ext.is_compiled() and device.startswith('cuda'):
+    if mmcv_operators.is_compiled() and device.startswith('cuda'):
         return getattr(module, name)
     for part in PLAIN:  # a plain version may call others by their names in its module
         if hasattr(module, part):
@@ -112,7 +112,9 @@ def main(argv=None):
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args(argv)
     dtype = getattr(torch, args.dtype)
-    if dtype == torch.float16 and not (mmcv_ext.is_compiled() and args.device.startswith('cuda')):
+    if dtype == torch.float16 and not (
+        mmcv_operators.is_compiled() and args.device.startswith('cuda')
+    ):
         parser.error("mmcv's plain operators refuse float16; compare them in float32")
     shape = (args.batch_size, args.channels, args.size, args.size)
     images = torch.randn(shape, device=args.device).to(dtype)

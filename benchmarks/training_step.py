@@ -1,7 +1,7 @@
 """Time a training iteration with priors against mmagic's with class labels, pair by pair.
 
 Both models see the same images in the same process; each pair takes one iteration of each, in an
-order that alternates, and the median of the ratios is what counts. Labels are repaired, without
+order that alternates, and the median of the ratios is what counts. Labels are patched, without
 which the host's class-conditional discriminator would compute (N, N) scores. The look-up of priors
 is timed on a bank in a file, as a data loader's worker does it.
 

@@ -1,44 +1,58 @@
-"""Data InStance Prior (DISP) for the GANs of mmagic: the map of the house.
+"""Data InStance Prior (DISP) for the GANs of mmagic: a map of the package.
 
     image --encoder--> prior --> bank --> sample (image + prior) --> GAN step
                                   `--fit--> sampler --new priors--> trained generator --> images
 
 Rooms, each of which imports only from those above it:
 
-    upstream/    what mmagic needs on a current stack, one file per repair
-    datasets/    files -> images: the one decoder, and draws that can be restored
-    encoders/    image -> prior
-    priors/      the bank of priors, how it is built and looked up
-    models/      generators, discriminators and GANs that take a prior
-    samplers/    bank -> new priors
-    techniques/  what DISP is combined or compared with
-    hooks/       when things happen
-    cli/         from a command line to a run: options checked, sizes chosen, errors explained
+    upstream/      what mmagic needs on a current stack
+    datasets/      files -> images
+    encoders/      image -> prior
+    priors/        the bank of priors: built, checked, looked up
+    models/        generators, discriminators and GANs that take a prior
+    samplers/      bank -> new priors
+    techniques/    what DISP is combined or compared with
+    hooks/         when things happen in a run
     applications/  trained model -> uses
-    evaluation/  images -> numbers: metrics, tests for memorization, the report
+    evaluation/    images -> numbers: metrics, tests for memorization, the report
+    cli/           command lines -> runs
 
-Importing this package is cheap; ``import disp_plugin.register`` mends mmagic and registers all.
+``files.py``, ``progress.py`` and ``distributed.py`` serve all rooms. Importing this package is
+cheap; ``import disp_plugin.register`` patches mmagic and registers every class.
 """
 
+import importlib
 from pathlib import Path
 
 __version__ = '0.1.0'
 
-__all__ = ['__version__', 'base']
+_LAZY = {
+    'ImageFolderDataset': 'datasets',
+    'PriorBank': 'priors',
+    'build_bank': 'priors',
+    'load_gan': 'applications',
+    'sample_images': 'applications',
+}
+"""The Python API: name -> room, which is imported when the name is asked for."""
+
+__all__ = ['__version__', 'base', *_LAZY]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{_LAZY[name]}'), name)
 
 
 def base(name: str) -> str:
     """Find a config that this package ships, for the ``_base_`` of another project's config.
 
     A config outside of this project inherits from one of ours by
-    ``_base_ = [__import__('disp_plugin').base('disp_biggan_folder.py')]``. As our configs inherit
-    mmagic's, the reading of such configs is mended on the way (see ``upstream/``).
+    ``_base_ = [__import__('disp_plugin').base('disp_biggan_folder.py')]``. Our configs inherit
+    mmagic's, so this patches the reading of configs, too (see ``upstream/``).
 
     Args:
         name (str): Path of a config relative to ``configs/``, such as ``'disp_biggan_digits.py'``.
-
-    Returns:
-        str: Absolute path of that config file.
 
     Raises:
         FileNotFoundError: No such config is shipped; the message lists those there are.
@@ -46,15 +60,15 @@ def base(name: str) -> str:
     from disp_plugin.upstream import patch_config_reading
 
     patch_config_reading()
-    folder = _find_shipped('configs')
+    folder = find_shipped('configs')
     if (folder / name).is_file():
         return str(folder / name)
     known = sorted(path.name for path in folder.glob('*.py'))
     raise FileNotFoundError(f'disp_plugin ships no config {name!r}; it ships {", ".join(known)}')
 
 
-def _find_shipped(name: str) -> Path:
+def find_shipped(name: str) -> Path:
     """Find ``configs`` or ``tools``: within the package in a wheel, beside it in a checkout."""
     here = Path(__file__).resolve().parent
-    carried = here / '.mim' / name
-    return carried if carried.is_dir() else here.parent / name
+    shipped = here / '.mim' / name
+    return shipped if shipped.is_dir() else here.parent / name

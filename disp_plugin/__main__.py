@@ -4,16 +4,12 @@ import runpy
 import sys
 from pathlib import Path
 
-from disp_plugin import _find_shipped
+from disp_plugin import find_shipped
 
 
 def find_tools() -> dict[str, Path]:
-    """Find the scripts of ``tools/`` that this installation carries.
-
-    Returns:
-        dict[str, Path]: Verb, such as 'train', -> file.
-    """
-    return {file.stem: file for file in sorted(_find_shipped('tools').glob('*.py'))}
+    """List the scripts of ``tools/`` that this installation has, by verb, such as 'train'."""
+    return {file.stem: file for file in sorted(find_shipped('tools').glob('*.py'))}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""``python -m disp_plugin.doctor``: what is installed, what is mended, and what clashes.
+"""``python -m disp_plugin.doctor``: what is installed, what is patched, and what clashes.
 
-Prints versions, the state of every repair of ``upstream/``, CUDA and compiled operators, cached
+Prints versions, the state of every patch of ``upstream/``, CUDA and compiled operators, cached
 encoder weights and the start-up hook; then names each clash with its cure. The exit code is 1 if
 there is a clash. A missing or broken package is a finding, never a crash.
 """
@@ -12,66 +12,56 @@ import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from disp_plugin.upstream import (
     MMAGIC_CURE,
     MMCV_CURE,
     apply_patches,
-    mmcv_ext,
-    repairs,
+    mmcv_operators,
+    patches,
     startup_hook,
 )
 
 PACKAGES = (
-    'disp_plugin',
-    'torch',
-    'torchvision',
-    'numpy',
-    'scipy',
-    'mmengine',
-    'mmcv',
-    'mmcv-lite',
-    'mmagic',
-    'timm',
-    'scikit-learn',
-    'safetensors',
-    'pillow',
-    'opencv-python',
-    'opencv-python-headless',
-    'pytorch-metric-learning',
-    'setuptools',
-)
+    'disp_plugin', 'torch', 'torchvision', 'numpy', 'scipy', 'mmengine', 'mmcv', 'mmcv-lite',
+    'mmagic', 'timm', 'scikit-learn', 'safetensors', 'pillow', 'opencv-python',
+    'opencv-python-headless', 'pytorch-metric-learning', 'setuptools',
+)  # fmt: skip
 """Distributions whose versions are printed."""
 
 OPTIONAL = ('mmcv', 'mmcv-lite', 'opencv-python', 'opencv-python-headless', 'setuptools')
 """Those that need not be there: one of two, or of no use to a run."""
 
+SUPPORTED = {
+    'mmagic': ((1, 2), (1, 3), MMAGIC_CURE),
+    'mmengine': ((0, 10), (0, 11), 'pip install "mmengine>=0.10.5,<0.11"'),
+}
+"""Distribution -> the first version, the first that is too new, the cure."""
 
-@dataclass(frozen=True)
-class Clash:
-    """Something that keeps this installation from working.
+MODULES = {
+    'cv2': 'opencv-python-headless (it needs no libraries of a desktop), and uninstall any other',
+    'scipy': 'scipy',
+    'PIL': 'pillow',
+    'timm': 'timm',
+    'sklearn': 'scikit-learn',
+    'safetensors': 'safetensors',
+    'rich': 'rich',
+}
+"""Module that a run imports -> what to install where it does not import."""
 
-    Args:
-        problem (str): What is wrong.
-        cure (str): The command, or the step, that mends it.
-    """
+
+class Clash(NamedTuple):
+    """What keeps this installation from working, and the step that cures it."""
 
     problem: str
     cure: str
 
 
 def get_version(package: str) -> str | None:
-    """Read the version of an installed distribution, without importing it.
-
-    Args:
-        package (str): Name of the distribution.
-
-    Returns:
-        str, optional: Its version; None if it is not installed or its metadata is broken.
-    """
+    """Read a distribution's version without importing it; None where that fails."""
     try:
         return importlib.metadata.version(package)
     except Exception:  # broken metadata raises all kinds
@@ -79,14 +69,7 @@ def get_version(package: str) -> str | None:
 
 
 def get_import_error(module: str) -> str | None:
-    """Import a module, and say what went wrong.
-
-    Args:
-        module (str): Name of the module.
-
-    Returns:
-        str, optional: Type and text of the error; None if there was none.
-    """
+    """Import a module; return type and text of the error, None if there was none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -97,88 +80,59 @@ def get_import_error(module: str) -> str | None:
 
 
 def find_clashes() -> list[Clash]:
-    """Look for everything that is known to go wrong with an installation.
-
-    Returns:
-        list[Clash]: Empty if all is well.
-    """
-    checks: tuple[Callable[[], list[Clash]], ...] = (
-        _check_mmcv,
-        _check_mmagic,
-        _check_mmengine,
-        _check_torchvision,
-        _check_numpy,
-        _check_opencv,
-        _check_requirements,
-    )
+    """Look for everything that is known to go wrong with an installation."""
+    checks = (_check_mmcv, _check_versions, _check_torch, _check_numpy, _check_modules)
     clashes = [clash for check in checks for clash in check()]
-    return clashes or _check_mending()
+    return clashes or list(_check_patches())
 
 
-def _check_mmcv() -> list[Clash]:
+def _check_mmcv() -> Iterator[Clash]:
     full, lite = get_version('mmcv'), get_version('mmcv-lite')
+    name, version = ('mmcv', full) if full else ('mmcv-lite', lite)
     if full and lite:
-        return [
-            Clash(
-                f'mmcv {full} and mmcv-lite {lite} are both installed; both own the folder mmcv/, '
-                'so that one has overwritten files of the other',
-                'pip uninstall -y mmcv mmcv-lite, then install one of them: '
-                f'pip install "mmcv>=2.0,<2.2" (compiled operators) or {MMCV_CURE}',
-            )
-        ]
-    version = full or lite
-    if version is None:
-        return [Clash('mmcv is not installed', MMCV_CURE)]
-    if not (2, 0) <= _parse(version) < (2, 2):
-        name = 'mmcv' if full else 'mmcv-lite'
-        return [
-            Clash(
-                f'{name} {version} is outside of what mmagic 1.2 accepts (>=2.0,<2.2)',
-                f'pip install "{name}>=2.0,<2.2"',
-            )
-        ]
-    return []
-
-
-def _check_mmagic() -> list[Clash]:
-    version = get_version('mmagic')
-    if version is None:
-        return [Clash('mmagic is not installed', MMAGIC_CURE)]
-    if not (1, 2) <= _parse(version) < (1, 3):
-        return [Clash(f'mmagic {version} is not the version this plugin is for', MMAGIC_CURE)]
-    return []
-
-
-def _check_mmengine() -> list[Clash]:
-    version = get_version('mmengine')
-    cure = 'pip install "mmengine>=0.10.5,<0.11"'
-    if version is None:
-        return [Clash('mmengine is not installed', cure)]
-    if not (0, 10) <= _parse(version) < (0, 11):
-        return [Clash(f'mmengine {version} is not a version the repairs are written for', cure)]
-    return []
-
-
-def _check_torchvision() -> list[Clash]:
-    error = get_import_error('torch')
-    if error:
-        return [Clash(f'torch does not import ({error})', 'pip install --force-reinstall torch')]
-    torch, torchvision = get_version('torch'), get_version('torchvision')
-    cure = (
-        'install both from one index in one command: '
-        'pip install --force-reinstall torch torchvision'
-    )
-    pinned = _read_torch_pin()
-    if torch and pinned and _parse(torch, 3) != _parse(pinned, 3):
-        problem = (
-            f'torchvision {torchvision} is built for torch {pinned}, but torch {torch} is here'
+        yield Clash(
+            f'mmcv {full} and mmcv-lite {lite} are both installed; both own the folder mmcv/, '
+            'and one has overwritten files of the other',
+            'pip uninstall -y mmcv mmcv-lite, then install one of them: '
+            f'pip install "mmcv>=2.0,<2.2" (compiled operators) or {MMCV_CURE}',
         )
-        return [Clash(problem, cure)]
-    error = get_import_error('torchvision')
-    if error:
-        problem = f'torchvision {torchvision} does not work with torch {torch} ({error})'
-        return [Clash(problem, f'the two are of different builds; {cure}')]
-    return []
+    elif version is None:
+        yield Clash('mmcv is not installed', MMCV_CURE)
+    elif not (2, 0) <= parse_version(version) < (2, 2):
+        yield Clash(
+            f'{name} {version} is not a version that mmagic 1.2 accepts (>=2.0,<2.2)',
+            f'pip install "{name}>=2.0,<2.2"',
+        )
+
+
+def _check_versions() -> Iterator[Clash]:
+    for package, (first, too_new, cure) in SUPPORTED.items():
+        version = get_version(package)
+        if version is None:
+            yield Clash(f'{package} is not installed', cure)
+        elif not first <= parse_version(version) < too_new:
+            yield Clash(f'{package} {version} is not a version that this plugin is for', cure)
+
+
+def _check_torch() -> Iterator[Clash]:
+    if error := get_import_error('torch'):
+        yield Clash(
+            f'torch does not import ({error})', 'pip install --force-reinstall torch torchvision'
+        )
+        return
+    torch, torchvision = get_version('torch'), get_version('torchvision')
+    cure = 'install both from one index: pip install --force-reinstall torch torchvision'
+    pinned = _read_torch_pin()
+    if torch and pinned and parse_version(torch, 3) != parse_version(pinned, 3):
+        yield Clash(
+            f'torchvision {torchvision} is built for torch {pinned}, but torch {torch} is here',
+            cure,
+        )
+    elif error := get_import_error('torchvision'):
+        yield Clash(
+            f'torchvision {torchvision} does not work with torch {torch} ({error})',
+            f'the two are of different builds; {cure}',
+        )
 
 
 def _read_torch_pin() -> str | None:
@@ -186,82 +140,54 @@ def _read_torch_pin() -> str | None:
         requirements = importlib.metadata.requires('torchvision') or []
     except Exception:
         return None
-    for requirement in requirements:
-        match = re.match(r'torch\s*\(?==\s*([\w.]+)', requirement)
-        if match:
-            return match.group(1)
-    return None
+    matches = (re.match(r'torch\s*\(?==\s*([\w.]+)', line) for line in requirements)
+    return next((match.group(1) for match in matches if match), None)
 
 
-def _check_numpy() -> list[Clash]:
+def _check_numpy() -> Iterator[Clash]:
     numpy, torch = get_version('numpy'), get_version('torch')
-    cure = 'pip install --upgrade torch torchvision, or pip install "numpy<2"'
-    error = get_import_error('numpy')
-    if error:
-        return [
-            Clash(f'numpy {numpy} does not import ({error})', 'pip install --force-reinstall numpy')
-        ]
-    if get_import_error('torch'):
-        return []
-    try:
-        importlib.import_module('torch').zeros(1).numpy()
-    except Exception as failure:
-        return [Clash(f'torch {torch} does not work with numpy {numpy} ({failure})', cure)]
-    return []
-
-
-def _check_opencv() -> list[Clash]:
-    error = get_import_error('cv2')
-    if error is None:
-        return []
-    return [
-        Clash(
-            f'OpenCV does not import ({error})',
-            'pip install opencv-python-headless (it needs no libraries of a desktop); if another '
-            'OpenCV is installed, uninstall that first',
+    if error := get_import_error('numpy'):
+        yield Clash(
+            f'numpy {numpy} does not import ({error})', 'pip install --force-reinstall numpy'
         )
-    ]
+    elif get_import_error('torch') is None:
+        try:
+            importlib.import_module('torch').zeros(1).numpy()
+        except Exception as failure:
+            yield Clash(
+                f'torch {torch} does not work with numpy {numpy} ({failure})',
+                'pip install --upgrade torch torchvision, or pip install "numpy<2"',
+            )
 
 
-def _check_requirements() -> list[Clash]:
-    """Whatever else has been deleted or broken."""
-    modules = ('scipy', 'PIL', 'timm', 'sklearn', 'safetensors', 'rich')
-    names = {'PIL': 'pillow', 'sklearn': 'scikit-learn'}
-    return [
-        Clash(f'{module} does not import ({error})', f'pip install {names.get(module, module)}')
-        for module in modules
-        if (error := get_import_error(module))
-    ]
+def _check_modules() -> Iterator[Clash]:
+    for module, package in MODULES.items():
+        if error := get_import_error(module):
+            name = 'OpenCV' if module == 'cv2' else module
+            yield Clash(f'{name} does not import ({error})', f'pip install {package}')
 
 
-def _check_mending() -> list[Clash]:
+def _check_patches() -> Iterator[Clash]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             apply_patches()
     except (Exception, SystemExit) as error:
-        return [
-            Clash(
-                f'mmagic does not import ({type(error).__name__}: {error})',
-                'python -c "import disp_plugin.register" shows where; '
-                'please report it with this output',
-            )
-        ]
-    return []
+        yield Clash(
+            f'mmagic does not import ({type(error).__name__}: {error})',
+            'python -c "import disp_plugin.register" shows where; '
+            'please report it with this output',
+        )
 
 
-def _parse(version: str, length: int = 2) -> tuple[int, ...]:
+def parse_version(version: str, length: int = 2) -> tuple[int, ...]:
     """Read the first numbers of a version; what is not a number counts as 0."""
     numbers = [int(part) if part.isdigit() else 0 for part in re.split(r'[.+]', version)]
     return tuple((numbers + [0] * length)[:length])
 
 
 def find_cached_weights() -> list[Path]:
-    """List the weights that encoders can use without a download.
-
-    Returns:
-        list[Path]: Files in torch's hub folder, then models of timm in the cache of Hugging Face.
-    """
+    """List the weights that encoders can use without a download: torch's, then timm's."""
     cache = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
     home = Path(os.environ.get('TORCH_HOME') or cache / 'torch').expanduser()
     hugging_face = Path(os.environ.get('HF_HOME') or cache / 'huggingface').expanduser()
@@ -270,71 +196,64 @@ def find_cached_weights() -> list[Path]:
     return found + sorted(models.glob('models--timm--*'))
 
 
-def _describe_versions() -> list[str]:
-    lines = [f'Python {platform.python_version()} on {platform.platform()}']
+def _describe_versions() -> Iterator[str]:
+    yield f'Python {platform.python_version()} on {platform.platform()}'
     for package in PACKAGES:
         version = get_version(package)
         if version or package not in OPTIONAL:
-            lines.append(f'{package} {version or "not installed"}')
-    return lines
+            yield f'{package} {version or "not installed"}'
 
 
-def _describe_repairs() -> list[str]:
-    return [f'{repair.name}: {repair.state} ({repair.summary})' for repair in repairs()]
+def _describe_patches() -> Iterator[str]:
+    for patch in patches():
+        yield f'{patch.name}: {patch.state} ({patch.summary})'
 
 
-def _describe_machine() -> list[str]:
-    is_compiled = mmcv_ext.is_compiled()
-    operators = 'compiled' if is_compiled else "the StyleGANs' in plain PyTorch (mmcv-lite)"
-    lines = [f'operators of mmcv: {operators}']
+def _describe_machine() -> Iterator[str]:
+    plain = "the StyleGANs' in plain PyTorch (mmcv-lite)"
+    yield f'operators of mmcv: {"compiled" if mmcv_operators.is_compiled() else plain}'
     if get_import_error('torch'):
-        return [*lines, 'CUDA: unknown, for torch does not import']
-    torch = importlib.import_module('torch')
+        yield 'CUDA: unknown, for torch does not import'
+        return
+    cuda = importlib.import_module('torch.cuda')
     try:
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        names = [cuda.get_device_name(i) for i in range(cuda.device_count())]
     except Exception as error:
-        return [*lines, f'CUDA: broken ({error})']
-    return [*lines, f'CUDA {torch.version.cuda}: {", ".join(names) or "no device"}']
+        yield f'CUDA: broken ({error})'
+        return
+    version = importlib.import_module('torch.version').cuda
+    yield f'CUDA {version}: {", ".join(names) or "no device"}'
 
 
-def _describe_weights() -> list[str]:
-    return [str(path) for path in find_cached_weights()] or ['none']
+def _describe_weights() -> Iterator[str]:
+    yield from [str(path) for path in find_cached_weights()] or ['none']
 
 
-def _describe_hook() -> list[str]:
+def _describe_hook() -> Iterator[str]:
     state = startup_hook.hook_state()
-    lines = [f'{state} ({startup_hook.hook_file()})']
+    yield f'{state} ({startup_hook.hook_file()})'
     if state == 'outdated':
-        lines.append('renew it: python -m disp_plugin.upstream install')
-    return lines
-
-
-def _describe_clashes(clashes: list[Clash]) -> list[str]:
-    lines = [f'{clash.problem}\n    cure: {clash.cure}' for clash in clashes]
-    return lines or ['none']
+        yield 'renew it: python -m disp_plugin.upstream install'
 
 
 def main() -> int:
-    """Print the report.
-
-    Returns:
-        int: 1 if there is a clash, else 0.
-    """
-    clashes = find_clashes()  # first, for it mends, and the repairs then tell their state
-    sections: dict[str, Callable[[], list[str]]] = {
+    """Print the report; return 1 if there is a clash, else 0."""
+    clashes = find_clashes()  # first, for it patches mmagic, and the patches then tell their state
+    sections: dict[str, Callable[[], Iterator[str]]] = {
         'Versions': _describe_versions,
-        'Repairs': _describe_repairs,
+        'Patches': _describe_patches,
         'Machine': _describe_machine,
         'Cached encoder weights': _describe_weights,
         'Start-up hook': _describe_hook,
-        'Clashes': lambda: _describe_clashes(clashes),
     }
     for title, describe in sections.items():
         try:
-            lines = describe()
+            lines = list(describe())
         except Exception as error:  # a report with a hole is better than none
             lines = [f'unknown ({type(error).__name__}: {error})']
         print('\n'.join([title, *(f'  {line}' for line in lines)]))
+    lines = [f'  {clash.problem}\n    cure: {clash.cure}' for clash in clashes] or ['  none']
+    print('\n'.join(['Clashes', *lines]))
     return 1 if clashes else 0
 
 

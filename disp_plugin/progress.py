@@ -16,18 +16,15 @@ def track(
     unit: int = 1,
     done: int = 0,
 ) -> Iterator[Item]:
-    """Go through items under a progress bar; on a pipe or in a log file there is none.
+    """Yield items under a progress bar; on a pipe or in a log file there is none.
 
     Args:
-        items (Iterable): What to go through, such as the batches of a data loader.
+        items (Iterable): Such as the batches of a data loader.
         total (int): How many items there are, with those that an earlier run did.
         title (str): What is going on.
         progress (bool): Whether to draw at all. Defaults to True.
         unit (int): What an item counts, such as the images of a batch. Defaults to 1.
         done (int): Items that an earlier run did. Defaults to 0.
-
-    Yields:
-        Item: Each item.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

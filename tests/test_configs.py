@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
-import disp_plugin.register  # noqa: F401  (mends mmagic, so that the rest can be imported)
+import disp_plugin.register  # noqa: F401  (patches mmagic, so that the rest can be imported)
 from disp_plugin.cli.resolve_config import resolve_config
 from disp_plugin.encoders.load_weights import META_KEY
 from disp_plugin.evaluation.metric_card import read_cards

@@ -111,7 +111,7 @@ def test_mmagic_that_does_not_import_is_a_clash_and_no_crash(installation, monke
     assert 'mmagic does not import (AttributeError: numpy has no attr' in capsys.readouterr().out
 
 
-def test_the_report_tells_versions_repairs_and_that_all_is_well(capsys):
+def test_the_report_tells_versions_patches_and_that_all_is_well(capsys):
     assert doctor.main() == 0
     report = capsys.readouterr().out
     for part in ('torch 2', 'mmagic 1.2', 'integer-labels: active', 'Start-up hook\n', 'CUDA'):
@@ -166,6 +166,6 @@ def torch_hub_dir():
 
 
 def test_a_version_is_read_number_by_number():
-    assert doctor._parse('2.11.0+cu130', 3) == (2, 11, 0)
-    assert doctor._parse('2.2rc1') == (2, 0)
-    assert doctor._parse('3') == (3, 0)
+    assert doctor.parse_version('2.11.0+cu130', 3) == (2, 11, 0)
+    assert doctor.parse_version('2.2rc1') == (2, 0)
+    assert doctor.parse_version('3') == (3, 0)

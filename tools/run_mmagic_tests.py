@@ -1,4 +1,4 @@
-"""Run mmagic's own tests of its GAN half in this environment, with disp_plugin's repairs active.
+"""Run mmagic's own tests of its GAN half in this environment, with disp_plugin's patches active.
 
 git clone --depth 1 --branch v1.2.0 https://github.com/open-mmlab/mmagic checkouts/mmagic
 python tools/run_mmagic_tests.py checkouts/mmagic
@@ -143,7 +143,7 @@ def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
     """
     report = folder / 'report.txt'
     report.write_text('')
-    # this file is also the pytest plugin that mends mmagic and reports; nothing of a user's applies
+    # this file is also the pytest plugin that patches mmagic and reports; nothing of a user's applies
     command = [sys.executable, '-m', 'pytest', '-p', Path(__file__).stem, '-p', 'no:cacheprovider']
     command += ['--rootdir', '.', '-c', os.devnull, '-q', '--tb=short', path]
     command += ['--continue-on-collection-errors']

@@ -3,22 +3,14 @@
 import argparse
 import sys
 
-from disp_plugin.upstream import repairs, startup_hook
+from disp_plugin.upstream import patches, startup_hook
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments (list[str], optional): Without the program's name. Defaults to those it was
-            started with.
-
-    Returns:
-        int: 0, or 1 if the hook could not be written or removed.
-    """
+    """Run the command; return 1 if the hook could not be written or removed."""
     parser = argparse.ArgumentParser(
         prog='python -m disp_plugin.upstream',
-        description='A start-up hook that mends mmagic in every process of this environment.',
+        description='A start-up hook that patches mmagic in every process of this environment.',
     )
     parser.add_argument('action', choices=('install', 'remove', 'status'))
     action = parser.parse_args(arguments).action
@@ -33,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _install() -> str:
     file = startup_hook.install_hook()
     return (
-        f'installed {file}\nmmagic is mended in every process of this environment; '
-        '`python -m disp_plugin.upstream remove` takes the hook out'
+        f'installed {file}\nmmagic is patched in every process of this environment; '
+        '`python -m disp_plugin.upstream remove` removes the hook'
     )
 
 
@@ -45,7 +37,7 @@ def _remove() -> str:
 
 def _status() -> str:
     lines = [f'start-up hook: {startup_hook.hook_state()} ({startup_hook.hook_file()})']
-    lines += [f'{repair.name}: {repair.summary}' for repair in repairs()]
+    lines += [f'{patch.name}: {patch.summary}' for patch in patches()]
     return '\n'.join(lines)
 
 

@@ -1,5 +1,13 @@
-"""The probability of ADA's augmentations, which does not move, or becomes NaN.
+"""ADA: second derivatives through its geometry, and its probability, which does not move.
 
+**Second derivatives.**
+Symptom: R1 through any geometric augmentation of ADA dies with "derivative for
+aten::grid_sampler_2d_backward is not implemented"; each augmentation warns besides.
+Cause: mmagic/models/editors/stylegan2/ada/grid_sample_gradfix.py:44-54 takes its own differentiable
+version on torch 1.5 to 1.10 only, for an operator whose arguments have changed since.
+Delete when: ``torch.nn.functional.grid_sample`` is twice differentiable.
+
+**Probability.**
 Symptom: in a distributed run, where another module holds the discriminator, and in any GAN but
 StyleGAN2, the augmentation probability p keeps its initial value and 'augment' is missing in the
 log. ``ADAAug.update`` before anything was counted makes p NaN. Checkpoints hold the scores of the
@@ -7,33 +15,35 @@ last batch, with a warning.
 Cause: mmagic/models/editors/stylegan2/stylegan2.py:309 asks the wrapper for ``with_ada``, and
 :198 leaves the scores and their graph in the message hub; stylegan2_discriminator.py:312 divides by
 the number of images that were counted; base_models/base_gan.py:444 never looks for ``ada_aug``.
-Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
 Delete when: mmagic finds ``ada_aug`` in a wrapped discriminator of any GAN and sums its counts over
 processes.
+
+Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
 """
 
 import functools
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable
 from typing import Any
 
-from disp_plugin.upstream.repair import Repair, host_module
+from disp_plugin.upstream.patch import Patch, host_module, rebind
 
+GRID_MODULE = 'mmagic.models.editors.stylegan2.ada.grid_sample_gradfix'
 GAN_MODULE = 'mmagic.models.editors.stylegan2.stylegan2'
 BASE_MODULE = 'mmagic.models.base_models.base_gan'
 DISCRIMINATOR_MODULE = 'mmagic.models.editors.stylegan2.stylegan2_discriminator'
 SCORES = 'disc_pred_real'
 
 
-def is_count_needed() -> bool:
-    """Tell whether ``ADAAug.update`` divides by a count of zero."""
-    ada_aug: Any = host_module(DISCRIMINATOR_MODULE).ADAAug
-    return not hasattr(ada_aug.update, '__wrapped__')
+def _replace_grid_sample() -> None:
+    sampling = importlib.import_module('disp_plugin.upstream.operators.grid_sampling')
+    rebind(host_module(GRID_MODULE).grid_sample, sampling.grid_sample)
 
 
-def require_counts() -> None:
+def _require_counts() -> None:
     """Let ``ADAAug.update`` leave p as it is while nothing has been counted."""
-    ada_aug: Any = host_module(DISCRIMINATOR_MODULE).ADAAug
-    update = ada_aug.update
+    ada_aug = host_module(DISCRIMINATOR_MODULE).ADAAug
+    update: Callable[..., None] = ada_aug.update
 
     @functools.wraps(update)
     def update_if_counted(self: Any, iteration: int = 0, num_batches: int = 0) -> None:
@@ -44,58 +54,42 @@ def require_counts() -> None:
     ada_aug.update = update_if_counted
 
 
-def is_search_needed() -> bool:
-    """Tell whether ``StyleGAN2.train_step`` looks at the outermost module only."""
-    gan: Any = host_module(GAN_MODULE).StyleGAN2
-    return not hasattr(gan.train_step, '__wrapped__')
+def _search_in_stylegan2() -> None:
+    _update_after_step(host_module(GAN_MODULE).StyleGAN2, sees_bare=True)
 
 
-def search_wrapped() -> None:
-    """Let ``StyleGAN2.train_step`` update p wherever the discriminator holds an ``ADAAug``."""
-    _let_p_follow(host_module(GAN_MODULE).StyleGAN2, sees_bare=True)
+def _search_in_base() -> None:
+    """Patch the step of all other GANs; StyleGAN2 has a training step of its own."""
+    _update_after_step(host_module(BASE_MODULE).BaseGAN, sees_bare=False)
 
 
-def is_base_search_needed() -> bool:
-    """Tell whether the training step of the other GANs looks for no ``ADAAug`` at all."""
-    gan: Any = host_module(BASE_MODULE).BaseGAN
-    return not hasattr(gan.train_step, '__wrapped__')
-
-
-def search_in_base() -> None:
-    """Let ``BaseGAN.train_step`` update p too; StyleGAN2 has a training step of its own."""
-    _let_p_follow(host_module(BASE_MODULE).BaseGAN, sees_bare=False)
-
-
-def _let_p_follow(gan: Any, sees_bare: bool) -> None:
+def _update_after_step(gan_type: Any, sees_bare: bool) -> None:
     """Update p after a training step, unless the host's step does so for a bare discriminator.
 
-    In all cases the scores leave the message hub, so that they are in no checkpoint.
+    In all cases the scores leave the message hub, and with it the checkpoints.
     """
-    train_step = gan.train_step
+    train_step: Callable[..., dict[str, object]] = gan_type.train_step
 
     @functools.wraps(train_step)
-    def train_step_and_update(self: Any, data: dict, optim_wrapper: Any) -> dict[str, Any]:
-        hub: Any = host_module(BASE_MODULE).MessageHub.get_current_instance()
+    def train_step_and_update(self: Any, data: dict, optim_wrapper: object) -> dict[str, object]:
+        hub = host_module(BASE_MODULE).MessageHub.get_current_instance()
         log_vars = train_step(self, data, optim_wrapper)
         if not (sees_bare and getattr(self.discriminator, 'with_ada', False)):
-            for ada_aug in _find_augmentations(self.discriminator):
-                _update(ada_aug, hub.get_info(SCORES), hub.get_info('iter'))
-                log_vars['augment'] = ada_aug.aug_pipeline.p.data.cpu()
+            ada_aug_type = host_module(DISCRIMINATOR_MODULE).ADAAug
+            for module in self.discriminator.modules():
+                if isinstance(module, ada_aug_type):
+                    _update(module, hub.get_info(SCORES), hub.get_info('iter'))
+                    log_vars['augment'] = module.aug_pipeline.p.data.cpu()
         hub.runtime_info.pop(SCORES, None)
-        # a model that hands its scores over detached says so, and the hub forbids to say both
+        # a model that gives its scores detached says so, and the hub forbids to say both
         hub._resumed_keys.pop(SCORES, None)
         return log_vars
 
-    gan.train_step = train_step_and_update
-
-
-def _find_augmentations(discriminator: Any) -> Iterator[Any]:
-    ada_aug: Any = host_module(DISCRIMINATOR_MODULE).ADAAug
-    return (module for module in discriminator.modules() if isinstance(module, ada_aug))
+    gan_type.train_step = train_step_and_update
 
 
 def _update(ada_aug: Any, scores: Any, iteration: int) -> None:
-    """Count the signs of the real images' scores in all processes, and let p follow."""
+    """Count the signs of the real images' scores in all processes, and update p."""
     from mmengine.dist import all_reduce
 
     if scores is None:
@@ -111,29 +105,29 @@ def _update(ada_aug: Any, scores: Any, iteration: int) -> None:
     ada_aug.update(iteration=iteration, num_batches=int(counts[0]))
 
 
-REPAIRS = (
-    Repair(
+PATCHES = (
+    Patch(
+        name='ada-grid-sample',
+        module=GRID_MODULE,
+        summary='R1 through geometric augmentations of ADA fails: aten::grid_sampler_2d_backward',
+        apply=_replace_grid_sample,
+    ),
+    Patch(
         name='ada-counts',
         module=DISCRIMINATOR_MODULE,
         summary='the augmentation probability of ADA is NaN when updated before any count',
-        until='ADAAug.update checks its count',
-        is_needed=is_count_needed,
-        apply=require_counts,
+        apply=_require_counts,
     ),
-    Repair(
+    Patch(
         name='ada-search',
         module=GAN_MODULE,
         summary='the augmentation probability of ADA does not move in a distributed run',
-        until='StyleGAN2.train_step finds ada_aug in a wrapped discriminator',
-        is_needed=is_search_needed,
-        apply=search_wrapped,
+        apply=_search_in_stylegan2,
     ),
-    Repair(
+    Patch(
         name='ada-base',
         module=BASE_MODULE,
         summary='the augmentation probability of ADA moves in StyleGAN2 only',
-        until='BaseGAN.train_step finds ada_aug in the discriminator',
-        is_needed=is_base_search_needed,
-        apply=search_in_base,
+        apply=_search_in_base,
     ),
 )

@@ -8,30 +8,25 @@ Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
 Delete when: loop_utils.py asks whether the class is a child of mmagic's Evaluator.
 """
 
-from typing import Any
+from collections.abc import Callable
 
-from disp_plugin.upstream.repair import Repair, host_module, rebind
+from disp_plugin.upstream.patch import Patch, host_module, rebind
 
 MODULE = 'mmagic.engine.runner.loop_utils'
 
 
-def is_needed() -> bool:
-    """Tell whether the module still compares names."""
-    return hasattr(host_module(MODULE), 'update_and_check_evaluator')
-
-
 def apply() -> None:
     """Let children of mmagic's evaluator pass as they are."""
-    check = host_module(MODULE).update_and_check_evaluator  # type: ignore[attr-defined]
+    check: Callable[[object], object] = host_module(MODULE).update_and_check_evaluator
 
-    def update_and_check_evaluator(evaluator: Any) -> Any:
+    def update_and_check_evaluator(evaluator: object) -> object:
         """Warn of evaluators that are no children of mmagic's."""
         return evaluator if _is_child(evaluator) else check(evaluator)
 
     rebind(check, update_and_check_evaluator)
 
 
-def _is_child(evaluator: Any) -> bool:
+def _is_child(evaluator: object) -> bool:
     from mmagic.evaluation.evaluator import Evaluator
     from mmagic.registry import EVALUATORS
 
@@ -42,11 +37,11 @@ def _is_child(evaluator: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Evaluator) and 'metrics' in evaluator
 
 
-REPAIR = Repair(
-    name='evaluator-warning',
-    module=MODULE,
-    summary='mmagic warns of every evaluator that is not called Evaluator',
-    until='loop_utils.py asks for the base class, not for the name',
-    is_needed=is_needed,
-    apply=apply,
+PATCHES = (
+    Patch(
+        name='evaluator-warning',
+        module=MODULE,
+        summary='mmagic warns of every evaluator that is not called Evaluator',
+        apply=apply,
+    ),
 )

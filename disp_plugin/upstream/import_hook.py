@@ -1,6 +1,6 @@
-"""Lets every repair act at the moment the module it belongs to is imported.
+"""Apply every patch at the moment the module it belongs to is imported.
 
-A finder at the head of ``sys.meta_path`` knows the few modules of the host that have a repair. It
+A finder at the head of ``sys.meta_path`` knows the few modules of the host that have a patch. It
 asks the other finders for them, and wraps the loader they answer with, for the time of one
 execution.
 """
@@ -10,25 +10,24 @@ import importlib.machinery
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 from disp_plugin.upstream import slim_import
-from disp_plugin.upstream.repair import Repair
+from disp_plugin.upstream.patch import Patch
 
 
-class MendingLoader(importlib.abc.Loader):
-    """Executes a module with its repairs around it, then leaves the real loader in its place.
+class PatchingLoader(importlib.abc.Loader):
+    """Execute a module with its patches around it, then leave the real loader in its place.
 
     Args:
         loader (Loader): The loader that the module would have had.
-        repairs (Sequence[Repair]): The repairs that belong to the module.
+        patches (Sequence[Patch]): The patches that belong to the module.
     """
 
-    def __init__(self, loader: Any, repairs: Sequence[Repair]) -> None:
+    def __init__(self, loader: importlib.abc.Loader, patches: Sequence[Patch]) -> None:
         self.loader = loader
-        self.repairs = repairs
+        self.patches = patches
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         # get_source, get_data, resource readers: whoever holds the spec sees the real loader
         return getattr(self.loader, name)
 
@@ -37,11 +36,11 @@ class MendingLoader(importlib.abc.Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute the module, mended."""
+        """Execute the module, patched."""
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
-        acted = [repair for repair in self.repairs if repair.moment == 'before' and repair.act()]
+        acted = [patch for patch in self.patches if patch.moment == 'before' and patch.act()]
         try:
             with slim_import.executing(module.__name__):
                 if module.__name__ == slim_import.EDITORS_PACKAGE and not slim_import.is_full():
@@ -49,31 +48,31 @@ class MendingLoader(importlib.abc.Loader):
                 else:
                     self.loader.exec_module(module)
         finally:
-            for repair in acted:
-                if repair.undo is not None:
-                    repair.undo()
-        for repair in self.repairs:
-            if repair.moment == 'after':
-                repair.act()
+            for patch in acted:
+                if patch.undo is not None:
+                    patch.undo()
+        for patch in self.patches:
+            if patch.moment == 'after':
+                patch.act()
 
 
-class MendingFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules that have repairs, and hands their loaders out wrapped.
+class PatchingFinder(importlib.abc.MetaPathFinder):
+    """Find the modules that have patches, and hand their loaders out wrapped.
 
     Args:
-        repairs (Sequence[Repair]): All repairs.
+        patches (Sequence[Patch]): All patches.
     """
 
-    def __init__(self, repairs: Sequence[Repair]) -> None:
-        self.repairs: dict[str, list[Repair]] = {}
-        for repair in repairs:
-            self.repairs.setdefault(repair.module, []).append(repair)
+    def __init__(self, patches: Sequence[Patch]) -> None:
+        self.patches: dict[str, list[Patch]] = {}
+        for patch in patches:
+            self.patches.setdefault(patch.module, []).append(patch)
 
     def find_spec(
-        self, fullname: str, path: Any = None, target: Any = None
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find a module that has repairs, or belongs to the slim import; None for any other."""
-        if fullname not in self.repairs and not slim_import.is_slim_part(fullname):
+        """Find a module that has patches or belongs to the slim import; None for any other."""
+        if fullname not in self.patches and not slim_import.is_slim_part(fullname):
             return None
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, 'find_spec'):
@@ -81,23 +80,19 @@ class MendingFinder(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = MendingLoader(spec.loader, self.repairs.get(fullname, ()))
+                    spec.loader = PatchingLoader(spec.loader, self.patches.get(fullname, ()))
                 return spec
         return None
 
 
-def install(repairs: Sequence[Repair]) -> None:
-    """Mend what is already imported, and put the finder at the head of ``sys.meta_path``, once.
-
-    Args:
-        repairs (Sequence[Repair]): All repairs.
-    """
-    if not any(isinstance(finder, MendingFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, MendingFinder(repairs))
-    for repair in repairs:
-        # a module that has been imported without its 'before' repair did not need it
-        if repair.moment == 'after' and _is_loaded(repair.module):
-            repair.act()
+def install(patches: Sequence[Patch]) -> None:
+    """Patch what is already imported, and put the finder at the head of ``sys.meta_path``, once."""
+    if not any(isinstance(finder, PatchingFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, PatchingFinder(patches))
+    for patch in patches:
+        # a module that was imported without its 'before' patch did not need it
+        if patch.moment == 'after' and _is_loaded(patch.module):
+            patch.act()
 
 
 def _is_loaded(name: str) -> bool:

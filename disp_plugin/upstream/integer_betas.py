@@ -9,11 +9,12 @@ Delete when: mmagic's configs write 0.0.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from disp_plugin.upstream.repair import Repair, host_module
+from disp_plugin.upstream.patch import Patch, host_module
 
-REGISTRIES = 'mmengine.registry.root'
+if TYPE_CHECKING:
+    from mmengine.registry import Registry
 
 
 def is_needed() -> bool:
@@ -29,32 +30,32 @@ def is_needed() -> bool:
 
 def apply() -> None:
     """Write integer betas as floats where mmengine builds an optimizer from its config."""
-    _mend_registry(host_module(REGISTRIES).OPTIMIZERS)
+    _patch_registry(host_module('mmengine.registry.root').OPTIMIZERS)
 
 
-def _mend_registry(registry: Any) -> None:
-    build: Callable[..., Any] = registry.build_func
+def _patch_registry(registry: 'Registry') -> None:
+    build: Callable[..., object] = registry.build_func
 
-    def build_optimizer(cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    def build_optimizer(cfg: object, *args: object, **kwargs: object) -> object:
         betas = cfg.get('betas') if isinstance(cfg, dict) else None
-        if isinstance(betas, tuple | list) and any(type(beta) is int for beta in betas):
-            floats = [float(beta) if type(beta) is int else beta for beta in betas]
+        if isinstance(cfg, dict) and isinstance(betas, tuple | list):
             cfg = cfg.copy()
-            cfg['betas'] = tuple(floats)
+            cfg['betas'] = tuple(float(beta) if type(beta) is int else beta for beta in betas)
         return build(cfg, *args, **kwargs)
 
     registry.build_func = build_optimizer
     # registries that inherit the function took a copy of it when they were made
     for child in registry.children.values():
         if child.build_func is build:
-            _mend_registry(child)
+            _patch_registry(child)
 
 
-REPAIR = Repair(
-    name='integer-betas',
-    module='mmengine.optim.optimizer.builder',  # the registries are imported with configs
-    summary='26 of mmagic\'s configs do not train: "betas must be either both floats or ..."',
-    until="mmagic's configs write betas as floats",
-    is_needed=is_needed,
-    apply=apply,
+PATCHES = (
+    Patch(
+        name='integer-betas',
+        module='mmengine.optim.optimizer.builder',  # the registries are imported with configs
+        summary='26 of mmagic\'s configs do not train: "betas must be either both floats or ..."',
+        apply=apply,
+        is_needed=is_needed,
+    ),
 )

@@ -24,9 +24,10 @@ import importlib.util
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 EDITORS = (
     'dcgan',
@@ -73,15 +74,19 @@ SLIM_PARTS = ('models', 'datasets', 'engine', 'evaluation', 'visualization', 'st
 # mmengine imports transformers for one optimizer (Adafactor), wherever transformers is installed.
 OPTIMIZERS_MODULE = 'mmengine.optim.optimizer.builder'
 
-_state: dict[str, Any] = {'full': None, 'is_chosen': False, 'depth': 0}
+
+@dataclass
+class _State:
+    is_full: bool | None = None  # None where nobody has asked yet
+    is_chosen: bool = False
+    is_executing: bool = False
+
+
+_state = _State()
 
 
 def missing_for_full() -> list[str]:
-    """List the packages that mmagic's full registration needs and that are not installed.
-
-    Returns:
-        list[str]: Names as imported; empty where full registration is possible.
-    """
+    """List the packages that mmagic's full registration needs and that are not installed."""
     return [name for name in FULL_PACKAGES if not _is_installed(name)]
 
 
@@ -98,13 +103,19 @@ def is_editors_loaded() -> bool:
 
 
 def choose(full: bool) -> None:
-    """Choose slim or full for this process, unless mmagic's editors are already imported.
-
-    Args:
-        full (bool): Whether mmagic is imported as a whole.
-    """
+    """Choose slim or full for this process, unless mmagic's editors are already imported."""
     if not is_editors_loaded():
-        _state.update(full=full, is_chosen=True)
+        _state.is_full, _state.is_chosen = full, True
+
+
+def check_full() -> None:
+    """Raise an ImportError that names the packages which the full import lacks."""
+    missing = missing_for_full()
+    if missing:
+        raise ImportError(
+            f'mmagic cannot be imported as a whole: {", ".join(missing)} not installed; install '
+            f'them, or leave {FULL_VARIABLE} unset for the GAN half, which needs none'
+        )
 
 
 def is_full() -> bool:
@@ -113,10 +124,10 @@ def is_full() -> bool:
     Where nobody has chosen, the environment variable ``DISP_PLUGIN_FULL_MMAGIC`` decides; without
     it mmagic is imported as a whole if all packages for that are there, as its user expects.
     """
-    if _state['full'] is None:
+    if _state.is_full is None:
         wish = full_by_environment()
-        _state['full'] = not missing_for_full() if wish is None else wish
-    return _state['full']
+        _state.is_full = not missing_for_full() if wish is None else wish
+    return _state.is_full
 
 
 def full_by_environment() -> bool | None:
@@ -135,7 +146,7 @@ class _Placeholder:
 
     _package = ''
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         raise ImportError(
             f'{type(self).__name__} is a part of {self._package!r}, which the slim import of '
             f'mmagic leaves out; install {self._package!r} and set {FULL_VARIABLE}=1 to use it'
@@ -147,10 +158,10 @@ class _PlaceholderModule(types.ModuleType):
 
     __path__: list[str] = []
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith('__'):
             raise AttributeError(name)
-        value: Any
+        value: object
         if name[0].islower():
             value = _PlaceholderModule(f'{self.__name__}.{name}')
         else:
@@ -159,7 +170,7 @@ class _PlaceholderModule(types.ModuleType):
         setattr(self, name, value)
         return value
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: object, **kwargs: object) -> None:
         package = self.__name__.partition('.')[0]
         raise ImportError(
             f'{self.__name__} needs the package {package!r}, which is not imported: pip install '
@@ -177,13 +188,16 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.packages = packages
 
     def find_spec(
-        self, fullname: str, path: Any = None, target: Any = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a placeholder for ``fullname``, or None."""
         if fullname.partition('.')[0] not in self.packages:
             return None
         asker = _find_asker()
-        if asker == OPTIMIZERS_MODULE and _state['is_chosen']:
+        if asker == OPTIMIZERS_MODULE and _state.is_chosen:
             raise ModuleNotFoundError(f'{fullname} is left out by the slim import', name=fullname)
         if asker.partition('.')[0] != 'mmagic':
             return None
@@ -221,34 +235,20 @@ _IMPORT_MACHINERY = (
 
 @contextmanager
 def executing(module: str) -> Iterator[None]:
-    """Keep placeholders at hand while a module of a slim mmagic is executed.
-
-    Args:
-        module (str): Dotted name of the module that is about to be executed.
-    """
-    if not is_slim_part(module) or is_full():
+    """Keep placeholders at hand while a module of a slim mmagic is executed."""
+    if not is_slim_part(module) or is_full() or _state.is_executing:
         yield
         return
-    if _state['depth']:
-        _state['depth'] += 1
-        try:
-            yield
-        finally:
-            _state['depth'] -= 1
-        return
     with _placeholders():
-        _state['depth'] = 1
+        _state.is_executing = True
         try:
             yield
         finally:
-            _state['depth'] = 0
+            _state.is_executing = False
 
 
 def is_slim_part(module: str) -> bool:
     """Tell whether placeholders are kept at hand while a module is executed.
-
-    Args:
-        module (str): Dotted name.
 
     Returns:
         bool: True for mmagic's parts and their packages, which registries import on their own; the
@@ -283,11 +283,7 @@ def _placeholders() -> Iterator[None]:
 
 
 def fill_editors(package: types.ModuleType) -> None:
-    """Execute ``mmagic.models.editors`` the slim way: import the GANs into it, and no other editor.
-
-    Args:
-        package (ModuleType): The package, found and created, but not executed.
-    """
+    """Fill ``mmagic.models.editors``, created but not executed, with its GANs alone."""
     # with it mmagic.models, which imports * from here, looks its absent names up here, too
     package.__all__ = ['__getattr__']  # type: ignore[attr-defined]
     package.__getattr__ = _EditorLookup(package)  # type: ignore[method-assign]
@@ -301,13 +297,11 @@ class _EditorLookup:
     def __init__(self, package: types.ModuleType) -> None:
         self.package = package
 
-    def __call__(self, name: str) -> Any:
-        for node in ast.walk(ast.parse(self._source())) if not name.startswith('__') else ():
-            if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
-                module = importlib.import_module(f'{self.package.__name__}.{node.module}')
-                return getattr(module, name)
+    def __call__(self, name: str) -> object:
+        if not name.startswith('__'):
+            source = Path(str(self.package.__file__)).read_text(encoding='utf-8')
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.ImportFrom) and name in [a.name for a in node.names]:
+                    module = importlib.import_module(f'{self.package.__name__}.{node.module}')
+                    return getattr(module, name)
         raise AttributeError(f'module {self.package.__name__!r} has no attribute {name!r}')
-
-    def _source(self) -> str:
-        with open(str(self.package.__file__), encoding='utf-8') as file:
-            return file.read()

@@ -1,14 +1,13 @@
-"""The start-up hook: mends mmagic in every process of an environment, on request.
+"""The start-up hook: patches mmagic in every process of an environment, on request.
 
 mmagic's own tools import mmengine and mmagic before they read a config, so that on NumPy 2, or
-without pkg_resources, they die before a config could ask for the repairs. The hook is a ``.pth``
+without pkg_resources, they die before a config could ask for the patches. The hook is a ``.pth``
 file in the environment's site-packages. Python executes its one line at each start; the line
 imports nothing, but puts a finder into ``sys.meta_path`` that waits for the first import of
 mmengine, mmcv or mmagic and then calls ``patch_config_reading()``.
 If disp_plugin has been uninstalled meanwhile, the line does nothing.
 """
 
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class DispPluginStartup:
         try:
             patch_config_reading()
         except Exception as error:
-            print('disp_plugin could not mend mmagic:', repr(error), file=sys.stderr)
+            print('disp_plugin could not patch mmagic:', repr(error), file=sys.stderr)
         return None
 sys.meta_path.insert(0, DispPluginStartup)
 """
@@ -41,20 +40,12 @@ LINE = f"import sys; exec({_SOURCE!r}, {{'sys': sys}})\n"
 
 
 def hook_file() -> Path:
-    """Say where the hook of the current environment is, or would be.
-
-    Returns:
-        Path: A file in the environment's site-packages.
-    """
+    """Find where in the environment's site-packages the hook is, or would be."""
     return Path(sysconfig.get_path('purelib')) / FILE_NAME
 
 
 def hook_state() -> str:
-    """Tell whether the hook is there.
-
-    Returns:
-        str: ``'absent'``, ``'installed'``, or ``'outdated'`` if another version wrote it.
-    """
+    """Tell whether the hook is 'absent', 'installed', or 'outdated' (of another version)."""
     try:
         text = hook_file().read_text(encoding='utf-8')
     except FileNotFoundError:
@@ -62,16 +53,8 @@ def hook_state() -> str:
     return 'installed' if text == LINE else 'outdated'
 
 
-def is_hooked() -> bool:
-    """Tell whether the hook has acted at the start of this process."""
-    return any(getattr(finder, '__name__', '') == 'DispPluginStartup' for finder in sys.meta_path)
-
-
 def install_hook() -> Path:
     """Write the hook into the current environment; a former one is replaced.
-
-    Returns:
-        Path: The file.
 
     Raises:
         PermissionError: The environment's site-packages cannot be written.
@@ -85,10 +68,7 @@ def install_hook() -> Path:
 
 
 def remove_hook() -> bool:
-    """Take the hook out of the current environment.
-
-    Returns:
-        bool: Whether there was one.
+    """Remove the hook from the current environment; tell whether there was one.
 
     Raises:
         PermissionError: The environment's site-packages cannot be written.

@@ -9,14 +9,14 @@ import pytest
 
 EDITORS = 'tests/test_models/test_editors'
 
-# needs the slim import, which pytest's process has only if the host was mended before
+# needs the slim import, which pytest's process has only if the host was patched before
 SUITE = """
 import pytest
 from mmagic.models import LSGAN
 from mmagic.registry import MODELS
 
 
-def test_mended():
+def test_patched():
     assert MODELS.get('StyleGAN2') is not None and MODELS.get('CycleGAN') is None
     with open('tests/data/number.txt') as file:
         assert file.read() == '7'
@@ -80,10 +80,10 @@ def result(script, checkout):
         return script.run_suite(script.SUITES['lsgan'], folder, timeout=300)
 
 
-def test_a_suite_runs_mended_and_each_outcome_is_told(result):
+def test_a_suite_runs_patched_and_each_outcome_is_told(result):
     assert result.is_ended, result.output
     assert result.outcomes == {
-        f'{MODULE}::test_mended': 'passed',
+        f'{MODULE}::test_patched': 'passed',
         f'{MODULE}::test_fails[a b]': 'failed',
         f'{MODULE}::test_fails[c]': 'passed',
         f'{MODULE}::test_skipped': 'skipped',
@@ -150,7 +150,7 @@ def test_known_failures_end_well_and_new_ones_do_not(run, result, capsys):
 
 
 def test_a_known_failure_that_passes_is_told(run, result, capsys):
-    healed = f'{MODULE}::test_mended'
+    healed = f'{MODULE}::test_patched'
     run(healed, *result.select('failed'))
     assert f'passes, though listed as a known failure: {healed}' in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Run by each of two processes: mmagic's GANs with ADA; see test_ada_processes.py."""
+"""Run by each of two processes: mmagic's GANs with ADA; see test_adaptive_augmentation.py."""
 
 import sys
 
@@ -109,7 +109,7 @@ def train(config, num_iters):
 
 
 def main(file):
-    """Train with the repair, then with the training step as mmagic has it."""
+    """Train with the patch, then with the training step as mmagic has it."""
     init_dist('pytorch', backend='gloo')
     found = {
         'stylegan2': all_gather_object(train(stylegan2(), 4)),

@@ -19,7 +19,7 @@ TRANSFORMERS = 'class CLIPModel:\n    pass\n\n\nwas_imported_for_real = True\n'
 
 @pytest.fixture(scope='session')
 def probes():
-    """The module probes.py, in this process, which is mended."""
+    """The module probes.py, in this process, which is patched."""
     spec = importlib.util.spec_from_file_location('upstream_probes', PROBES)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,7 +28,7 @@ def probes():
 
 @pytest.fixture(scope='session')
 def fresh_process(probes, repo_root, tmp_path_factory):
-    """What every probe meets in a process in which its repair was left out."""
+    """What every probe meets in a process in which its patch was left out."""
     folder = tmp_path_factory.mktemp('packages')
     # must neither be imported by mmagic nor be lost to later code
     (folder / 'transformers.py').write_text(TRANSFORMERS)

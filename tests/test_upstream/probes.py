@@ -1,7 +1,7 @@
-"""What a user meets, one probe per repair; the same code runs with and without the repairs.
+"""What a user meets, one probe per patch; the same code runs with and without the patches.
 
-Run as a script it leaves out the repairs named on the command line and prints what each probe
-meets as JSON; the tests call the functions in their own, mended process.
+Run as a script it leaves out the patches named on the command line and prints what each probe
+meets as JSON; the tests call the functions in their own, patched process.
 """
 
 import contextlib
@@ -304,14 +304,14 @@ def meet(probe):
 
 
 def main(left_out):
-    from disp_plugin.upstream import apply_patches, repair
+    from disp_plugin.upstream import apply_patches, patch
 
     for name in left_out:
-        repair._states[name] = repair.NOT_NEEDED
+        patch._states[name] = patch.NOT_NEEDED
     apply_patches()
     answers = {'slim': ask_slim_import()}
     answers.update({name: meet(probe) for name, probe in PROBES.items()})
-    # a repair acts once in a process, so that a second import is not mended
+    # a patch acts once in a process: a second import is not patched
     for name in [name for name in sys.modules if name.startswith(('mmcv.ops', 'mmcv._ext'))]:
         del sys.modules[name]
     del sys.modules['mmagic.utils.trans_utils']

@@ -1,5 +1,6 @@
-"""The slim import: what it has, what it leaves out, and that it leaves others alone."""
+"""The slim import: what it has, what it leaves out; full registration beside it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -63,13 +64,13 @@ def test_the_environment_variable_chooses(monkeypatch, value, wish):
 def test_without_a_choice_mmagic_is_whole_where_all_its_packages_are(monkeypatch):
     monkeypatch.delenv(slim_import.FULL_VARIABLE, raising=False)
     for missing, expected in (([], True), (['diffusers'], False)):
-        monkeypatch.setitem(slim_import._state, 'full', None)
+        monkeypatch.setattr(slim_import._state, 'is_full', None)
         monkeypatch.setattr(slim_import, 'missing_for_full', lambda missing=missing: missing)
         assert slim_import.is_full() is expected
 
 
 def test_asking_for_all_of_mmagic_names_the_missing_packages(monkeypatch):
-    monkeypatch.setitem(slim_import._state, 'full', None)
+    monkeypatch.setattr(slim_import._state, 'is_full', None)
     monkeypatch.setattr(slim_import, 'is_editors_loaded', lambda: False)
     monkeypatch.setattr(slim_import, 'missing_for_full', lambda: ['diffusers', 'einops'])
     with pytest.raises(ImportError, match=r'diffusers, einops not installed'):
@@ -89,3 +90,75 @@ def test_a_missing_host_is_named_with_its_cure(monkeypatch, package, cure):
     )
     with pytest.raises(ImportError, match=cure):
         apply_patches()
+
+
+MISSING = slim_import.missing_for_full()
+
+
+needs_full = pytest.mark.skipif(
+    bool(MISSING),
+    reason=f'full registration needs packages not installed: {", ".join(MISSING)}',
+)
+
+
+SCRIPT = """
+import json, sys
+if 'by import' in sys.argv:
+    from disp_plugin.upstream import apply_patches, patch_config_reading
+    patch_config_reading()
+    import mmagic.models
+mode = sys.argv[1]
+from disp_plugin.upstream import apply_patches, patches, removed_names
+if mode == 'left out':
+    from disp_plugin.upstream import patch
+    patch._states['diffusers-names'] = patch.NOT_NEEDED
+apply_patches()
+from mmagic.registry import MODELS
+names = ['BigGAN', 'StableDiffusion', 'ViCo', 'AnimateDiff', 'ClipWrapper', 'RRDBNet']
+answers = {'absent': [name for name in names if MODELS.get(name) is None]}
+answers['models'] = len(MODELS.module_dict)
+answers['moved'] = removed_names.moved()
+answers['states'] = {patch.name: patch.state for patch in patches()}
+import diffusers, transformers
+answers['real'] = [hasattr(diffusers, 'UNet2DConditionModel'), hasattr(transformers, 'CLIPModel')]
+docs = {name: getattr(sys.modules.get(name), '__doc__', None) for name in removed_names.ALIASES}
+answers['aliases'] = [name for name, doc in docs.items() if 'Alias of disp_plugin' in (doc or '')]
+print(json.dumps(answers))
+"""
+
+
+def run(mode, repo_root, full='1'):
+    return subprocess.run(
+        [sys.executable, '-c', SCRIPT, mode],
+        env=dict(os.environ, PYTHONPATH=str(repo_root), DISP_PLUGIN_FULL_MMAGIC=full),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@needs_full
+def test_all_of_mmagic_registers_and_the_packages_stay_as_they_are(repo_root):
+    result = run('by patches', repo_root)
+    assert result.returncode == 0, result.stderr
+    answers = json.loads(result.stdout.splitlines()[-1])
+    assert answers['absent'] == []
+    assert answers['models'] > 300
+    assert answers['real'] == [True, True]
+    assert answers['aliases'] == []
+
+
+@pytest.mark.slow
+@needs_full
+def test_mmagic_imported_before_the_patches_is_whole_and_is_kept(repo_root):
+    result = run('by import', repo_root, full='')
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])['absent'] == []
+
+
+@pytest.mark.slow
+@needs_full
+def test_without_the_aliases_registration_dies(repo_root):
+    result = run('left out', repo_root)
+    assert result.returncode != 0
+    assert 'diffusers' in result.stderr.splitlines()[-1]

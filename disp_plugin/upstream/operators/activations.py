@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from disp_plugin.upstream.operators.resampling import upfirdn2d
-from disp_plugin.upstream.repair import host_module
+from disp_plugin.upstream.patch import host_module
 
 _DEFAULT_GAINS = {'linear': 1.0, 'relu': 2**0.5, 'lrelu': 2**0.5}
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available(), reason='with a CUDA device the repairs for the CPU are not needed'
+    torch.cuda.is_available(), reason='with a CUDA device the patches for the CPU are not needed'
 )
 
 

@@ -1,4 +1,4 @@
-"""The other operators of the StyleGANs against their definitions, and who gets which."""
+"""The StyleGANs' operators against their definitions in float64 and finite differences."""
 
 import sys
 import warnings
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from mmagic.models.editors import stylegan1, stylegan2, stylegan3
-from mmcv.ops import fused_bias_leakyrelu as mended_leakyrelu
+from mmcv.ops import fused_bias_leakyrelu as patched_leakyrelu
 from torch.autograd import gradcheck, gradgradcheck
 
-from disp_plugin.upstream import mmcv_ext, operators, pure_operators
+from disp_plugin.upstream import mmcv_operators, operators
 from disp_plugin.upstream.operators import (
     bias_act,
     filtered_lrelu,
@@ -20,9 +20,12 @@ from disp_plugin.upstream.operators import (
 )
 
 without_compiled_mmcv = pytest.mark.skipif(
-    mmcv_ext.is_compiled(), reason='a compiled mmcv keeps its own operators'
+    mmcv_operators.is_compiled(), reason='a compiled mmcv keeps its own operators'
 )
+
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 # act -> the function in float64 and mmcv's default gain
 ACTIVATIONS = {
@@ -193,6 +196,7 @@ class TestGraphs:
         'swish': lambda x: bias_act(x, act='swish'),
     }
 
+    @pytest.mark.slow
     @pytest.mark.parametrize('call', CALLS)
     def test_one_graph_holds_each_operator_under_autocast_too(self, call):
         function = self.CALLS[call]
@@ -220,7 +224,7 @@ class TestNames:
             pure = getattr(operators, name)
             assert getattr(mmcv.ops, name) is pure
             assert getattr(sys.modules[f'mmcv.ops.{name}'], name) is pure
-        assert mended_leakyrelu is fused_bias_leakyrelu
+        assert patched_leakyrelu is fused_bias_leakyrelu
         assert stylegan1.stylegan1_modules.upfirdn2d is upfirdn2d
         assert stylegan1.stylegan1_modules.fused_bias_leakyrelu is fused_bias_leakyrelu
         assert stylegan2.stylegan2_modules.upfirdn2d is upfirdn2d
@@ -228,10 +232,11 @@ class TestNames:
         assert stylegan3.stylegan3_modules.filtered_lrelu is filtered_lrelu
         assert stylegan3.stylegan3_modules.bias_act is bias_act
 
-    @pytest.mark.skipif(not mmcv_ext.is_compiled(), reason='needs a compiled mmcv')
+    @pytest.mark.skipif(not mmcv_operators.is_compiled(), reason='needs a compiled mmcv')
     def test_a_compiled_mmcv_keeps_its_operators(self):
-        for repair in pure_operators.REPAIRS:
-            assert repair.state == 'not needed'
+        for patch in mmcv_operators.PATCHES:
+            if patch.name.startswith('pure-operators'):
+                assert patch.state == 'not needed'
         assert mmcv.ops.upfirdn2d is not upfirdn2d
         assert stylegan2.stylegan2_modules.upfirdn2d.__module__ == 'mmcv.ops.upfirdn2d'
 
@@ -254,3 +259,152 @@ class TestNames:
             assert convolutions.conv_transpose2d is torch.nn.functional.conv_transpose2d
         assert stylegan2.ada.augment.conv2d is torch.nn.functional.conv2d
         assert sys.modules['mmcv.ops.upfirdn2d'].conv2d is torch.nn.functional.conv2d
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class TestUpfirdn2d:
+    @pytest.mark.parametrize('dtype', FLOATS, ids=str)
+    @pytest.mark.parametrize('is_filter_alike', [True, False])
+    def test_every_type_gives_the_definition_in_its_own_type(
+        self, resampling, dtype, is_filter_alike, define_upfirdn
+    ):
+        images, arguments = resampling
+        images = images.to(dtype)
+        if is_filter_alike and arguments['filter'] is not None:
+            arguments['filter'] = arguments['filter'].to(dtype)
+        output = upfirdn2d(images, **arguments)
+        assert output.dtype == dtype
+        expected = define_upfirdn(images, **arguments)
+        largest = max(float(expected.abs().max()), 1.0)
+        # computed at least in float32, and rounded once
+        computed = torch.finfo(torch.promote_types(dtype, torch.float32)).eps
+        tolerance = dict(rtol=0.51 * torch.finfo(dtype).eps, atol=8 * computed * largest)
+        torch.testing.assert_close(output.double(), expected, **tolerance)
+
+    @pytest.mark.parametrize('channels', [1, 20])
+    def test_many_channels_take_the_same_way_as_few(self, channels, define_upfirdn):
+        images, taps = torch.randn(2, channels, 6, 5), torch.randn(4, 3)
+        for options in (dict(up=2, padding=(2, 1)), dict(down=2, padding=1)):
+            output = upfirdn2d(images, taps, **options)
+            expected = define_upfirdn(images, taps, **options)
+            torch.testing.assert_close(output.double(), expected, rtol=1e-4, atol=1e-5)
+
+    def test_it_equals_the_plain_version_of_mmcv(self, resampling):
+        images, arguments = resampling
+        if arguments['gain'] < 0:
+            pytest.skip("mmcv's plain version takes the root of the gain")
+        reference = sys.modules['mmcv.ops.upfirdn2d']._upfirdn2d_ref
+        output = upfirdn2d(images, **arguments)
+        torch.testing.assert_close(output, reference(images, **arguments), rtol=1e-4, atol=1e-5)
+
+    def test_first_and_second_derivatives_are_right(self, resampling):
+        images, arguments = resampling
+        images = images[:1, :2, :4, :4].double().requires_grad_()
+        assert gradcheck(lambda x: upfirdn2d(x, **arguments), images)
+        # squared: the second derivative of a straight line is 0 whatever the code does
+        assert gradgradcheck(lambda x: upfirdn2d(x, **arguments).square(), images[:, :1])
+
+    def test_a_filter_gets_no_gradient(self):
+        taps = torch.ones(2, requires_grad=True)
+        assert not upfirdn2d(torch.zeros(1, 1, 4, 4), taps).requires_grad
+
+    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+    def test_autocast_changes_neither_output_nor_derivatives(self, resampling, dtype):
+        images, arguments = resampling
+        images = images.requires_grad_()
+
+        def differentiate():
+            output = upfirdn2d(images, **arguments)
+            (grad,) = torch.autograd.grad(output.square().sum(), images, create_graph=True)
+            (second,) = torch.autograd.grad(grad.square().sum(), images)
+            return output, grad, second
+
+        expected = differentiate()
+        with torch.autocast('cpu', dtype=dtype):
+            found = differentiate()
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == torch.float32
+            torch.testing.assert_close(one, other)
+
+    @pytest.mark.parametrize(
+        ('change', 'message'),
+        [
+            (dict(input=torch.zeros(3, 4, 4)), r'input must be images \(N, C, H, W\).*\(3, 4, 4\)'),
+            (dict(up=0), 'up must be a number or a pair.*got 0'),
+            (dict(down=(1, 2, 3)), r'down must be.*got \(1, 2, 3\)'),
+            (dict(padding=(1, 2, 3)), r'padding must be 1, 2 or 4 numbers, got \(1, 2, 3\)'),
+            (dict(filter=torch.zeros(1, 1, 1)), r'filter must have 1 or 2 dimensions.*\(1, 1, 1\)'),
+            (dict(padding=-1), r'filter of \(4, 4\) taps is larger.*which is \(2, 2\)'),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, change, message):
+        arguments = dict(input=torch.zeros(1, 1, 4, 4), filter=torch.zeros(4, 4))
+        with pytest.raises(ValueError, match=message):
+            upfirdn2d(**{**arguments, **change})
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+class TestCuda:
+    @pytest.fixture(autouse=True)
+    def exact_convolutions(self):
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            yield
+
+    @pytest.mark.parametrize('dtype', FLOATS, ids=str)
+    def test_resampling_on_the_device_is_the_definition(self, resampling, dtype, define_upfirdn):
+        images, arguments = resampling
+        images = images.to(dtype)
+        expected = define_upfirdn(images, **arguments)
+        if arguments['filter'] is not None:
+            arguments['filter'] = arguments['filter'].cuda()
+        output = upfirdn2d(images.cuda(), **arguments)
+        assert output.dtype == dtype
+        largest = max(float(expected.abs().max()), 1.0)
+        eps = torch.finfo(dtype).eps
+        torch.testing.assert_close(
+            output.cpu().double(), expected, rtol=eps, atol=16 * eps * largest
+        )
+
+    @pytest.mark.skipif(not mmcv_operators.is_compiled(), reason='needs a compiled mmcv')
+    @pytest.mark.parametrize('dtype', [torch.float16, torch.float32], ids=str)
+    def test_outputs_and_derivatives_are_those_of_the_compiled_operators(self, dtype):
+        images = torch.randn(4, 8, 16, 16, device='cuda').to(dtype)
+        bias = torch.randn(8, device='cuda').to(dtype)
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device='cuda') / 8
+        matrix = taps[:, None] * taps
+        calls = {
+            'fused_bias_leakyrelu': lambda f, x: f(x, bias),
+            'upfirdn2d': lambda f, x: f(x, matrix, up=2, padding=(2, 1, 2, 1), gain=4),
+            'bias_act': lambda f, x: f(x, bias, act='lrelu', clamp=256),
+            'filtered_lrelu': lambda f, x: f(
+                x, taps, taps, bias, up=2, down=2, padding=(4, 4), clamp=256
+            ),
+        }
+        for name, call in calls.items():
+            found = []
+            for function in (getattr(operators, name), getattr(mmcv.ops, name)):
+                leaf = images.clone().requires_grad_()
+                output = call(function, leaf)
+                (grad,) = torch.autograd.grad(output.square().sum(), leaf, create_graph=True)
+                (second,) = torch.autograd.grad(grad.square().sum(), leaf)
+                found.append((output, grad, second))
+            tolerance = 20 * torch.finfo(dtype).eps
+            for one, other in zip(*found, strict=True):
+                assert one.dtype == other.dtype, name
+                scale = float(other.abs().max())
+                torch.testing.assert_close(one, other, rtol=0, atol=tolerance * scale, msg=name)
+
+    def test_autocast_changes_no_type(self):
+        images = torch.randn(2, 3, 8, 8, device='cuda')
+        taps = torch.ones(4, 4, device='cuda')
+        for dtype in FLOATS:
+            with torch.autocast('cuda', dtype=torch.float16):
+                assert upfirdn2d(images.to(dtype), taps).dtype == dtype
+                # softplus is one of the functions that autocast widens
+                assert operators.bias_act(images.to(dtype), act='softplus').dtype == dtype

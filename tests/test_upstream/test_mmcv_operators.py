@@ -1,9 +1,21 @@
-"""mmagic's StyleGAN2 with ``num_fp16_scales`` on a CPU, which mmcv's plain operators refuse."""
+"""Who gets which operator, and networks in half precision."""
 
 import pytest
 import torch
 from mmagic.models.losses import gen_path_regularizer, r1_gradient_penalty_loss
 from mmagic.registry import MODELS
+
+from disp_plugin.upstream import mmcv_operators
+
+
+def test_an_operator_of_the_stand_in_names_the_package_that_has_it():
+    import mmcv.ops
+
+    if mmcv_operators.is_compiled():
+        pytest.skip('a compiled mmcv is installed')
+    boxes, scores = torch.rand(3, 4), torch.rand(3)
+    with pytest.raises(NotImplementedError, match=r"'nms'.*pip install \"mmcv>=2.0,<2.2\""):
+        mmcv.ops.nms(boxes, scores, 0.5)
 
 
 def build_pair(config):
@@ -40,6 +52,7 @@ def run(network, function):
     return value.detach(), network
 
 
+@pytest.mark.slow
 def test_the_generator_and_its_path_regularizer_work():
     config = dict(type='StyleGAN2Generator', out_size=8, style_channels=16, num_mlps=1)
     single, half, types = build_pair(config)
@@ -60,6 +73,7 @@ def test_the_generator_and_its_path_regularizer_work():
     assert all(torch.isfinite(p.grad).all() for p in half.parameters() if p.grad is not None)
 
 
+@pytest.mark.slow
 def test_the_discriminator_and_its_gradient_penalty_work():
     single, half, types = build_pair(dict(type='StyleGAN2Discriminator', in_size=8))
     images = torch.randn(4, 3, 8, 8)
@@ -74,7 +88,7 @@ def test_the_discriminator_and_its_gradient_penalty_work():
 def test_a_function_for_float32_filters_takes_any_once_wrapped():
     from mmcv.ops.upfirdn2d import _upfirdn2d_ref
 
-    from disp_plugin.upstream.half_filter import widen_filter
+    from disp_plugin.upstream.mmcv_operators import widen_filter
 
     images, taps = torch.rand(2, 3, 6, 6), torch.rand(3, 3)
     resample = widen_filter(_upfirdn2d_ref)

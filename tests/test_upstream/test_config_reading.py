@@ -1,11 +1,17 @@
-"""Configs of packages: without pkg_resources, with hyphens, and our own; all without torch."""
+"""Configs are read without pkg_resources, by any package name, and formatted once."""
 
 import json
 import os
 import subprocess
 import sys
 
+import mmengine.config.config as host
 import pytest
+from mmengine.config.utils import _get_external_cfg_base_path, _get_external_cfg_path
+from mmengine.utils import get_installed_path
+
+from disp_plugin.upstream import config_reading
+from disp_plugin.upstream.config_reading import find_config
 
 # Runs in a process of its own: pkg_resources must be absent, and torch must not be imported.
 SCRIPT = """
@@ -68,21 +74,21 @@ def answers(tmp_path_factory, repo_root):
     return json.loads(result.stdout)
 
 
-def test_without_repairs_no_config_of_a_package_is_read(answers):
+def test_without_patches_no_config_of_a_package_is_read(answers):
     assert "No module named 'pkg_resources'" in answers['without']['plain']
     assert 'please specify the package name' in answers['without']['hyphen']
     assert isinstance(answers['without']['ours'], str)
 
 
-def test_with_repairs_they_are_read_and_have_mmagics_scope(answers):
+def test_with_patches_they_are_read_and_have_mmagics_scope(answers):
     assert answers['with'] == {key: ['mmagic', True] for key in ('plain', 'hyphen', 'ours')}
 
 
-def test_base_mends_the_reading_of_the_config_that_calls_it(answers):
+def test_base_patches_the_reading_of_the_config_that_calls_it(answers):
     assert answers['base'][1] is True
 
 
-def test_reading_mended_configs_does_not_import_torch(answers):
+def test_reading_patched_configs_does_not_import_torch(answers):
     assert answers['torch'] is False
 
 
@@ -96,3 +102,56 @@ def test_packages_are_found_by_their_metadata(answers):
     assert answers['installed'] == [True, True, False]
     assert os.path.isfile(os.path.join(answers['path'], 'registry.py'))
     assert 'no-such-package' in answers['no path of']
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        '_base_/gen_default_runtime.py',
+        'biggan/biggan_2xb25-500kiters_cifar10-32x32.py',
+        'wgan-gp/wgangp_GN_1xb64-160kiters_celeba-cropped-128x128.py',
+    ],
+)
+def test_a_config_of_mmagic_is_the_file_that_mmengine_would_find(name):
+    package = get_installed_path('mmagic')
+    try:
+        theirs = _get_external_cfg_path(package, name)
+    except ValueError:
+        theirs = _get_external_cfg_base_path(package, name)
+    assert os.path.samefile(find_config(name), theirs)
+
+
+def test_what_mmagic_does_not_ship_is_left_to_mmengine():
+    assert find_config('biggan/none.py') is None
+    assert find_config('') is None
+
+
+@pytest.fixture
+def laid_out(monkeypatch):
+    """The texts that were really laid out, with the patch over a layout that only counts."""
+    calls = []
+
+    def lay_out(text, **options):
+        calls.append(text)
+        return f'{text}, {options}', True
+
+    monkeypatch.setattr(host, 'FormatCode', lay_out)
+    config_reading.remember_texts()
+    return calls
+
+
+def test_an_unchanged_text_is_laid_out_once_and_a_changed_one_anew(laid_out):
+    assert host.FormatCode('a', style_config={'x': 1}) == ("a, {'style_config': {'x': 1}}", True)
+    assert host.FormatCode('a', style_config={'x': 1})[0].startswith('a')
+    assert host.FormatCode('b', style_config={'x': 1})[0].startswith('b')
+    assert host.FormatCode('a', style_config={'x': 2})[0].endswith("{'x': 2}}")
+    assert laid_out == ['a', 'b', 'a']
+
+
+def test_few_texts_are_remembered(laid_out):
+    for number in range(100):
+        host.FormatCode(str(number))
+    del laid_out[:]
+    for number in reversed(range(100)):
+        host.FormatCode(str(number))
+    assert len(laid_out) == 100 - config_reading.MAX_TEXTS

@@ -1,0 +1,152 @@
+"""Checkpoints are written whole, read without trust, and name weights without wrappers."""
+
+import copy
+import errno
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.fileio.backends import LocalBackend
+from mmengine.logging import HistoryBuffer
+from mmengine.model import ExponentialMovingAverage, MMSeparateDistributedDataParallel
+from mmengine.runner.checkpoint import load_from_local, load_state_dict, save_checkpoint
+from torch import nn
+
+
+def fill_the_disk(monkeypatch):
+    """Let what is written reach no disk, however it was opened."""
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', fail)
+
+
+def test_a_full_disk_leaves_the_former_checkpoint_and_nothing_else(tmp_path, monkeypatch):
+    file = tmp_path / 'iter_1.pth'
+    save_checkpoint({'a': torch.ones(2)}, str(file))
+    before = file.read_bytes()
+    fill_the_disk(monkeypatch)
+    with pytest.raises(OSError, match='No space left'):
+        save_checkpoint({'a': torch.zeros(2)}, str(file))
+    monkeypatch.undo()
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_folders_are_made_and_rights_are_those_of_any_new_file(tmp_path):
+    file, other = tmp_path / 'a' / 'b.bin', tmp_path / 'other'
+    LocalBackend().put(b'text', file)
+    other.write_bytes(b'')
+    assert file.read_bytes() == b'text'
+    assert file.stat().st_mode == other.stat().st_mode
+
+
+class TestSafeCheckpoints:
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        rng = np.random.default_rng(0)
+        hub = {
+            'log_scalars': {'train/loss': HistoryBuffer([1.0, 2.0, 6.0], [1, 1, 1])},
+            'runtime_info': {'iter': 7, 'lr': np.float64(0.1), 'flag': np.bool_(True)},
+        }
+        state = {
+            'random': ('MT19937', rng.integers(0, 2**32, 624, dtype=np.uint32), 3, 0, 0.0),
+            'arrays': [np.arange(6, dtype=code).reshape(2, 3) for code in 'bhilBHILefd'],
+        }
+        file = tmp_path / 'iter_7.pth'
+        meta = {'dataset_meta': {'classes': ['a', 'b'], 'extra': ConfigDict(nested=[1, {'b': 2}])}}
+        weight = torch.arange(3.0)
+        torch.save({'message_hub': hub, 'state': state, 'meta': meta, 'weight': weight}, file)
+        return file
+
+    @pytest.mark.parametrize('package', ['numpy.core', 'numpy._core'])
+    def test_checkpoints_of_numpy_1_and_2_are_both_read(self, checkpoint, package, tmp_path):
+        other = 'numpy._core' if package == 'numpy.core' else 'numpy.core'
+        file = tmp_path / 'other.pth'
+        with zipfile.ZipFile(checkpoint) as source, zipfile.ZipFile(file, 'w') as target:
+            for name in source.namelist():
+                data = source.read(name)
+                if name.endswith('data.pkl'):
+                    # the name of a module stands in the pickle as a line of text
+                    data = data.replace(f'c{other}.'.encode(), f'c{package}.'.encode())
+                    assert f'c{package}.multiarray'.encode() in data
+                target.writestr(name, data)
+        loaded = load_from_local(str(file), 'cpu')
+        history = loaded['message_hub']['log_scalars']['train/loss']
+        assert (history.mean(), history.min(), history.max(), history.current()) == (3, 1, 6, 6)
+        assert loaded['message_hub']['runtime_info'] == {'iter': 7, 'lr': 0.1, 'flag': True}
+        assert loaded['meta']['dataset_meta']['extra'] == {'nested': [1, {'b': 2}]}
+        for code, array in zip('bhilBHILefd', loaded['state']['arrays'], strict=True):
+            assert array.dtype == np.dtype(code)
+            np.testing.assert_array_equal(array, np.arange(6).reshape(2, 3))
+        expected = np.random.default_rng(0).integers(0, 2**32, 624, dtype=np.uint32)
+        np.testing.assert_array_equal(loaded['state']['random'][1], expected)
+
+    @pytest.mark.parametrize(
+        ('function', 'arguments'),
+        [
+            (eval, ('print(1)',)),
+            (getattr, (HistoryBuffer, '__init__')),
+            (getattr, (HistoryBuffer, 'register_statistics')),
+            (getattr, (np.ndarray, 'tofile')),
+            (getattr, (HistoryBuffer, 'mean', None)),
+        ],
+    )
+    def test_a_malicious_checkpoint_is_still_refused(self, function, arguments, tmp_path):
+        class Malicious:
+            def __reduce__(self):
+                return function, arguments
+
+        file = tmp_path / 'bad.pth'
+        torch.save({'state_dict': Malicious()}, file)
+        with pytest.raises(pickle.UnpicklingError):
+            load_from_local(str(file), 'cpu')
+
+    def test_the_builtin_getattr_is_not_among_the_allowed_globals(self):
+        allowed = torch.serialization.get_safe_globals()
+        assert getattr not in allowed
+        assert getattr not in [entry[0] for entry in allowed if isinstance(entry, tuple)]
+
+
+class Pair(nn.Module):
+    """Two networks that are wrapped, an average that is not, and a child that is called module."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        self.discriminator = nn.ModuleDict({'module': nn.utils.spectral_norm(nn.Linear(3, 1))})
+        self.generator_ema = ExponentialMovingAverage(self.generator)
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_names_and_their_order_are_those_without_wrappers(one_process):
+    plain = Pair()
+    wrapped = MMSeparateDistributedDataParallel(copy.deepcopy(plain))
+    assert type(wrapped.module.generator) is not type(plain.generator)
+    expected, found = plain.state_dict(), wrapped.module.state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert found._metadata == expected._metadata
+
+
+def test_what_is_saved_is_found_again_wrapped_or_not(one_process, capsys):
+    source = MMSeparateDistributedDataParallel(Pair()).module.state_dict()
+    target = MMSeparateDistributedDataParallel(Pair()).module
+    load_state_dict(target, source)
+    assert 'do not match' not in capsys.readouterr().out
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, source[name]), name
+    Pair().load_state_dict(source)

@@ -1,0 +1,197 @@
+"""Each patch, with and without: the same probe meets the symptom in a process without the patch."""
+
+import importlib
+import sys
+import types
+
+import pytest
+import torch
+from mmagic.engine.runner import loop_utils, multi_loops
+from mmagic.evaluation.evaluator import Evaluator
+from mmagic.registry import EVALUATORS
+
+import disp_plugin.register  # noqa: F401
+from disp_plugin.upstream import (
+    apply_patches,
+    integer_betas,
+    patches,
+)
+from disp_plugin.upstream.patch import WAITING
+
+CPU_ONLY = ('cpu-processes', 'cpu-ddp', 'cpu-sync-batchnorm')
+
+
+# what a user meets without the patch (a part of it), and what with it
+EXPECTED = {
+    'ada-grid-sample': ('grid_sampler_2d_backward is not implemented', [1, 1, 4, 4]),
+    'ada-counts': ('nan', '0.0'),
+    'ada-search': (0, 0.25),
+    'ada-base': (0, 0.25),
+    'plain-convolutions': (1, 0),
+    'pure-operators (upfirdn2d)': ('AssertionError', 'torch.float16'),
+    'pure-operators (fused_bias_leakyrelu)': ('torch.float32', 'torch.float16'),
+    # the same with a compiled mmcv, which has the one patch or the other
+    'half-filter': ('AssertionError', 'torch.float16'),
+    'mmcv-ext': ("No module named 'mmcv._ext'", 'mmcv.ops'),
+    'numpy-bool8': ("no attribute 'bool8'", 'mmagic.utils.trans_utils'),
+    'integer-labels': ([4, 1], [4]),
+    'loss-scaler': ([None, None], ['the scaler', 'the scaler']),
+    'integer-betas': ('betas must be either both floats or both Tensors', ['0.0', '0.9']),
+    'safe-checkpoints': ('Weights only load failed', 3.0),
+    'cpu-processes': ('AssertionError: Torch not compiled with CUDA|No CUDA GPUs|NVIDIA', 'gloo'),
+    'cpu-ddp': ('device_ids', [3, 1]),
+    'cpu-sync-batchnorm': ('SyncBatchNorm expected input tensor to be on GPU', [4, 2]),
+}
+
+
+def skip_if_not_needed(name):
+    patch = next(patch for patch in patches() if patch.name == name)
+    if name in CPU_ONLY and torch.cuda.is_available():
+        pytest.skip('there is a CUDA device, so this patch is not needed here')
+    if patch.state == 'not needed':
+        pytest.skip(f'{name} is not needed with the installed versions')
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_the_symptom_is_met_without_the_patch(name, fresh_process):
+    skip_if_not_needed(name)
+    symptom = EXPECTED[name][0]
+    if isinstance(symptom, str):
+        assert any(part in str(fresh_process[name]) for part in symptom.split('|'))
+    else:
+        assert fresh_process[name] == symptom
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_the_patch_cures_the_symptom(name, probes):
+    skip_if_not_needed(name)
+    probe = {**probes.PROBES, **probes.IMPORTS}[name]
+    assert probes.meet(probe) == EXPECTED[name][1]
+
+
+def test_every_patch_has_acted_or_was_not_needed():
+    assert [patch.name for patch in patches() if patch.state == WAITING] == []
+
+
+def test_patching_twice_changes_nothing():
+    from mmagic.models.base_models import BaseConditionalGAN
+    from mmengine.registry import OPTIMIZERS
+
+    finders = list(sys.meta_path)
+    before = BaseConditionalGAN.data_sample_to_label, OPTIMIZERS.build_func
+    apply_patches()
+    assert (BaseConditionalGAN.data_sample_to_label, OPTIMIZERS.build_func) == before
+    assert sys.meta_path == finders
+
+
+def test_every_patch_says_what_it_cures_and_when_it_can_go():
+    from disp_plugin import upstream
+
+    for name in upstream.PATCH_FILES:
+        text = importlib.import_module(f'disp_plugin.upstream.{name}').__doc__
+        for word in ('Symptom:', 'Cause:', 'Upstream:', 'Delete when:'):
+            assert word in text, (name, word)
+
+
+class TestIntegerLabels:
+    @pytest.mark.parametrize(
+        ('label', 'shape'),
+        [
+            (torch.zeros(4, 1).long(), [4]),
+            (torch.zeros(4).long(), [4]),
+            (torch.zeros(4, 3).long(), [4, 3]),  # several labels per image
+            (torch.zeros(4, 1), [4, 1]),  # a vector of one number
+            (torch.zeros(4, 7), [4, 7]),
+        ],
+    )
+    def test_only_integer_columns_are_flattened(self, label, shape):
+        from mmagic.models.base_models import BaseConditionalGAN
+
+        sample = types.SimpleNamespace(
+            keys=lambda: ['gt_label'], gt_label=types.SimpleNamespace(label=label)
+        )
+        assert list(BaseConditionalGAN.data_sample_to_label(None, sample).shape) == shape
+
+    def test_no_label_stays_none(self):
+        from mmagic.models.base_models import BaseConditionalGAN
+
+        assert BaseConditionalGAN.data_sample_to_label(None, None) is None
+
+    def test_a_discriminator_scores_each_real_image_on_its_own_label_only(self):
+        from mmagic.models.base_models import BaseConditionalGAN
+        from mmagic.registry import MODELS
+        from mmagic.structures import DataSample
+
+        config = dict(type='SAGANDiscriminator', input_scale=32, base_channels=8, num_classes=3)
+        discriminator = MODELS.build(config).eval()
+        samples = [DataSample() for _ in range(4)]
+        for index, sample in enumerate(samples):
+            sample.set_gt_label(index % 3)
+        labels = BaseConditionalGAN.data_sample_to_label(None, DataSample.stack(samples))
+        images = torch.randn(4, 3, 32, 32)
+        with torch.no_grad():
+            together = discriminator(images, label=labels)
+            alone = [discriminator(images[i : i + 1], label=labels[i : i + 1]) for i in range(4)]
+        assert list(together.shape) == [4, 1]
+        torch.testing.assert_close(together, torch.cat(alone))
+
+
+class TestIntegerBetas:
+    def test_only_integers_are_changed_and_the_config_is_not(self):
+        from mmagic.registry import OPTIMIZERS
+
+        params = [torch.nn.Parameter(torch.zeros(1))]
+        config = dict(type='AdamW', params=params, betas=[0, 0.5])
+        assert OPTIMIZERS.build(config).param_groups[0]['betas'] == (0.0, 0.5)
+        assert config['betas'] == [0, 0.5]
+        sgd = OPTIMIZERS.build(dict(type='SGD', params=params, lr=0.1))
+        assert isinstance(sgd, torch.optim.SGD)
+
+    def test_registries_that_inherited_the_builder_are_patched_too(self):
+        from mmengine.registry import Registry
+
+        parent = Registry('optimizer of a test', scope='parent_of_test')
+        child = Registry('optimizer of a test', scope='child_of_test', parent=parent)
+        integer_betas._patch_registry(parent)
+        parent.register_module(name='Adam', module=torch.optim.Adam)
+        params = [torch.nn.Parameter(torch.zeros(1))]
+        for registry in (parent, child):
+            optimizer = registry.build(dict(type='Adam', params=params, betas=(0, 0.9)))
+            assert optimizer.param_groups[0]['betas'] == (0.0, 0.9)
+
+
+class OwnEvaluator(Evaluator):
+    """A child of mmagic's evaluator with a name of its own."""
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    said = []
+    monkeypatch.setattr(loop_utils, 'print_log', lambda text, *args: said.append(text))
+    return said
+
+
+@pytest.fixture
+def own_type():
+    EVALUATORS.register_module(module=OwnEvaluator, force=True)
+    yield 'OwnEvaluator'
+    EVALUATORS.module_dict.pop('OwnEvaluator')
+
+
+def test_children_pass_as_they_are(warnings, own_type):
+    for evaluator in (dict(type=own_type, metrics=None), OwnEvaluator(None)):
+        assert multi_loops.update_and_check_evaluator(evaluator) is evaluator
+    assert warnings == []
+
+
+def test_others_are_warned_of(warnings):
+    multi_loops.update_and_check_evaluator(dict(type='Unheard', metrics=None))
+    assert [text.split("'")[1] for text in warnings] == ['Unheard']
+
+
+def test_a_list_becomes_mmagics_evaluator(warnings):
+    metrics = [dict(type='KernelDistanceMetric')]
+    assert multi_loops.update_and_check_evaluator(metrics) == dict(
+        type='Evaluator', metrics=metrics
+    )
+    assert warnings == []
