@@ -143,7 +143,7 @@ def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
     """
     report = folder / 'report.txt'
     report.write_text('')
-    # this file is also the pytest plugin that patches mmagic and reports; nothing of a user's applies
+    # this file is also the pytest plugin that patches and reports; nothing of a user's applies
     command = [sys.executable, '-m', 'pytest', '-p', Path(__file__).stem, '-p', 'no:cacheprovider']
     command += ['--rootdir', '.', '-c', os.devnull, '-q', '--tb=short', path]
     command += ['--continue-on-collection-errors']
