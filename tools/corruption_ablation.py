@@ -1,10 +1,10 @@
 """Does it matter what the encoder knows? Encoders trained on more and more corrupted labels.
 
-For each share an encoder is trained by classification on a folder of labeled images, of which that
-share has its labels permuted. A linear probe on true labels then says what each encoder knows;
-an untrained encoder is probed beside them. Probe images that the training has not seen: otherwise
-a network that learned labels by heart does well. OUT holds the encoders, corrupted_050.pth and so
-on, for CheckpointEncoder(checkpoint=...) in a config, and ablation.json.
+For each percentage an encoder is trained by classification on a folder of labeled images, after the
+labels of so many images were permuted. A linear probe on true labels then measures what each
+encoder knows; an untrained encoder is probed beside them. Probe images that the training has not
+seen: otherwise a network that learned labels by heart does well. OUT holds the encoders,
+corrupted_050.pth and so on, for CheckpointEncoder(checkpoint=...) in a config, and ablation.json.
 
 python tools/corruption_ablation.py data/digits --ann-file source.txt --probe-ann-file test.txt \\
     --out ablation --size 16 --no-flip --epochs 20
@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from pretrain_encoder import add_training_options, read_options
+from pretrain_encoder import add_training_options, read_options, read_settings
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,12 +24,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('data_root', help='folder of labeled images')
     parser.add_argument('--out', required=True, help='folder to write')
     parser.add_argument(
-        '--shares',
+        '--percents',
         nargs='+',
         type=float,
         default=[0, 25, 50, 75, 100],
         metavar='PERCENT',
-        help='of labels that are permuted (default: 0 25 50 75 100)',
+        help='labels to permute (default: 0 25 50 75 100)',
     )
     parser.add_argument(
         '--labels',
@@ -44,32 +44,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def train_encoders(args, shares):
-    """One file for each share."""
+def train_encoders(args, percents):
+    """One file for each percentage of permuted labels."""
     from disp_plugin.datasets import ImageFolderDataset
-    from disp_plugin.encoders.pretrain_supervised import pretrain_supervised
+    from disp_plugin.encoders.pretrain_encoder import pretrain_supervised
+    from disp_plugin.encoders.pretraining_run import PretrainOptions
     from disp_plugin.evaluation.image_labels import image_labels
 
-    dataset = ImageFolderDataset(data_root=args.data_root, ann_file=args.ann_file)
-    keys = [dataset.get_data_info(index)['image_key'] for index in range(len(dataset))]
+    keys = ImageFolderDataset(args.data_root, args.ann_file).image_keys
     labels = dict(zip(keys, image_labels(keys, args.labels), strict=True))
-    results = []
-    for percent in shares:
+    options = PretrainOptions(**read_options(args))
+    results = {}
+    for percent in percents:
         print(f'{percent:g} % of the labels permuted')
-        result = pretrain_supervised(
-            args.data_root,
-            Path(args.out) / f'corrupted_{percent:03g}.pth',
-            labels,
-            percent / 100,
-            read_options(args),
-            ann_file=args.ann_file,
-            num_workers=args.workers,
-            device=args.device,
-            amp=False if args.no_amp else None,
-            resume=not args.no_resume,
-            overwrite=args.overwrite,
+        file = Path(args.out) / f'corrupted_{percent:03g}.pth'
+        results[f'{percent:g} %'] = pretrain_supervised(
+            args.data_root, file, labels, percent / 100, options, **read_settings(args)
         )
-        results.append((f'{percent:g} %', result))
     return results
 
 
@@ -78,35 +69,27 @@ def probe_encoders(args, encoders):
     import tempfile
 
     import numpy as np
-    from mmagic.registry import DATASETS, MODELS
 
-    import disp_plugin.register  # noqa: F401
+    from disp_plugin.datasets import ImageFolderDataset
+    from disp_plugin.encoders import CheckpointEncoder
     from disp_plugin.evaluation.image_labels import image_labels
     from disp_plugin.evaluation.linear_probe import linear_probe
     from disp_plugin.priors import build_bank
 
-    size = (args.size, args.size)
-    pipeline = [
-        dict(type='LoadTrainingImage'),
-        dict(type='Resize', keys='gt', scale=size, interpolation='bicubic', backend='pillow'),
-    ]
-    images = dict(type='ImageFolderDataset', data_root=args.data_root, pipeline=pipeline)
-    images['ann_file'] = args.ann_file if args.probe_ann_file is None else args.probe_ann_file
+    ann_file = args.ann_file if args.probe_ann_file is None else args.probe_ann_file
+    images = ImageFolderDataset(args.data_root, ann_file, args.size, crop='none')
+    labels = image_labels(images.image_keys, args.labels)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, encoder in encoders.items():
-            bank_file = Path(folder) / f'{len(rows)}.safetensors'
-            built = MODELS.build(dict(type='CheckpointEncoder', **encoder))
             bank = build_bank(
-                DATASETS.build(images),
-                built,
-                bank_file,
+                images,
+                CheckpointEncoder(**encoder),
+                Path(folder) / f'{len(rows)}.safetensors',
                 device=args.device,
                 num_workers=args.workers,
             )
-            labels = image_labels(list(bank.keys), args.labels)
-            priors = bank.take(np.arange(len(bank)))
-            probe = linear_probe(priors, labels, seed=args.seed)
+            probe = linear_probe(bank.take(np.arange(len(bank))), labels, seed=args.seed)
             rows.append({'labels_permuted': name, **probe._asdict()})
     return rows
 
@@ -131,20 +114,21 @@ def ablate(args: argparse.Namespace) -> None:
     from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.files import check_out, write_file
 
-    shares = sorted(set(args.shares))
-    wrong = [percent for percent in shares if not 0 <= percent <= 100]
+    percents = sorted(set(args.percents))
+    wrong = [percent for percent in percents if not 0 <= percent <= 100]
     if wrong:
-        raise ValueError(f'--shares are percentages, from 0 to 100, but {wrong[0]:g} is none')
+        raise ValueError(f'--percents must be from 0 to 100, but {wrong[0]:g} is not')
     check_range(args, seed=0, workers=0)
     check_out(args.out)
     args.device = str(choose_device(args.device))
-    results = train_encoders(args, shares)
-    encoders = {name: {'checkpoint': str(result.file)} for name, result in results}
-    encoders['untrained'] = {**encoders[results[0][0]], 'untrained': True, 'seed': args.seed}
+    results = train_encoders(args, percents)
+    encoders = {name: {'checkpoint': str(result.file)} for name, result in results.items()}
+    first = next(iter(encoders.values()))
+    encoders['untrained'] = {**first, 'untrained': True, 'seed': args.seed}
     rows = probe_encoders(args, encoders)
-    told = {name: result.paired for name, result in results}
     for row in rows:
-        row['given_label'] = told.get(row['labels_permuted'])
+        result = results.get(row['labels_permuted'])
+        row['given_label'] = result.score if result else None
     print_table(rows, args.probe_ann_file)
     numbers = {
         'data_root': args.data_root,

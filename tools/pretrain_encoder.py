@@ -2,10 +2,9 @@
 
 python tools/pretrain_encoder.py my_photos data/my_photos/encoder.pth --arch resnet18 --size 64
 
-The encoder is then CheckpointEncoder(checkpoint='data/my_photos/encoder.pth') in a config. What the
-views vary, the priors lose: keep colors with --color-jitter 0 --grayscale 0 where they matter, and
-use --no-flip where left and right differ. A training that was stopped goes on when the command is
-given again.
+The encoder is then CheckpointEncoder(checkpoint='data/my_photos/encoder.pth') in a config. Priors
+lose what the views vary: keep colors with --color-jitter 0 --grayscale 0 where they matter, and use
+--no-flip where left and right differ. The same command goes on with a training that was stopped.
 """
 
 import argparse
@@ -34,10 +33,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> argparse._ArgumentG
     views.add_argument('--size', type=int, default=128, help='side of a view (default: 128)')
     views.add_argument('--min-crop', type=float, default=0.2, help='least area of a view')
     views.add_argument('--color-jitter', type=float, default=0.5, help='0 keeps colors; SimCLR: 1')
-    views.add_argument('--grayscale', type=float, default=0.2, help='share of views without color')
+    views.add_argument('--grayscale', type=float, default=0.2, help='fraction of gray views')
     views.add_argument('--no-flip', action='store_true', help='mirror no view')
     views.add_argument('--rotation', type=float, default=0.0, help='largest rotation in degrees')
-    views.add_argument('--shift', type=float, default=0.0, help='largest shift, share of the side')
+    views.add_argument('--shift', type=float, default=0.0, help='largest shift, of the side')
     training = parser.add_argument_group('training')
     training.add_argument('--epochs', type=int, default=100)
     training.add_argument('--batch-size', type=int, help='default: 256, or all of fewer images')
@@ -63,10 +62,9 @@ def read_json(text: str) -> dict:
     return value
 
 
-def read_options(args: argparse.Namespace):
-    """SimCLROptions from the command line."""
-    from disp_plugin.encoders.simclr_run import SimCLROptions
-    from disp_plugin.encoders.simclr_views import ViewOptions
+def read_options(args: argparse.Namespace) -> dict:
+    """The fields of PretrainOptions."""
+    from disp_plugin.encoders.pretraining_run import ViewOptions
 
     views = ViewOptions(
         in_size=args.size,
@@ -77,18 +75,21 @@ def read_options(args: argparse.Namespace):
         rotation=args.rotation,
         shift=args.shift,
     )
-    own = {'temperature': args.temperature} if 'temperature' in args else {}
-    return SimCLROptions(
-        arch=args.arch,
-        arch_kwargs=read_json(args.arch_kwargs),
-        views=views,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        lr=args.lr,
-        weight_decay=args.weight_decay,
-        seed=args.seed,
-        **own,
-    )
+    names = ('arch', 'epochs', 'batch_size', 'lr', 'weight_decay', 'seed')
+    options = {name: getattr(args, name) for name in names}
+    return {**options, 'arch_kwargs': read_json(args.arch_kwargs), 'views': views}
+
+
+def read_settings(args: argparse.Namespace) -> dict:
+    """The arguments of a training that its result does not depend on."""
+    return {
+        'ann_file': args.ann_file,
+        'num_workers': args.workers,
+        'device': args.device,
+        'amp': False if args.no_amp else None,
+        'resume': not args.no_resume,
+        'overwrite': args.overwrite,
+    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -96,22 +97,13 @@ def main(argv: list[str] | None = None) -> None:
     from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
-        from disp_plugin.encoders.pretrain_simclr import pretrain_simclr
+        from disp_plugin.encoders.pretrain_encoder import SimCLROptions, pretrain_simclr
 
-        result = pretrain_simclr(
-            args.data_root,
-            args.out,
-            read_options(args),
-            ann_file=args.ann_file,
-            num_workers=args.workers,
-            device=args.device,
-            amp=False if args.no_amp else None,
-            resume=not args.no_resume,
-            overwrite=args.overwrite,
-        )
+        options = SimCLROptions(**read_options(args), temperature=args.temperature)
+        result = pretrain_simclr(args.data_root, args.out, options, **read_settings(args))
     print(
         f'{result.file}: {result.prior_dim}-d priors, from {result.num_images} images in '
-        f'{result.seconds:.0f} s; loss {result.loss:.3f}, {result.paired:.0%} of the views find '
+        f'{result.seconds:.0f} s; loss {result.loss:.3f}, {result.score:.0%} of the views find '
         f"their pair\nuse it by encoder = dict(type='CheckpointEncoder', "
         f"checkpoint='{result.file}')"
     )

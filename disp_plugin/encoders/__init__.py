@@ -4,13 +4,10 @@ from disp_plugin.upstream import apply_patches
 
 apply_patches()
 
-from .base_encoder import PriorEncoder  # noqa: E402
-from .can_encode_new_images import can_encode_new_images  # noqa: E402
+from .base_encoder import Preprocessing, PriorEncoder  # noqa: E402
 from .checkpoint_encoder import CheckpointEncoder  # noqa: E402
-from .inception_encoder import InceptionEncoder  # noqa: E402
-from .per_image_encoder import PerImageEncoder  # noqa: E402
-from .pixel_encoder import PixelEncoder  # noqa: E402
-from .preprocessing import Preprocessing  # noqa: E402
+from .metric_encoders import InceptionEncoder, PixelEncoder  # noqa: E402
+from .per_image_encoder import PerImageEncoder, can_encode_new_images  # noqa: E402
 from .timm_encoder import TimmEncoder  # noqa: E402
 from .torchvision_encoder import TorchvisionEncoder  # noqa: E402
 

@@ -1,22 +1,114 @@
-"""The contract of every encoder."""
+"""The contract of every encoder, and the preprocessing that travels with its weights."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import LongTensor, Tensor, nn
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
 
-from .preprocessing import Preprocessing
+INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, normalize and crop a batch as the weights of an encoder expect it.
+
+    The steps are those of torchvision's and timm's evaluation transforms, on tensors: a resize with
+    antialiasing (values clamped to [0, 1], as 8-bit images are), normalization, a central crop. An
+    image smaller than the crop is padded with ``mean``.
+
+    Args:
+        resize (int | tuple[int, int] | None): New length of the shorter side, or new (height,
+            width), which changes the aspect ratio. None keeps the size. Defaults to None.
+        crop (tuple[int, int] | None): Height and width of the central crop. None crops nothing.
+            Defaults to None.
+        mean (tuple[float, float, float]): Mean of each channel (RGB), for images in [0, 1].
+            Defaults to (0.5, 0.5, 0.5).
+        std (tuple[float, float, float]): Standard deviation of each channel. Defaults to
+            (0.5, 0.5, 0.5).
+        interpolation (str): ``'nearest'``, ``'bilinear'`` or ``'bicubic'``. Defaults to 'bilinear'.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: str = 'bilinear'
+
+    def __post_init__(self) -> None:
+        for name in ('mean', 'std'):
+            values = getattr(self, name)
+            if len(values) != 3:
+                raise ValueError(
+                    f'{name} must have one value for each of R, G, B, but is {values!r}'
+                )
+        if min(self.std) <= 0:
+            raise ValueError(f'std must be positive, but is {self.std!r}')
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f'interpolation must be one of {", ".join(sorted(INTERPOLATIONS))}, '
+                f'but is {self.interpolation!r}'
+            )
+
+    @classmethod
+    def from_options(cls, options: 'Mapping[str, object] | Preprocessing') -> 'Preprocessing':
+        """Build from a config: lists are welcome, and an integer ``crop`` means a square."""
+        if isinstance(options, Preprocessing):
+            return options
+        values = dict(options)
+        if isinstance(values.get('crop'), int):
+            values['crop'] = (values['crop'],) * 2
+        for name, value in values.items():
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                values[name] = tuple(value)
+        return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def out_size(self) -> tuple[int, int] | None:
+        """Height and width of what comes out, or None where it depends on the image."""
+        if self.crop is not None:
+            return self.crop
+        return self.resize if isinstance(self.resize, tuple) else None
+
+    def __call__(self, img: Tensor) -> Tensor:
+        """Preprocess images (N, 3, H, W), RGB in [0, 1], to (N, 3, h, w), normalized."""
+        if self.resize is not None:
+            size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
+            mode = INTERPOLATIONS[self.interpolation]
+            img = F.resize(img, size, mode, antialias=True).clamp(0, 1)
+        img = F.normalize(img, list(self.mean), list(self.std))
+        # after normalization: the zeros that pad a small image are then the mean
+        return img if self.crop is None else F.center_crop(img, list(self.crop))
+
+    def describe(self) -> str:
+        """Describe the steps in one line, which is part of an encoder's fingerprint."""
+        return (
+            f'resize {_spell(self.resize)} {self.interpolation}, crop {_spell(self.crop)}, '
+            f'mean {_spell(self.mean)}, std {_spell(self.std)}'
+        )
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, tuple):
+        return '(' + ', '.join(_spell(item) for item in value) + ')'
+    return f'{value:.6g}' if isinstance(value, float) else str(value)
 
 
 class PriorEncoder(nn.Module):
     """The frozen feature extractor C: images in, data instance priors out.
 
-    A child sets itself up in its ``__init__`` and ends it with :meth:`seal`, which freezes it, and
-    implements :meth:`extract`. An encoder stays in evaluation mode whatever its owner does, never
-    builds a graph, and gives an image the same prior in every batch.
+    A child sets ``self.network`` in its ``__init__`` and ends it with :meth:`seal`, which freezes
+    the encoder; one without a network implements :meth:`extract`. An encoder stays in evaluation
+    mode whatever its owner does, never builds a graph, and gives an image the same prior in every
+    batch.
 
     Shapes: N batch, H and W any size, D ``prior_dim``.
 
@@ -27,10 +119,11 @@ class PriorEncoder(nn.Module):
 
     Attributes:
         prior_dim (int): D, length of a prior.
-        knows_unseen_images (bool): Whether it can encode images that are not in its bank.
+        network (nn.Module): Preprocessed images to features.
     """
 
     prior_dim: int
+    network: nn.Module
     knows_unseen_images: ClassVar[bool] = True
 
     def __init__(self, architecture: str, layer: str, preprocessing: Preprocessing) -> None:
@@ -42,7 +135,7 @@ class PriorEncoder(nn.Module):
         self._is_range_seen = False
 
     def extract(self, img: Tensor) -> Tensor:
-        """Compute the features of preprocessed images.
+        """Compute features of preprocessed images.
 
         Args:
             img (Tensor): (N, 3, h, w), normalized, as ``preprocessing`` leaves it.
@@ -50,7 +143,7 @@ class PriorEncoder(nn.Module):
         Returns:
             Tensor: (N, D), or (N, D, h', w'), which is then averaged over its positions.
         """
-        raise NotImplementedError
+        return self.network(img)
 
     def seal(self) -> None:
         """Freeze the finished network and find out ``prior_dim``."""
@@ -61,19 +154,11 @@ class PriorEncoder(nn.Module):
         if not hasattr(self, 'prior_dim'):
             height, width = self.preprocessing.out_size or (64, 64)
             with torch.no_grad():
-                self.prior_dim = self._as_prior(
-                    self.extract(torch.zeros(1, 3, height, width))
-                ).shape[1]
+                features = self.extract(torch.zeros(1, 3, height, width))
+            self.prior_dim = self._as_prior(features).shape[1]
 
     def train(self, mode: bool = True) -> 'PriorEncoder':
-        """Stay in evaluation mode.
-
-        Args:
-            mode (bool): Ignored. Defaults to True.
-
-        Returns:
-            PriorEncoder: Itself.
-        """
+        """Stay in evaluation mode."""
         return self
 
     @torch.no_grad()
@@ -92,20 +177,12 @@ class PriorEncoder(nn.Module):
         self._check_images(img)
         return self._as_prior(self.extract(self.preprocessing(img.float())))
 
-    def encode(self, img: Tensor, rows: LongTensor) -> Tensor:
-        """Encode images whose rows in the bank are known.
-
-        Args:
-            img (Tensor): (N, 3, H, W) float, RGB in [0, 1].
-            rows (LongTensor): (N,) row of each image in the bank; most encoders ignore it.
-
-        Returns:
-            Tensor: (N, D) float32.
-        """
+    def encode(self, img: Tensor, rows: Tensor) -> Tensor:
+        """Encode images whose rows in the bank are known, (N,)."""
         return self(img)
 
     def describe(self) -> dict[str, str]:
-        """Name what the fingerprint covers, so that a mismatch can be named.
+        """Name the parts of the fingerprint, to tell what differs between two encoders.
 
         Returns:
             dict[str, str]: ``architecture``, ``layer``, ``preprocessing`` and ``weights`` (a hash).
@@ -120,11 +197,7 @@ class PriorEncoder(nn.Module):
         }
 
     def fingerprint(self) -> str:
-        """Identify the encoder: equal fingerprints give equal priors.
-
-        Returns:
-            str: 64 hexadecimal digits.
-        """
+        """Identify the encoder by 64 digits: equal fingerprints give equal priors."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
     def _as_prior(self, features: Tensor) -> Tensor:
@@ -156,14 +229,11 @@ class PriorEncoder(nn.Module):
 
 
 def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Hash named tensors: names, types, shapes and values.
+    """Hash names, types, shapes and values of tensors.
 
     Args:
         tensors (Iterable[tuple[str, Tensor]]): In any order and on any device. Counts of batches
             seen, which no output depends on, are left out.
-
-    Returns:
-        str: 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for name, value in sorted(tensors, key=lambda item: item[0]):

@@ -1,17 +1,28 @@
 """A local backbone as encoder, for example from self-supervised training on one's own images."""
 
-from typing import Any
-
 from mmagic.registry import MODELS
 from mmengine.logging import print_log
-from torch import Tensor
 
-from .base_encoder import PriorEncoder
-from .build_network import POOLED, build_backbone, cut_at, find_library, seeded, spell_arguments
-from .load_weights import LoadReport, load_all, read_checkpoint
-from .preprocessing import Preprocessing
+from .backbone import (
+    POOLED,
+    LoadReport,
+    NetworkArgs,
+    build_backbone,
+    cut_at,
+    find_library,
+    load_all,
+    read_checkpoint,
+    seeded,
+    spell_arguments,
+)
+from .base_encoder import Preprocessing, PriorEncoder
 
-_IMAGENET = {'in_size': 224, 'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}
+_DEFAULTS = {
+    'in_size': 224,
+    'mean': (0.485, 0.456, 0.406),
+    'std': (0.229, 0.224, 0.225),
+    'interpolation': 'bilinear',
+}
 
 
 @MODELS.register_module()
@@ -19,8 +30,8 @@ class CheckpointEncoder(PriorEncoder):
     """The features of a backbone in a local file.
 
     Files of ``tools/pretrain_encoder.py`` say themselves which network they hold and how it sees
-    images, so that ``checkpoint`` alone suffices. Those of MoCo, SimCLR, DINO, lightly and mmengine
-    need ``arch``; the prefixes of their names are found, and their heads are ignored and reported.
+    images: ``checkpoint`` alone suffices. Those of MoCo, SimCLR, DINO, lightly and mmengine need
+    ``arch``; the prefixes of their names are found, and their heads are ignored and reported.
 
     Args:
         checkpoint (str | None): The file, of ``torch.save`` or ``.safetensors``. Defaults to None.
@@ -53,7 +64,7 @@ class CheckpointEncoder(PriorEncoder):
         self,
         checkpoint: str | None = None,
         arch: str | None = None,
-        arch_kwargs: dict[str, Any] | None = None,
+        arch_kwargs: NetworkArgs | None = None,
         layer: str | None = None,
         in_size: int | None = None,
         mean: tuple[float, float, float] | None = None,
@@ -74,7 +85,7 @@ class CheckpointEncoder(PriorEncoder):
             )
         if arch is None:
             arch, arch_kwargs = str(meta['arch']), arch_kwargs or meta.get('arch_kwargs')
-        known = {**_IMAGENET, 'interpolation': 'bilinear', **meta}
+        known = {**_DEFAULTS, **meta}
         in_size = in_size or int(known['in_size'])
         steps = Preprocessing(
             (in_size, in_size),
@@ -93,14 +104,3 @@ class CheckpointEncoder(PriorEncoder):
             print_log(f'CheckpointEncoder: {self.report}', logger='current')
         self.network = cut_at(network, layer, name) if layer else network
         self.seal()
-
-    def extract(self, img: Tensor) -> Tensor:
-        """Run the network.
-
-        Args:
-            img (Tensor): (N, 3, h, w), normalized.
-
-        Returns:
-            Tensor: (N, D), or (N, D, h', w').
-        """
-        return self.network(img)

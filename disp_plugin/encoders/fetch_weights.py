@@ -1,4 +1,4 @@
-"""Published weights: found in the library's own cache, downloaded, or missed in clear words."""
+"""Published weights: found in the library's own cache, or downloaded, or a message says how."""
 
 import hashlib
 import re
@@ -9,21 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import huggingface_hub
 import torch
+from huggingface_hub import constants
 from mmengine.logging import print_log
 
 CONNECT_SECONDS = 10
 
 
 def cached_file(url: str) -> Path:
-    """Say where torch keeps the weights of an address.
-
-    Args:
-        url (str): Where the weights are published.
-
-    Returns:
-        Path: The file in the cache of ``torch.hub``, whether it exists or not.
-    """
+    """Get the file in the cache of ``torch.hub`` for an address, whether it exists or not."""
     return Path(torch.hub.get_dir()) / 'checkpoints' / url.rsplit('/', 1)[-1]
 
 
@@ -35,15 +30,12 @@ def fetch_url(url: str, owner: str, download: bool = True) -> Path:
         owner (str): What the weights are for, to be named in errors.
         download (bool): Whether to download what is not cached. Defaults to True.
 
-    Returns:
-        Path: The file.
-
     Raises:
         FileNotFoundError: It is not cached and was not downloaded.
         ValueError: The file's content does not match the hash in its name.
     """
     file = cached_file(url)
-    expected = hash_in_name(file.name)
+    expected = _hash_in_name(file)
     reason = 'download=False'
     if not file.is_file() and download:
         print_log(f'downloading the weights of {owner} from {url} to {file}', logger='current')
@@ -59,7 +51,7 @@ def fetch_url(url: str, owner: str, download: bool = True) -> Path:
             f'({reason}). Fetch {url} where there is a network and copy it to {file}, or set '
             'checkpoint= to a copy of it'
         )
-    check_hash(file, expected)
+    check_hash(file)
     return file
 
 
@@ -68,19 +60,13 @@ def fetch_from_hub(repo: str, names: Sequence[str], owner: str, download: bool =
 
     Args:
         repo (str): Repository, as ``timm/resnet18.a1_in1k``, with ``@revision`` where there is one.
-        names (Sequence[str]): Names of the file, of which the first that exists is taken.
+        names (Sequence[str]): Names that the file may have; the first that exists is taken.
         owner (str): What the weights are for, to be named in errors.
         download (bool): Whether to download what is not cached. Defaults to True.
-
-    Returns:
-        Path: The file.
 
     Raises:
         FileNotFoundError: It is not cached and was not downloaded.
     """
-    import huggingface_hub
-    from huggingface_hub import constants
-
     repo_id, _, revision = repo.partition('@')
     revision = revision or 'main'
     for name in names:
@@ -88,16 +74,16 @@ def fetch_from_hub(repo: str, names: Sequence[str], owner: str, download: bool =
         if isinstance(found, str):
             return Path(found)
     reason = 'download=False'
-    unreachable = (
-        _why_unreachable(huggingface_hub.hf_hub_url(repo_id, names[0])) if download else ''
-    )
-    reason = f'downloading failed: {unreachable}' if unreachable else reason
-    for name in names if download and not unreachable else ():
-        try:
-            with _impatience():
-                return Path(huggingface_hub.hf_hub_download(repo_id, name, revision=revision))
-        except Exception as error:  # of many kinds: the hub's, its HTTP client's, the system's
-            reason = f'downloading failed: {_first_line(error)}'
+    if download:
+        unreachable = _why_unreachable(huggingface_hub.hf_hub_url(repo_id, names[0]))
+        reason = f'downloading failed: {unreachable}'
+        for name in () if unreachable else names:
+            try:
+                with _impatience():
+                    return Path(huggingface_hub.hf_hub_download(repo_id, name, revision=revision))
+            except Exception as error:  # of many kinds: the hub's, its HTTP client's, the system's
+                text = str(error).strip().splitlines() or [type(error).__name__]
+                reason = f'downloading failed: {text[0]}'
     folder = Path(constants.HF_HUB_CACHE) / f'models--{repo_id.replace("/", "--")}'
     raise FileNotFoundError(
         f'the weights of {owner} are not at hand: no file {" or ".join(names)} in {folder} '
@@ -106,16 +92,16 @@ def fetch_from_hub(repo: str, names: Sequence[str], owner: str, download: bool =
     )
 
 
-def check_hash(file: Path, expected: str | None) -> None:
-    """Compare a file with the beginning of its SHA-256.
+def check_hash(file: Path) -> None:
+    """Compare a file with the beginning of its SHA-256 that its publisher put into its name.
 
     Args:
-        file (Path): The file.
-        expected (str | None): Hexadecimal digits; None for nothing to compare with.
+        file (Path): Such as 'vgg16-397923af.pth'; a name without digits says nothing.
 
     Raises:
         ValueError: They differ.
     """
+    expected = _hash_in_name(file)
     if expected is None:
         return
     found = hashlib.sha256()
@@ -129,16 +115,8 @@ def check_hash(file: Path, expected: str | None) -> None:
         )
 
 
-def hash_in_name(name: str) -> str | None:
-    """Find the beginning of the SHA-256 that publishers put into the name of a file.
-
-    Args:
-        name (str): Such as 'vgg16-397923af.pth'.
-
-    Returns:
-        str | None: The digits, '397923af'; None where there are none.
-    """
-    match = re.search(r'-([0-9a-f]{8,64})\.', name)
+def _hash_in_name(file: Path) -> str | None:
+    match = re.search(r'-([0-9a-f]{8,64})\.', file.name)
     return match.group(1) if match else None
 
 
@@ -163,7 +141,3 @@ def _why_unreachable(url: str) -> str:
         return ''  # an answer; the hub's client will say what it means
     except OSError as error:
         return str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,12 +1,14 @@
 """One embedding for each training image: the few-shot baseline."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from mmagic.registry import MODELS
-from torch import LongTensor, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
-from .base_encoder import PriorEncoder
-from .preprocessing import Preprocessing
+from .base_encoder import Preprocessing, PriorEncoder
 
 
 @MODELS.register_module()
@@ -49,12 +51,12 @@ class PerImageEncoder(PriorEncoder):
         )
 
     @torch.no_grad()
-    def encode(self, img: Tensor, rows: LongTensor) -> Tensor:
+    def encode(self, img: Tensor, rows: Tensor) -> Tensor:
         """Encode rows.
 
         Args:
             img (Tensor): Ignored but for its device.
-            rows (LongTensor): (N,) in [0, num_images).
+            rows (Tensor): (N,) in [0, num_images).
 
         Returns:
             Tensor: (N, num_images) float32, ``scale`` at the row and 0 elsewhere.
@@ -68,3 +70,20 @@ class PerImageEncoder(PriorEncoder):
                 f'{int(rows.max())}; set num_images to the number of images in the data set'
             )
         return F.one_hot(rows.to(img.device), self.prior_dim).float() * self.scale
+
+
+def can_encode_new_images(encoder: Mapping[str, Any] | None) -> bool:
+    """Tell from its config, without building it, whether an encoder knows unseen images.
+
+    Args:
+        encoder (Mapping[str, Any] | None): Config of the encoder.
+
+    Returns:
+        bool: False for None and for per-image embeddings; True for a type that is not registered,
+        which building it will say.
+    """
+    if not encoder:
+        return False
+    kind = encoder['type']
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return getattr(kind, 'knows_unseen_images', True)

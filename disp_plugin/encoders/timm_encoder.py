@@ -1,15 +1,13 @@
 """Models of timm as encoders."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mmagic.registry import MODELS
-from torch import Tensor
 
-from .base_encoder import PriorEncoder
-from .build_network import POOLED, find_library, seeded, spell_arguments
+from .backbone import POOLED, NetworkArgs, find_library, seeded, spell_arguments
+from .base_encoder import Preprocessing, PriorEncoder
 from .fetch_weights import fetch_from_hub, fetch_url
-from .preprocessing import Preprocessing
 
 
 @MODELS.register_module()
@@ -43,22 +41,22 @@ class TimmEncoder(PriorEncoder):
         checkpoint: str | None = None,
         download: bool = True,
         preprocessing: dict | Preprocessing | None = None,
-        model_kwargs: dict[str, Any] | None = None,
+        model_kwargs: NetworkArgs | None = None,
         seed: int = 0,
     ) -> None:
-        import timm
+        import timm  # here, since it takes a second that few runs need
 
         find_library(f'timm/{model}')
         kwargs = dict(model_kwargs or {})
         if checkpoint is not None or pretrained:
-            file = find_file(model, checkpoint, download)
+            file = _find_file(model, checkpoint, download)
             # only archives of NumPy arrays need the models' own readers
             source = {'file': str(file), 'custom_load': file.suffix == '.npz'}
             kwargs.update(pretrained=True, pretrained_cfg_overlay={'source': 'timm', **source})
         try:
             with seeded(seed):
-                # with the head, since timm then loads strictly, and would else load nothing unseen
-                network = timm.create_model(model, **kwargs)
+                # with the head: only then does timm load strictly
+                network: Any = timm.create_model(model, **kwargs)
         except (RuntimeError, KeyError) as error:
             if not kwargs.get('pretrained'):
                 raise
@@ -66,9 +64,9 @@ class TimmEncoder(PriorEncoder):
                 f'{file} is not a checkpoint of timm/{model} with its head: {error}. For a '
                 'backbone alone, or one with other names, use CheckpointEncoder'
             ) from error
-        cast(Any, network).reset_classifier(0)
+        network.reset_classifier(0)
         if preprocessing is None:
-            steps = Preprocessing.from_timm(timm.data.resolve_model_data_config(network))
+            steps = read_preprocessing(timm.data.resolve_model_data_config(network))
         else:
             steps = Preprocessing.from_options(preprocessing)
         name = model.split('.')[0] + spell_arguments(model_kwargs)
@@ -76,33 +74,36 @@ class TimmEncoder(PriorEncoder):
         self.network = network
         self.seal()
 
-    def extract(self, img: Tensor) -> Tensor:
-        """Run the network.
 
-        Args:
-            img (Tensor): (N, 3, h, w), normalized.
-
-        Returns:
-            Tensor: (N, D).
-        """
-        return self.network(img)
-
-
-def find_file(model: str, checkpoint: str | None = None, download: bool = True) -> Path:
-    """Find the weights of a model of timm: the file given, the cached one, or a download.
+def read_preprocessing(data_config: dict[str, Any]) -> Preprocessing:
+    """Read the steps of timm's evaluation transform.
 
     Args:
-        model (str): Name of the model.
-        checkpoint (str | None): A local file. Defaults to None.
-        download (bool): Whether to download what is not cached. Defaults to True.
-
-    Returns:
-        Path: The file.
+        data_config (dict): What ``timm.data.resolve_model_data_config`` returned.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: None is published.
+        ValueError: The crop mode is neither 'center' nor 'squash'.
     """
+    height, width = data_config['input_size'][1:]
+    scaled = int(height / data_config['crop_pct']), int(width / data_config['crop_pct'])
+    mode = data_config['crop_mode']
+    if mode not in ('center', 'squash'):
+        raise ValueError(
+            f"this timm model's images are fitted by crop_mode {mode!r}, which is not known here; "
+            'pass preprocessing=dict(resize=..., crop=..., mean=..., std=...)'
+        )
+    # timm's few models for images that are not square all squash them.
+    return Preprocessing(
+        scaled[0] if mode == 'center' and height == width else scaled,
+        (height, width),
+        tuple(data_config['mean']),
+        tuple(data_config['std']),
+        data_config['interpolation'],
+    )
+
+
+def _find_file(model: str, checkpoint: str | None, download: bool) -> Path:
+    """Find the weights of a model: the file given, the cached one, or a download."""
     import timm
 
     if checkpoint is not None:

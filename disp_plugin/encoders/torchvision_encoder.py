@@ -1,17 +1,24 @@
 """Classifiers of torchvision as encoders."""
 
 from pathlib import Path
-from typing import Any
 
 import torchvision
 from mmagic.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
+from torchvision.models import WeightsEnum
 
-from .base_encoder import PriorEncoder
-from .build_network import LOGITS, POOLED, build_torchvision, cut_at, drop_last_linear, seeded
-from .fetch_weights import cached_file, check_hash, fetch_url, hash_in_name
-from .load_weights import load_all, read_checkpoint
-from .preprocessing import Preprocessing
+from .backbone import (
+    LOGITS,
+    POOLED,
+    build_torchvision,
+    cut_at,
+    drop_last_linear,
+    load_all,
+    read_checkpoint,
+    seeded,
+)
+from .base_encoder import Preprocessing, PriorEncoder
+from .fetch_weights import cached_file, check_hash, fetch_url
 
 
 @MODELS.register_module()
@@ -59,7 +66,7 @@ class TorchvisionEncoder(PriorEncoder):
     ) -> None:
         published = find_weights(model, weights)
         if preprocessing is None:
-            steps = Preprocessing.from_torchvision(published.transforms())
+            steps = read_preprocessing(published)
         else:
             steps = Preprocessing.from_options(preprocessing)
         if layer is None:
@@ -73,28 +80,14 @@ class TorchvisionEncoder(PriorEncoder):
         self.network = _cut(network, layer, model)
         self.seal()
 
-    def extract(self, img: Tensor) -> Tensor:
-        """Run the network.
 
-        Args:
-            img (Tensor): (N, 3, h, w), normalized.
-
-        Returns:
-            Tensor: (N, D), or (N, D, h', w').
-        """
-        return self.network(img)
-
-
-def find_weights(model: str, weights: str | None = None) -> Any:
+def find_weights(model: str, weights: str | None = None) -> WeightsEnum:
     """Find published weights of a classifier.
 
     Args:
         model (str): A classifier of ``torchvision.models``.
         weights (str | None): Their name. None and 'none' are 'IMAGENET1K_V1', or where there is
             none torchvision's default. Defaults to None.
-
-    Returns:
-        WeightsEnum: The entry, with its ``url`` and ``transforms``.
 
     Raises:
         ValueError: No such model or weights.
@@ -105,7 +98,7 @@ def find_weights(model: str, weights: str | None = None) -> Any:
     enum = torchvision.models.get_model_weights(model)
     names = [entry.name for entry in enum]
     if weights in (None, 'none'):
-        weights = 'IMAGENET1K_V1' if 'IMAGENET1K_V1' in names else enum.DEFAULT.name
+        weights = 'IMAGENET1K_V1' if 'IMAGENET1K_V1' in names else 'DEFAULT'
     if weights not in (*names, 'DEFAULT'):
         raise ValueError(
             f'torchvision has no weights {weights!r} of {model}; it has {", ".join(names)}, and '
@@ -114,8 +107,16 @@ def find_weights(model: str, weights: str | None = None) -> Any:
     return enum[weights]
 
 
-def _load(model: str, checkpoint: str | None, published: Any, download: bool) -> nn.Module:
-    # The weights are replaced at once: those that can be left undrawn are, which saves seconds.
+def read_preprocessing(weights: WeightsEnum) -> Preprocessing:
+    """Read the steps of the evaluation transform of torchvision's weights."""
+    transform = weights.transforms()
+    (resize,), (crop,) = transform.resize_size, transform.crop_size
+    mode = transform.interpolation.value
+    return Preprocessing(resize, (crop, crop), tuple(transform.mean), tuple(transform.std), mode)
+
+
+def _load(model: str, checkpoint: str | None, published: WeightsEnum, download: bool) -> nn.Module:
+    # The weights are replaced at once, and drawing those of some networks takes seconds.
     undrawn = model.startswith(('vgg', 'googlenet', 'inception'))
     with seeded(0):
         network = build_torchvision(model, **({'init_weights': False} if undrawn else {}))
@@ -124,12 +125,12 @@ def _load(model: str, checkpoint: str | None, published: Any, download: bool) ->
     else:
         file = Path(checkpoint)
         if file.name == cached_file(published.url).name and file.is_file():
-            check_hash(file, hash_in_name(file.name))
+            check_hash(file)
     load_all(network, read_checkpoint(file)[0], file)
     return network
 
 
-def _cut(network: Any, layer: str, model: str) -> Any:
+def _cut(network: nn.Module, layer: str, model: str) -> nn.Module:
     if layer == LOGITS:
         return network
     if layer == POOLED or (layer == 'fc7' and model.startswith('vgg')):

@@ -18,7 +18,7 @@ WRITE_ENCODER = """
 import json, sys, torch
 import disp_plugin.register
 from disp_plugin.encoders import CheckpointEncoder
-from disp_plugin.encoders.load_weights import META_KEY
+from disp_plugin.encoders.backbone import META_KEY
 from mmengine.config import Config
 
 assert 'site-packages' in disp_plugin.__file__, disp_plugin.__file__

@@ -1,11 +1,11 @@
-"""tools/corruption_ablation.py: encoders of several shares, and a table of what they know."""
+"""tools/corruption_ablation.py: encoders of corrupted labels, and a table of what they know."""
 
 import json
 
 import pytest
 
 from disp_plugin.encoders import CheckpointEncoder
-from disp_plugin.encoders.pretrain_supervised import SupervisedRun
+from disp_plugin.encoders.pretraining_run import PretrainingRun
 
 NETWORK = json.dumps(dict(channels=[8, 8, 8, 8], stem_width=8))
 
@@ -20,9 +20,9 @@ def run(tool, digits_folder, out, *options):
     )
 
 
-def test_a_row_for_each_share_and_one_untrained(tool, digits_folder, tmp_path, capsys):
+def test_a_row_for_each_percentage_and_one_untrained(tool, digits_folder, tmp_path, capsys):
     out = tmp_path / 'ablation'
-    run(tool, digits_folder, out, '--shares', '100', '0')
+    run(tool, digits_folder, out, '--percents', '100', '0')
     table = capsys.readouterr().out
     assert 'probe of training images' in table and 'held-out' not in table
     rows = json.loads((out / 'ablation.json').read_text())['rows']
@@ -32,22 +32,22 @@ def test_a_row_for_each_share_and_one_untrained(tool, digits_folder, tmp_path, c
         assert f'{row["accuracy"]:.3f} ± {row["standard_deviation"]:.3f}' in table
     assert rows[2]['given_label'] is None and rows[0]['given_label'] != rows[1]['given_label']
     prints = {
-        CheckpointEncoder(checkpoint=str(out / f'corrupted_{share}.pth')).fingerprint()
-        for share in ('000', '100')
+        CheckpointEncoder(checkpoint=str(out / f'corrupted_{percent}.pth')).fingerprint()
+        for percent in ('000', '100')
     }
     assert len(prints) == 2
     stamp = (out / 'corrupted_000.pth').stat().st_mtime_ns
-    run(tool, digits_folder, out, '--shares', '0', '--probe-ann-file', 'train.txt')
+    run(tool, digits_folder, out, '--percents', '0', '--probe-ann-file', 'train.txt')
     assert '  probe of train.txt  ' in capsys.readouterr().out
     assert (out / 'corrupted_000.pth').stat().st_mtime_ns == stamp  # not trained anew
     assert json.loads((out / 'ablation.json').read_text())['rows'] == [rows[0], rows[2]]
 
 
-def test_shares_are_percentages(tool, digits_folder, tmp_path, capsys):
+def test_percentages_out_of_range_are_refused(tool, digits_folder, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        run(tool, digits_folder, tmp_path / 'out', '--shares', '0', '150')
+        run(tool, digits_folder, tmp_path / 'out', '--percents', '0', '150')
     assert stop.value.code == 2
-    assert 'from 0 to 100, but 150 is none' in capsys.readouterr().err
+    assert 'from 0 to 100, but 150 is not' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 
@@ -56,12 +56,12 @@ def test_no_amp_reaches_the_training(tool, digits_folder, tmp_path, monkeypatch,
     class Reached(Exception):
         """Stands for the training."""
 
-    def note(self, options, identity, device, amp, **others):
+    def note(self, options, objective, identity, device, amp):
         raise Reached(amp)
 
-    monkeypatch.setattr(SupervisedRun, '__init__', note)
+    monkeypatch.setattr(PretrainingRun, '__init__', note)
     with pytest.raises(Reached) as found:
-        run(tool, digits_folder, tmp_path / 'out', '--shares', '0', '--device', 'cpu', *flags)
+        run(tool, digits_folder, tmp_path / 'out', '--percents', '0', '--device', 'cpu', *flags)
     assert found.value.args == (amp,)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from disp_plugin.encoders import CheckpointEncoder
-from disp_plugin.encoders.load_weights import read_checkpoint
+from disp_plugin.encoders.backbone import read_checkpoint
 
 ARCH = ['--arch', 'timm/resnet10t', '--arch-kwargs', '{"channels": [8, 8, 8, 16], "stem_width": 8}']
 

@@ -1,12 +1,14 @@
-"""Inception's features against torch-fidelity's own path and clean-fid's resizer."""
+"""Inception's features against torch-fidelity and clean-fid; pixels against Pillow."""
 
 import numpy as np
 import pytest
 import torch
 from cleanfid.resize import build_resizer
+from PIL import Image
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from disp_plugin.encoders import InceptionEncoder
+from disp_plugin.encoders import InceptionEncoder, PixelEncoder
+from tests.numerics import assert_close_to_scale
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +29,7 @@ def test_legacy_features_are_those_of_torch_fidelity(inception_weights, images):
     found = encoder(as_batch(images).float() / 255)
     assert found.shape == (3, 2048)
     assert found.std(dim=0).mean() > 1e-3
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert_close_to_scale(found, expected)
 
 
 def test_clean_images_are_those_of_clean_fid(inception_weights, images):
@@ -67,3 +69,25 @@ def test_other_weights_are_refused(tmp_path):
 def test_an_unknown_resizer_is_refused():
     with pytest.raises(ValueError, match="'clean' or 'legacy', but is 'nearest'"):
         InceptionEncoder(resize='nearest')
+
+
+def test_gray_values_are_resized_as_pillow_does_it():
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    found = PixelEncoder(size=8)(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+    assert found.shape == (2, 64)
+    for image, row in zip(images, found, strict=True):
+        gray = Image.fromarray(image.mean(axis=2).astype(np.float32))
+        expected = np.asarray(gray.resize((8, 8), Image.Resampling.BILINEAR)) / 255
+        np.testing.assert_allclose(row.reshape(8, 8), expected, atol=1e-5)
+
+
+def test_color_is_kept_on_request():
+    red = torch.zeros(1, 3, 4, 4)
+    red[:, 0] = 1
+    assert PixelEncoder(2, color=True)(red).tolist() == [[1.0] * 4 + [0.0] * 8]
+    assert PixelEncoder(2, color=True).fingerprint() != PixelEncoder(2).fingerprint()
+
+
+def test_a_size_below_one_is_refused():
+    with pytest.raises(ValueError, match='at least 1, but is 0'):
+        PixelEncoder(0)

@@ -1,20 +1,162 @@
-"""State dicts out of files of many makers, and into networks with nothing lost in silence."""
+"""Networks by name, from torchvision or timm, and weights out of files of many makers."""
 
 import json
 import pickle
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+LOGITS = 'logits'
+POOLED = 'pooled'
 
 #: Where this project's own files say what they are.
 META_KEY = 'disp_encoder'
 
+NetworkArgs = dict[str, Any]
+"""Arguments that only the library's own constructor knows."""
+
 # Copies of a backbone that training keeps beside the one that is meant.
 _COPIES = ('student', 'encoder_k', 'momentum', 'target', '_k.')
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from a seed inside, and leave the run's own random numbers as they were."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would reseed the GPUs, too, which are not restored here
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def find_library(arch: str) -> tuple[str, str]:
+    """Find the library that has a network, and the network's name there.
+
+    Args:
+        arch (str): ``'resnet50'``, looked for in torchvision and then in timm, or with the library,
+            ``'timm/resnet50'`` and ``'torchvision/resnet50'``.
+
+    Raises:
+        ValueError: No such network; the message names similar ones.
+    """
+    import timm  # here, since it takes a second that few runs need
+
+    library, _, name = arch.rpartition('/')
+    known = {
+        'torchvision': torchvision.models.list_models(torchvision.models),
+        'timm': timm.list_models(),
+    }
+    for candidate in [library] if library else list(known):
+        # timm's names may end with a tag of their weights
+        if candidate in known and name.split('.')[0] in known[candidate]:
+            return candidate, name
+    similar = get_close_matches(name, {n for names in known.values() for n in names})
+    raise ValueError(
+        f'there is no network {arch!r} in torchvision or timm'
+        + (f'; similar names: {", ".join(similar)}' if similar else '')
+    )
+
+
+def spell_arguments(arguments: NetworkArgs | None) -> str:
+    """Write a network's arguments for its fingerprint, lists and tuples alike."""
+    return ' ' + json.dumps(arguments, sort_keys=True, default=str) if arguments else ''
+
+
+def build_backbone(arch: str, arch_kwargs: NetworkArgs | None = None) -> nn.Module:
+    """Build an untrained network without its classification head.
+
+    Args:
+        arch (str): Name, as for :func:`find_library`.
+        arch_kwargs (dict | None): Further arguments of the network. Defaults to None.
+
+    Returns:
+        nn.Module: (N, 3, H, W) -> (N, D) pooled features.
+
+    Raises:
+        ValueError: No such network, or no such argument.
+    """
+    library, name = find_library(arch)
+    try:
+        if library == 'timm':
+            import timm
+
+            return timm.create_model(name, num_classes=0, **(arch_kwargs or {}))
+        network = build_torchvision(name, **(arch_kwargs or {}))
+    except TypeError as error:
+        raise ValueError(f'{arch} cannot be built with {arch_kwargs}: {error}') from error
+    drop_last_linear(network, name)
+    return network
+
+
+def build_torchvision(name: str, **kwargs: Any) -> nn.Module:
+    """Build an untrained classifier of torchvision."""
+    if name in ('googlenet', 'inception_v3'):
+        kwargs.setdefault('init_weights', True)
+    return torchvision.models.get_model(name, weights=None, **kwargs)
+
+
+def drop_last_linear(network: nn.Module, name: str) -> None:
+    """Replace the classification layer by the identity: the features before it come out.
+
+    Args:
+        network (nn.Module): Changed in place.
+        name (str): Its name, for the error.
+
+    Raises:
+        ValueError: It does not end with a linear layer.
+    """
+    linears = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ValueError(
+            f'{name} does not end with a linear layer, and its last features cannot be told; '
+            f'set layer= to one of: {", ".join(n for n, _ in network.named_children())}'
+        )
+    parent, _, child = linears[-1].rpartition('.')
+    setattr(network.get_submodule(parent), child, nn.Identity())
+
+
+def cut_at(network: nn.Module, layer: str, name: str) -> nn.Module:
+    """Keep the part of a network that leads to one of its layers.
+
+    Args:
+        network (nn.Module): The network.
+        layer (str): A module or a node of its graph, as torchvision's feature extraction names it.
+        name (str): The network's name, for the error.
+
+    Returns:
+        nn.Module: (N, 3, H, W) -> the layer's output.
+
+    Raises:
+        ValueError: No such layer; the message names some.
+    """
+    try:
+        extractor = create_feature_extractor(network.eval(), {layer: 'features'})
+    except ValueError as error:
+        names = [n for n, _ in network.named_modules() if n]
+        similar = get_close_matches(layer, names, n=8, cutoff=0.4) or names[-8:]
+        raise ValueError(
+            f'{name} has no layer {layer!r}; some it has: {", ".join(similar)}'
+        ) from error
+    return _OneOutput(extractor.eval())
+
+
+class _OneOutput(nn.Module):
+    """Unwrap the dict that a feature extractor gives."""
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, img: Tensor) -> Tensor:
+        return self.extractor(img)['features']
 
 
 @dataclass(frozen=True)
@@ -63,7 +205,13 @@ def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
             'tools/pretrain_encoder.py makes one from a folder of images'
         )
     if file.suffix == '.safetensors':
-        return _read_safetensors(file)
+        try:
+            with safe_open(file, framework='pt') as opened:
+                meta = (opened.metadata() or {}).get(META_KEY)
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f'{file} is not a safetensors file, or is damaged: {error}') from error
+        return tensors, json.loads(meta) if meta else {}
     try:
         content = torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
@@ -82,20 +230,8 @@ def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     return dict(_flatten(content)), json.loads(meta) if isinstance(meta, str) else {}
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework='pt') as opened:
-            meta = (opened.metadata() or {}).get(META_KEY)
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f'{file} is not a safetensors file, or is damaged: {error}') from error
-    return tensors, json.loads(meta) if meta else {}
-
-
 def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> LoadReport:
-    """Load every weight of a network from a checkpoint, whatever stands before their names.
+    """Load every weight of a network, whatever stands before the names in the checkpoint.
 
     The prefix is found by where the network's names end: ``module.encoder_q.`` (MoCo),
     ``backbone.`` (SimCLR, lightly, mmengine), ``teacher.backbone.`` (DINO) and the like. Of several
@@ -105,9 +241,6 @@ def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -
         network (nn.Module): Changed in place.
         tensors (dict[str, Tensor]): What :func:`read_checkpoint` returned.
         file (str | Path): Name of the checkpoint, for the report.
-
-    Returns:
-        LoadReport: What was loaded and what was left.
 
     Raises:
         ValueError: A weight is missing or has another shape; the message names some.
@@ -138,8 +271,7 @@ def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -
             f'{len(wanted)} weights of this backbone ({"; ".join(problems)}); set arch= to the '
             'network that the file was made with'
         )
-    state = {name: tensors[prefix + name] for name in wanted}
-    network.load_state_dict(state, strict=False)
+    network.load_state_dict({name: tensors[prefix + name] for name in wanted}, strict=False)
     used = {prefix + name for name in network.state_dict()}
     ignored = [name for name in tensors if name not in used]
     return LoadReport(str(file), prefix, list(wanted), ignored)
@@ -161,7 +293,7 @@ def _find_prefix(wanted: set[str], tensors: dict[str, Tensor]) -> str:
     return min(fullest, key=lambda p: (any(word in p for word in _COPIES), len(p)))
 
 
-def _flatten(content: Mapping[Any, Any], prefix: str = '') -> Iterator[tuple[str, Tensor]]:
+def _flatten(content: Mapping, prefix: str = '') -> Iterator[tuple[str, Tensor]]:
     for name, value in content.items():
         if isinstance(value, Tensor):
             yield f'{prefix}{name}', value

@@ -1,4 +1,4 @@
-"""The Inception features of FID, KID, precision and recall."""
+"""The spaces that metrics compare images in: Inception's features, and plain pixels."""
 
 import io
 from pathlib import Path
@@ -7,10 +7,9 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from .base_encoder import PriorEncoder
-from .build_network import seeded
+from .backbone import seeded
+from .base_encoder import Preprocessing, PriorEncoder
 from .fetch_weights import fetch_url
-from .preprocessing import Preprocessing
 
 URL = (
     'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/'
@@ -24,10 +23,10 @@ GRAY = 128 / 255
 class InceptionEncoder(PriorEncoder):
     """The pool3 features, 2048-d, of the Inception network that published FIDs rest on.
 
-    The network is torch-fidelity's: plain PyTorch with a state dict as its weights, so that it is
-    loaded without executing anything, which clean-fid's TorchScript archive does not allow. Images
-    are resized as clean-fid does it (Parmar et al. 2022, arXiv 2104.11222: bicubic, antialiased,
-    not rounded to 8 bits), or as the original TensorFlow code did (bilinear, aliased).
+    The network is torch-fidelity's: plain PyTorch with a state dict as its weights, which can be
+    loaded without executing anything; clean-fid's TorchScript archive cannot. Images are resized as
+    in clean-fid (Parmar et al. 2022, arXiv 2104.11222: bicubic, antialiased, not rounded to 8
+    bits), or as in the original TensorFlow code (bilinear, aliased).
 
     Args:
         resize (str): 'clean' or 'legacy'. Defaults to 'clean'.
@@ -51,19 +50,12 @@ class InceptionEncoder(PriorEncoder):
                 f'the Inception weights {checkpoint} do not exist; fetch {URL} where there is a '
                 'network, and name the copy by checkpoint='
             )
-        self.network = _build_network(Path(checkpoint or fetch_url(URL, 'Inception (FID)')))
+        self.network = _build_inception(Path(checkpoint or fetch_url(URL, 'Inception (FID)')))
         self.prior_dim = 2048
         self.seal()
 
     def extract(self, img: Tensor) -> Tensor:
-        """Run the network.
-
-        Args:
-            img (Tensor): (N, 3, h, w) in [-1, 1].
-
-        Returns:
-            Tensor: (N, 2048).
-        """
+        """Compute the pool3 features of images in [-1, 1]."""
         if self.is_legacy:
             from torch_fidelity.interpolate_compat_tensorflow import (
                 interpolate_bilinear_2d_like_tensorflow1x as resize,
@@ -73,7 +65,7 @@ class InceptionEncoder(PriorEncoder):
         return self.network(img).flatten(1)
 
 
-def _build_network(file: Path) -> nn.Module:
+def _build_inception(file: Path) -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
@@ -92,3 +84,31 @@ def _build_network(file: Path) -> nn.Module:
         ) from error
     layers = list(network.children())
     return nn.Sequential(*layers[:-1])  # in the order of its forward, without the classifier
+
+
+@MODELS.register_module()
+class PixelEncoder(PriorEncoder):
+    """Describe an image by its pixels, resized to a small size (bilinear, antialiased).
+
+    As the space of a metric it needs no weights and favors no encoder; it suits small, aligned
+    images such as digits. As an encoder of priors it is a control.
+
+    Args:
+        size (int): Height and width that images are resized to. Defaults to 8.
+        color (bool): Whether the three channels are kept; else their mean. Defaults to False.
+
+    Raises:
+        ValueError: ``size`` is below 1.
+    """
+
+    def __init__(self, size: int = 8, color: bool = False) -> None:
+        if size < 1:
+            raise ValueError(f'size of a PixelEncoder must be at least 1, but is {size}')
+        steps = Preprocessing((size, size), mean=(0.0,) * 3, std=(1.0,) * 3)
+        super().__init__('pixels', 'color' if color else 'gray', steps)
+        self.color = color
+        self.seal()
+
+    def extract(self, img: Tensor) -> Tensor:
+        """Flatten pixels to (N, size * size), or three times as many with ``color``."""
+        return (img if self.color else img.mean(dim=1)).flatten(1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from disp_plugin.encoders.load_weights import load_all, read_checkpoint
+from disp_plugin.encoders.backbone import load_all, read_checkpoint
 
 
 def make_backbone(seed=0):

@@ -1,0 +1,221 @@
+"""Encoders from one's own images: by SimCLR without labels, or by classification."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_metric_learning.losses import SelfSupervisedLoss, SupConLoss
+from torch import Tensor, nn
+
+from disp_plugin.datasets import ImageFolderDataset
+
+from .pretraining_run import PretrainOptions, PretrainResult, pretrain
+
+__all__ = ['SimCLROptions', 'corrupt_labels', 'pretrain_simclr', 'pretrain_supervised']
+
+
+@dataclass(frozen=True)
+class SimCLROptions(PretrainOptions):
+    """How to train by SimCLR; the options of :class:`PretrainOptions` come first.
+
+    Args:
+        temperature (float): Of the NT-Xent loss. Defaults to 0.2.
+        projection_dim (int): Length of what the loss sees, behind the head that is thrown away.
+            Defaults to 128.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    temperature: float = 0.2
+    projection_dim: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise ValueError(f'temperature must be positive, but is {self.temperature}')
+
+
+class ContrastiveObjective:
+    """SimCLR's: tell the two views of an image from all others in the batch.
+
+    Args:
+        options (SimCLROptions): How to train.
+    """
+
+    outcome = 'of the views find their pair'
+
+    def __init__(self, options: SimCLROptions) -> None:
+        self.options = options
+        self.remedy = f' or a higher temperature than {options.temperature}'
+        # With one positive for each view this is NT-Xent; the library's class of that name needs
+        # memory and time that grow with the cube of the batch.
+        self.loss_fn = SelfSupervisedLoss(SupConLoss(options.temperature))
+
+    def make_head(self, prior_dim: int) -> nn.Module:
+        """Build the two layers of SimCLR's projection."""
+        return nn.Sequential(
+            nn.Linear(prior_dim, prior_dim),
+            nn.BatchNorm1d(prior_dim),
+            nn.ReLU(),
+            nn.Linear(prior_dim, self.options.projection_dim),
+        )
+
+    def judge(self, first: Tensor, second: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute NT-Xent and the fraction of views that find their pair."""
+        return self.loss_fn(first, second), find_pairs(first.detach(), second.detach())
+
+
+def find_pairs(first: Tensor, second: Tensor) -> Tensor:
+    """Count the views whose most similar one is the other view of their image.
+
+    Args:
+        first (Tensor): (N, F) embeddings of one view of each image.
+        second (Tensor): (N, F) embeddings of the other.
+
+    Returns:
+        Tensor: () fraction of the 2N views.
+    """
+    views = nn.functional.normalize(torch.cat([first, second]))
+    similarity = (views @ views.T).fill_diagonal_(-2)
+    partner = torch.arange(len(views), device=views.device).roll(len(first))
+    return (similarity.argmax(1) == partner).float().mean()
+
+
+class ClassificationObjective:
+    """Tell the class of each view.
+
+    Args:
+        num_classes (int): Classes.
+    """
+
+    outcome = 'of the views are given their label'
+    remedy = ''
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+    def make_head(self, prior_dim: int) -> nn.Module:
+        """Build a linear classifier."""
+        return nn.Linear(prior_dim, self.num_classes)
+
+    def judge(self, first: Tensor, second: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the cross-entropy and the accuracy over both views."""
+        scores, label = torch.cat([first, second]), torch.cat([targets, targets])
+        loss = nn.functional.cross_entropy(scores, label)
+        return loss, (scores.argmax(dim=1) == label).float().mean()
+
+
+def pretrain_simclr(
+    data_root: str,
+    out_file: str | Path,
+    options: SimCLROptions | None = None,
+    ann_file: str = '',
+    **settings: Any,
+) -> PretrainResult:
+    """Train an encoder on a folder of images by SimCLR, without any label.
+
+    Args:
+        data_root (str): Folder of images.
+        out_file (str | Path): File to write, ``.safetensors`` or any other name for ``torch.save``.
+        options (SimCLROptions | None): How to train. Defaults to None.
+        ann_file (str): Manifest of the images to use, as for ``ImageFolderDataset``. Defaults to
+            ''.
+        **settings: Of :func:`pretrain`, such as ``device``, ``num_workers`` and ``overwrite``.
+
+    Returns:
+        PretrainResult: The file; ``loss`` is the NT-Xent of the last epoch, ln(2 batch_size - 1) by
+        chance, and ``score`` the fraction of its views that found their pair in the batch.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: As :func:`pretrain`, or options are out of range.
+    """
+    options = options or SimCLROptions()
+    dataset = ImageFolderDataset(data_root, ann_file)
+    return pretrain(dataset, out_file, options, ContrastiveObjective(options), **settings)
+
+
+def pretrain_supervised(
+    data_root: str,
+    out_file: str | Path,
+    labels: Mapping[str, str],
+    corrupted_fraction: float = 0.0,
+    options: PretrainOptions | None = None,
+    ann_file: str = '',
+    **settings: Any,
+) -> PretrainResult:
+    """Train an encoder on a folder of images by classification, with some labels corrupted.
+
+    The paper trains a ResNet50 on label-corrupted CIFAR-100 and takes its features for priors, to
+    show that what an encoder knows matters.
+
+    Args:
+        data_root (str): Folder of images.
+        out_file (str | Path): File to write, ``.safetensors`` or any other name for ``torch.save``.
+        labels (Mapping[str, str]): Label of each image, by image key.
+        corrupted_fraction (float): Fraction of the images whose labels are permuted, see
+            :func:`corrupt_labels`. Defaults to 0.0.
+        options (PretrainOptions | None): How to train; its ``seed`` is that of the corruption too.
+            Defaults to None.
+        ann_file (str): Manifest of the images to use. Defaults to ''.
+        **settings: Of :func:`pretrain`.
+
+    Returns:
+        PretrainResult: The file; ``loss`` is the cross-entropy of the last epoch, and ``score`` the
+        fraction of its views that were given the label they were trained with.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: An image has no label, there is a single class, or as :func:`pretrain`.
+    """
+    options = options or PretrainOptions()
+    dataset = ImageFolderDataset(data_root, ann_file)
+    keys = dataset.image_keys
+    missing = [key for key in keys if key not in labels]
+    if missing:
+        raise ValueError(f'{len(missing)} images have no label, such as {missing[0]!r}')
+    given = corrupt_labels([labels[key] for key in keys], corrupted_fraction, options.seed)
+    classes = {name: index for index, name in enumerate(sorted(set(given)))}
+    if len(classes) < 2:
+        raise ValueError(f'all {len(keys)} images of {data_root!r} are of one class: {given[0]!r}')
+    digest = hashlib.sha256(json.dumps(given).encode()).hexdigest()
+    return pretrain(
+        dataset,
+        out_file,
+        options,
+        ClassificationObjective(len(classes)),
+        targets=[classes[name] for name in given],
+        details={'labels': digest, 'corrupted_fraction': corrupted_fraction},
+        **settings,
+    )
+
+
+def corrupt_labels(labels: Sequence[str], fraction: float, seed: int = 0) -> list[str]:
+    """Permute the labels of a random fraction of the images.
+
+    How often each label occurs does not change. By chance some of those images keep their label,
+    one in K where K classes are equally frequent. With the same seed a larger fraction contains the
+    images of a smaller one.
+
+    Args:
+        labels (Sequence[str]): Label of each image.
+        fraction (float): Fraction of the images, in [0, 1].
+        seed (int): Of the choice and of the permutation. Defaults to 0.
+
+    Raises:
+        ValueError: The fraction is out of range.
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f'the fraction of corrupted labels must be from 0 to 1, but is {fraction}')
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(labels))[: round(fraction * len(labels))]
+    corrupted = list(labels)
+    for row, source in zip(chosen, rng.permutation(chosen), strict=True):
+        corrupted[row] = labels[source]
+    return corrupted

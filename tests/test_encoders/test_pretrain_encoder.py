@@ -1,0 +1,393 @@
+"""An encoder from a folder of images: it learns, goes on where it stopped, and fails in words."""
+
+import dataclasses
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from disp_plugin.datasets import decode_image
+from disp_plugin.encoders import CheckpointEncoder
+from disp_plugin.encoders.backbone import read_checkpoint
+from disp_plugin.encoders.pretrain_encoder import (
+    ClassificationObjective,
+    ContrastiveObjective,
+    SimCLROptions,
+    corrupt_labels,
+    find_pairs,
+    pretrain_simclr,
+    pretrain_supervised,
+)
+from disp_plugin.encoders.pretraining_run import PretrainingRun, PretrainOptions, ViewOptions
+from tests.numerics import assert_close_to_scale
+
+TINY = SimCLROptions(
+    'timm/resnet10t',
+    dict(channels=[8, 8, 16, 16], stem_width=8),
+    ViewOptions(in_size=16),
+    epochs=3,
+    batch_size=4,
+)
+ONE_EPOCH = dataclasses.replace(TINY, epochs=1)
+FLAGS = PretrainOptions(
+    arch='timm/resnet10t',
+    arch_kwargs=dict(channels=[8, 8, 8, 8], stem_width=8),
+    views=ViewOptions(in_size=16, min_crop=0.8, flip=False, color_jitter=0, grayscale=0),
+    epochs=8,
+    batch_size=16,
+    lr=1e-2,
+)
+
+
+def train(folder, out_file, options=TINY, **settings):
+    return pretrain_simclr(str(folder), out_file, options, **settings)
+
+
+def classify(flags, out_file, *arguments, **settings):
+    folder, labels = flags
+    settings = {'options': FLAGS, 'progress': False, **settings}
+    return pretrain_supervised(str(folder), out_file, labels, *arguments, **settings)
+
+
+@pytest.fixture(scope='module')
+def flags(tmp_path_factory):
+    """32 images whose upper or lower half is bright, with noise."""
+    folder, rng = tmp_path_factory.mktemp('flags'), np.random.default_rng(0)
+    labels = {}
+    for index in range(32):
+        pixels = rng.integers(0, 60, (16, 16, 3), dtype=np.uint8)
+        half = slice(0, 8) if index % 2 else slice(8, 16)
+        pixels[half] += 120
+        Image.fromarray(pixels).save(folder / f'{index:02d}.png')
+        labels[f'{index:02d}.png'] = 'upper' if index % 2 else 'lower'
+    return folder, labels
+
+
+@pytest.fixture(scope='module')
+def classified(flags, tmp_path_factory):
+    return classify(flags, tmp_path_factory.mktemp('clean') / 'encoder.pth')
+
+
+def same(a, b):
+    a, b = (read_checkpoint(file)[0] for file in (a, b))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Stopped(Exception):
+    """Stands for an interrupt."""
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """A function (num_epochs, train, *arguments) that trains until it is stopped."""
+
+    def run(num_epochs, train, *arguments):
+        save = PretrainingRun.save
+
+        def save_and_stop(self, part_file):
+            save(self, part_file)
+            if self.epoch == num_epochs:
+                raise Stopped
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PretrainingRun, 'save', save_and_stop)
+            with pytest.raises(Stopped):
+                train(*arguments)
+
+    return run
+
+
+def test_the_contrastive_loss_is_nt_xent():
+    first, second = torch.randn(2, 5, 8).double()
+    loss, _ = ContrastiveObjective(TINY).judge(first, second, torch.zeros(5))
+    z = torch.nn.functional.normalize(torch.cat([first, second]))
+    total = 0.0
+    for i in range(10):
+        similar = [math.exp(float(z[i] @ z[k]) / TINY.temperature) for k in range(10) if k != i]
+        pair = math.exp(float(z[i] @ z[(i + 5) % 10]) / TINY.temperature)
+        total -= math.log(pair / sum(similar))
+    assert float(loss) == pytest.approx(total / 10, rel=1e-9)
+
+
+def test_pairs_are_counted():
+    first = torch.eye(4)[:3]
+    assert find_pairs(first, first * 2) == 1
+    assert find_pairs(first, first.roll(1, 0)) == 0
+
+
+def test_the_loss_of_classification_is_the_cross_entropy_of_both_views():
+    objective = ClassificationObjective(3)
+    assert objective.make_head(8).out_features == 3
+    first, second = torch.randn(4, 3).double(), torch.randn(4, 3).double()
+    label = torch.tensor([0, 2, 1, 2])
+    loss, score = objective.judge(first, second, label)
+    expected, right = [], []
+    for scores in (first, second):
+        for row, target in zip(scores.numpy(), label.tolist(), strict=True):
+            expected.append(np.log(np.exp(row).sum()) - row[target])
+            right.append(row.argmax() == target)
+    assert np.isclose(loss.item(), np.mean(expected))
+    assert np.isclose(score.item(), np.mean(right))
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights_with_any_number_of_workers(
+    image_folder, tmp_path, stop_after
+):
+    whole = train(image_folder, tmp_path / 'whole.pth')
+    stop_after(1, train, image_folder, tmp_path / 'stopped.pth')
+    assert (tmp_path / 'stopped.pth.part').exists()
+    assert not (tmp_path / 'stopped.pth').exists()
+    torch.rand(3)  # the state of the run's own generator must not matter
+    stopped = train(image_folder, tmp_path / 'stopped.pth', num_workers=2)
+    assert same(tmp_path / 'whole.pth', tmp_path / 'stopped.pth')
+    assert (whole.loss, whole.score) == (stopped.loss, stopped.score)
+    assert not list(tmp_path.glob('*.part'))
+
+
+def test_a_stopped_classification_goes_on_to_the_same_weights(
+    flags, classified, tmp_path, stop_after
+):
+    stop_after(3, classify, flags, tmp_path / 'x.pth')
+    assert not (tmp_path / 'x.pth').exists()
+    classify(flags, tmp_path / 'x.pth')
+    assert same(tmp_path / 'x.pth', classified.file)
+
+
+def test_another_seed_gives_other_weights_and_the_run_s_generator_is_left_alone(
+    image_folder, tmp_path
+):
+    state = torch.get_rng_state()
+    train(image_folder, tmp_path / 'a.pth', ONE_EPOCH)
+    assert torch.equal(torch.get_rng_state(), state)
+    train(image_folder, tmp_path / 'b.pth', dataclasses.replace(ONE_EPOCH, seed=1))
+    assert not same(tmp_path / 'a.pth', tmp_path / 'b.pth')
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_the_file_alone_makes_the_encoder(image_folder, tmp_path, suffix, monkeypatch):
+    runs = []
+    export = PretrainingRun.export
+    monkeypatch.setattr(
+        PretrainingRun, 'export', lambda *args: runs.append(args[0]) or export(*args)
+    )
+    out_file = tmp_path / f'encoder.{suffix}'
+    result = train(image_folder, out_file, ONE_EPOCH)
+    encoder = CheckpointEncoder(checkpoint=str(out_file))
+    img = torch.rand(5, 3, 16, 16)
+    with torch.no_grad():
+        want = runs[0].backbone.eval()((img - 0.5) / 0.5)
+    assert_close_to_scale(encoder(img), want)
+    assert result.prior_dim == encoder.prior_dim == 16
+    assert result.num_images == 8
+    assert encoder.report.ignored == []  # the head is thrown away
+
+
+def test_a_finished_training_is_not_done_again(image_folder, tmp_path, monkeypatch):
+    first = train(image_folder, tmp_path / 'x.pth')
+    monkeypatch.setattr(PretrainingRun, 'train', None)
+    again = train(image_folder, tmp_path / 'x.pth')
+    assert again == dataclasses.replace(first, seconds=0.0)
+
+
+@pytest.mark.slow
+def test_priors_of_digits_that_were_never_seen_tell_their_classes(digits_folder, tmp_path):
+    source = sorted((digits_folder / 'source').glob('*.png'))[::2]
+    (tmp_path / 'half.txt').write_text('\n'.join(path.name for path in source))
+    views = ViewOptions(16, min_crop=0.5, flip=False, color_jitter=0.8, grayscale=0, rotation=15)
+    options = SimCLROptions(
+        'timm/resnet10t',
+        dict(channels=[16, 32, 64, 128], stem_width=8),
+        views,
+        epochs=6,
+        batch_size=64,
+        lr=2e-3,
+    )
+    result = train(
+        digits_folder / 'source', tmp_path / 'x.pth', options, ann_file=str(tmp_path / 'half.txt')
+    )
+    assert result.num_images == len(source)
+    unseen = sorted((digits_folder / 'test').glob('*.png'))[::2]
+    classes = torch.tensor([int(path.name.split('_')[0]) for path in unseen])
+    assert set(classes.tolist()) == {5, 6, 7, 8, 9}
+    img = torch.stack([torch.from_numpy(decode_image(path)) for path in unseen])
+    img = img.permute(0, 3, 1, 2).float() / 255
+
+    def nearest_has_same_class(**kwargs):
+        priors = CheckpointEncoder(checkpoint=str(tmp_path / 'x.pth'), **kwargs)(img)
+        priors = torch.nn.functional.normalize(priors - priors.mean(0))
+        nearest = (priors @ priors.T).fill_diagonal_(-2).argmax(1)
+        return float((classes[nearest] == classes).float().mean())
+
+    trained, untrained = nearest_has_same_class(), nearest_has_same_class(untrained=True)
+    assert trained > untrained + 0.05
+
+
+def test_true_labels_are_learned_and_permuted_ones_of_noise_are_not(flags, classified, tmp_path):
+    assert classified.score > 0.9 and classified.loss < 0.4
+    corrupted = classify(flags, tmp_path / 'x.pth', 1.0)
+    assert corrupted.score < classified.score - 0.15
+    assert corrupted.loss > classified.loss + 0.2
+
+
+def test_the_priors_of_a_classification_tell_the_classes(flags, classified):
+    folder, labels = flags
+    encoder = CheckpointEncoder(checkpoint=str(classified.file))
+    images = [np.asarray(Image.open(folder / key)) for key in labels]
+    priors = encoder(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
+    upper = torch.tensor([label == 'upper' for label in labels.values()])
+    between = (priors[upper].mean(0) - priors[~upper].mean(0)).norm()
+    within = (priors[upper] - priors[upper].mean(0)).norm(dim=1).mean()
+    assert between > 2 * within
+
+
+def test_a_state_of_another_training_is_refused_with_the_difference(
+    image_folder, tmp_path, stop_after
+):
+    stop_after(1, train, image_folder, tmp_path / 'x.pth')
+    other = dataclasses.replace(TINY, epochs=5, views=ViewOptions(in_size=16, flip=False))
+    with pytest.raises(ValueError) as caught:
+        train(image_folder, tmp_path / 'x.pth', other)
+    assert str(caught.value) == (
+        f'{tmp_path}/x.pth.part is the state of another training (epochs 3 instead of 5, flip True '
+        'instead of False); give the same options to go on, or begin anew with --no-resume'
+    )
+    train(image_folder, tmp_path / 'x.pth', ONE_EPOCH, resume=False)
+
+
+def test_a_damaged_state_is_refused(image_folder, tmp_path):
+    (tmp_path / 'x.pth.part').write_bytes(b'no state')
+    with pytest.raises(ValueError, match='is not the state of an earlier training, or is damaged'):
+        train(image_folder, tmp_path / 'x.pth')
+
+
+def test_a_file_of_something_else_is_not_replaced_unless_asked(image_folder, tmp_path):
+    out_file = tmp_path / 'x.pth'
+    advice = 'give another name, or replace it with --overwrite'
+    out_file.write_bytes(b'dear diary')
+    with pytest.raises(ValueError, match=f'x.pth exists and is no encoder; {advice}'):
+        train(image_folder, out_file, ONE_EPOCH)
+    torch.save({'x': torch.ones(1)}, out_file)
+    with pytest.raises(ValueError, match=f'exists and was not made by this tool; {advice}'):
+        train(image_folder, out_file, ONE_EPOCH)
+    train(image_folder, out_file, ONE_EPOCH, overwrite=True)
+    with pytest.raises(ValueError, match=r'of another training \(epochs 1 instead of 3\); give an'):
+        train(image_folder, out_file)
+
+
+def test_a_file_of_other_labels_is_not_taken_for_this_one(flags, classified):
+    assert classify(flags, classified.file).seconds == 0  # up to date
+    with pytest.raises(ValueError, match='of another training'):
+        classify(flags, classified.file, 0.5)
+    folder, labels = flags
+    swapped = {key: 'lower' if label == 'upper' else 'upper' for key, label in labels.items()}
+    with pytest.raises(ValueError, match=r'other labels'):
+        classify((folder, swapped), classified.file)
+
+
+def test_labels_must_be_there_and_differ(flags, tmp_path):
+    folder, labels = flags
+    with pytest.raises(ValueError, match=r"1 images have no label, such as '00\.png'"):
+        classify((folder, dict(list(labels.items())[1:])), tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match="are of one class: 'a'"):
+        classify((folder, dict.fromkeys(labels, 'a')), tmp_path / 'x.pth')
+
+
+def test_a_folder_without_enough_images_is_refused(make_image_folder, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='holds no image'):
+        train(tmp_path / 'empty', tmp_path / 'x.pth')
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        train(tmp_path / 'nowhere', tmp_path / 'x.pth')
+    one = make_image_folder(tmp_path / 'one', num=1)
+    with pytest.raises(ValueError, match='holds only 1; it needs at least 2'):
+        train(one, tmp_path / 'x.pth')
+    few = make_image_folder(tmp_path / 'few', num=3)
+    with pytest.raises(ValueError) as caught:
+        train(few, tmp_path / 'x.pth')
+    assert str(caught.value) == (
+        f'batch-size is 4, but {str(few)!r} holds only 3 images; set it to 3 or less'
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['empty', 'few', 'one']
+
+
+def test_all_unreadable_images_are_named_before_the_training(image_folder, tmp_path):
+    (image_folder / 'a' / 'bad.png').write_bytes(b'')
+    (image_folder / 'worse.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='2 of 10 images cannot be read') as caught:
+        train(image_folder, tmp_path / 'x.pth')
+    assert 'a/bad.png: the file is empty' in str(caught.value)
+    assert 'worse.jpg: it is not an image' in str(caught.value)
+    assert not list(tmp_path.glob('x.pth*'))
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_training(
+    image_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(PretrainingRun, 'train', None)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match='which is a file'):
+        train(image_folder, tmp_path / 'file' / 'x.pth')
+    with pytest.raises(ValueError, match='is a folder; name a file in it'):
+        train(image_folder, tmp_path, overwrite=True)
+
+
+def test_a_loss_that_explodes_is_told_with_a_remedy_that_applies(image_folder, flags, tmp_path):
+    options = dataclasses.replace(TINY, lr=1e30)
+    with pytest.raises(ValueError, match=r'not finite after epoch \d; .* a higher temperature'):
+        train(image_folder, tmp_path / 'x.pth', options)
+    with pytest.raises(ValueError, match='not finite after epoch .*lower lr') as diverged:
+        classify(flags, tmp_path / 'y.pth', options=dataclasses.replace(FLAGS, lr=1e30))
+    assert 'temperature' not in str(diverged.value)
+
+
+def test_images_of_all_kinds_are_taken(tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for mode in ('L', 'RGB', 'RGBA', 'P'):
+        Image.new(mode, (20, 30)).save(folder / f'{mode}.png')
+    assert train(folder, tmp_path / 'x.pth', ONE_EPOCH).num_images == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_a_gpu_trains_in_half_precision_and_encodes_as_a_cpu_does(image_folder, tmp_path):
+    result = train(image_folder, tmp_path / 'x.pth', device='cuda')
+    assert result.loss == pytest.approx(train(image_folder, tmp_path / 'y.pth').loss, rel=0.1)
+    encoder, img = CheckpointEncoder(checkpoint=str(result.file)), torch.rand(3, 3, 16, 16)
+    on_cpu = encoder(img)
+    torch.testing.assert_close(encoder.cuda()(img.cuda()).cpu(), on_cpu, rtol=1e-2, atol=1e-3)
+
+
+LABELS = [f'{row % 10}' for row in range(1000)]
+
+
+def changed(fraction, seed=0):
+    corrupted = corrupt_labels(LABELS, fraction, seed)
+    assert Counter(corrupted) == Counter(LABELS)
+    return {row for row in range(1000) if corrupted[row] != LABELS[row]}
+
+
+@pytest.mark.parametrize('fraction', [0.0, 0.25, 0.5, 1.0])
+def test_a_tenth_of_the_permuted_images_keep_their_label_by_chance(fraction):
+    expected = 900 * fraction
+    # of a permutation of many, the number of kept labels is about Poisson
+    assert abs(len(changed(fraction)) - expected) < 5 * (100 * fraction) ** 0.5 + 1
+
+
+def test_a_larger_fraction_contains_the_images_of_a_smaller_one_and_the_seed_decides():
+    distinct = [str(row) for row in range(100)]
+    chosen = [
+        {row for row in range(100) if corrupt_labels(distinct, fraction)[row] != distinct[row]}
+        for fraction in (0.3, 1.0)
+    ]
+    assert chosen[0] < chosen[1]
+    assert changed(0.5) == changed(0.5) != changed(0.5, seed=1)
+
+
+@pytest.mark.parametrize('fraction', [-0.1, 1.1, float('nan')])
+def test_a_fraction_out_of_range_is_refused(fraction):
+    with pytest.raises(ValueError, match='must be from 0 to 1'):
+        corrupt_labels(LABELS, fraction)
