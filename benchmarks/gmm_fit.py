@@ -82,8 +82,8 @@ def fit_ours(args, file, **options):
     from disp_plugin.samplers import GMMPriorSampler
 
     sampler = GMMPriorSampler(args.components, fit_subset=args.rows, device=args.device, **options)
-    run, iterations = sampler._run_em, []
-    sampler._run_em = lambda *given: iterations.append(run(*given)) or iterations[-1]
+    run, iterations = sampler.run_em, []
+    sampler.run_em = lambda *given: iterations.append(run(*given)) or iterations[-1]
     sampler.fit(Bank(file))
     return sampler, iterations[0].n_iter_
 

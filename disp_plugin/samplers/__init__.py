@@ -5,11 +5,10 @@ from disp_plugin.upstream import apply_patches
 apply_patches()
 
 from .base_sampler import PriorSampler  # noqa: E402
-from .empirical_prior_sampler import EmpiricalPriorSampler  # noqa: E402
+from .empirical_prior_sampler import EmpiricalPriorSampler, VicinalMixSampler  # noqa: E402
 from .gmm_prior_sampler import GMMPriorSampler  # noqa: E402
-from .kmeans_prior_sampler import KMeansPriorSampler  # noqa: E402
 from .per_image_sampler import PerImageSampler  # noqa: E402
-from .vicinal_mix_sampler import VicinalMixSampler  # noqa: E402
+from .space_sampler import KMeansPriorSampler  # noqa: E402
 
 __all__ = [
     'EmpiricalPriorSampler',

@@ -1,54 +1,45 @@
 """What every sampler of priors does."""
 
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from disp_plugin.models.fitted_module import FittedModule
-
-if TYPE_CHECKING:
-    from disp_plugin.priors import PriorBank
+from disp_plugin.priors import PriorBank
 
 
 class PriorSampler(FittedModule):
     """Fit to a bank once, then draw new priors from what was fitted.
 
-    All that sampling needs is in buffers, so a checkpoint suffices. A subclass implements
-    :meth:`fit` and :meth:`draw`.
+    A subclass implements :meth:`fit` and :meth:`draw`. All that sampling needs is in buffers: a
+    checkpoint suffices. ``is_fitted`` tells whether they are filled, ``forget()`` empties them.
+
+    Attributes:
+        fits_late (bool): Whether the fit is slow. ``PriorSamplerHook`` then waits with it until
+            something is first sampled or saved: a run that fails in its first iterations does not
+            wait for it in vain.
     """
 
-    def fit(self, bank: 'PriorBank') -> None:
-        """Fit to the priors of the training images.
+    fits_late: ClassVar[bool] = False
 
-        Args:
-            bank (PriorBank): The bank; its unflipped view is used.
+    def fit(self, bank: PriorBank) -> None:
+        """Fit to the priors of the training images, unflipped.
 
         Raises:
             ValueError: The bank cannot be fitted.
         """
         raise NotImplementedError
 
-    def check(self, bank: 'PriorBank') -> None:
-        """See that :meth:`fit` could be asked for, without doing its work.
-
-        Args:
-            bank (PriorBank): The bank.
+    def check(self, bank: PriorBank) -> None:
+        """Check quickly that :meth:`fit` can work.
 
         Raises:
             ValueError: The bank cannot be fitted.
         """
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
-        """Draw priors; :meth:`sample` has seen to it that the sampler is fitted.
-
-        Args:
-            num (int): How many.
-            generator (torch.Generator | None): Source of randomness on the CPU.
-
-        Returns:
-            Tensor: (num, D) raw priors.
-        """
+        """Draw (num, D) raw priors; :meth:`sample` has checked that the sampler is fitted."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -57,8 +48,8 @@ class PriorSampler(FittedModule):
 
         Args:
             num (int): How many.
-            generator (torch.Generator, optional): Source of randomness, on the CPU, so that a seed
-                gives the same priors on every device. Defaults to None, torch's global one.
+            generator (torch.Generator, optional): Source of randomness, on the CPU: a seed gives
+                the same priors on every device. Defaults to None, torch's global one.
 
         Returns:
             Tensor: (num, D) raw priors, float32, on the sampler's device.

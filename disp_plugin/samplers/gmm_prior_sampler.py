@@ -2,22 +2,23 @@
 
 import os
 import warnings
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import sklearn
 import torch
 from mmagic.registry import MODELS
 from mmengine.logging import print_log
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from disp_plugin.priors import PriorBank
 
-from .space_sampler import SpaceSampler
-from .start_mixture import Start, start_mixture
+from .empirical_prior_sampler import choose_rows
+from .space_sampler import NUM_COARSE_AXES, SpaceSampler, sum_by_label
 
 E_STEP_ROWS = 512
 COVARIANCE_TYPES = ('diag', 'spherical', 'tied', 'full')
@@ -28,9 +29,9 @@ class GMMPriorSampler(SpaceSampler):
     """Draw from a Gaussian mixture that was fitted to the bank by scikit-learn.
 
     EM runs in float32 on a random subset, from a quick clustering, and stops when an iteration
-    gains less than ``tol``. Along principal axes (the default) coordinates are nearly uncorrelated,
-    so that diagonal covariances describe them better than raw priors, with fewer numbers; what the
-    axes leave out is isotropic noise.
+    gains less than ``tol``. Along principal axes (the default) coordinates are nearly uncorrelated:
+    diagonal covariances describe them better than raw priors, with fewer numbers. What the axes
+    leave out is isotropic noise.
 
     Args:
         num_components (int): Components. Defaults to 1000.
@@ -38,11 +39,11 @@ class GMMPriorSampler(SpaceSampler):
         fit_subset (int): At most so many random priors are fitted to. Defaults to 200000, as in the
             paper.
         seed (int): Seed of the subset and the starts. Defaults to 0.
-        pca_variance (float, optional): Fit along the principal axes that keep this share of the
+        pca_variance (float, optional): Fit along the principal axes that keep this fraction of the
             variance; None to fit raw priors. Defaults to 0.95.
-        regularization (float): Added to each variance, as a share of the mean variance of a
+        regularization (float): Added to each variance, as a fraction of the mean variance of a
             coordinate. Defaults to 0.01.
-        num_starts (int): Starts of which the likeliest is kept. Defaults to 1.
+        num_starts (int): Starts; the likeliest mixture is kept. Defaults to 1.
         max_iters (int): EM iterations at most. Defaults to 100.
         tol (float): Gain in log-likelihood, in nats for each prior and coordinate, below which EM
             stops. Defaults to 1e-4.
@@ -93,10 +94,7 @@ class GMMPriorSampler(SpaceSampler):
             self.register_buffer(name, torch.empty(0))
 
     def check(self, bank: PriorBank) -> None:
-        """See that there are enough priors, and that ``device`` can be used.
-
-        Args:
-            bank (PriorBank): The bank.
+        """Check that there are enough priors, and that ``device`` can be used.
 
         Raises:
             ValueError: Fewer priors than components.
@@ -120,20 +118,18 @@ class GMMPriorSampler(SpaceSampler):
             )
 
     def fit(self, bank: PriorBank) -> None:
-        """Fit to a part of the bank.
+        """Fit to a part of the bank, and say so."""
+        print_log(f'{type(self).__name__}: reading priors of {bank}', logger='current')
+        super().fit(bank)
 
-        Args:
-            bank (PriorBank): The bank; its unflipped view is used.
+    def fit_points(self, points: np.ndarray) -> None:
+        """Run EM from each start; keep the likeliest mixture.
 
         Raises:
-            ValueError: Fewer priors than components, priors that are not finite or all equal, or
-                the fit broke down.
-            RuntimeError: ``device`` is set, but the array API is not turned on.
+            ValueError: The fit broke down.
         """
-        print_log(f'{type(self).__name__}: reading priors of {bank}', logger='current')
-        points = self.load_points(bank)
         print_log(f'clustering {points.shape[0]} x {points.shape[1]} to start', logger='current')
-        mixtures = [self._run_em(points, self.seed + start) for start in range(self.num_starts)]
+        mixtures = [self.run_em(points, self.seed + start) for start in range(self.num_starts)]
         best = max(mixtures, key=lambda mixture: float(mixture.lower_bound_))
         weights, means = (_to_tensor(value) for value in (best.weights_, best.means_))
         covariances = _to_tensor(best.covariances_)
@@ -147,19 +143,18 @@ class GMMPriorSampler(SpaceSampler):
         self.set_buffer('means', means)
         self.set_buffer('scales', scales)
 
-    def _run_em(self, points: np.ndarray, seed: int) -> GaussianMixture:
+    def run_em(self, points: np.ndarray, seed: int) -> GaussianMixture:
         """Run EM from one start."""
-        labels = self.start_clusters(points, seed)
-        # coordinates are centered, so that their mean square is their variance
+        labels = self.cluster(self._keep_coarse(points, seed), seed)
+        # coordinates are centered: their mean square is their variance
         reg_covar = self.regularization * float(np.vdot(points, points)) / points.size
         start = start_mixture(points, labels, self.num_components, self.covariance_type, reg_covar)
-        api: Any = nullcontext()
-        data: Any = points
+        data: np.ndarray | Tensor = points
+        api: AbstractContextManager = nullcontext()
         if self.device is not None:
             api = sklearn.config_context(array_api_dispatch=True)
             data = torch.from_numpy(points).to(self.device)
-            tensors: Any = [torch.from_numpy(value).to(self.device) for value in start]
-            start = Start(*tensors)
+            start = Start(*(torch.as_tensor(value).to(self.device) for value in start))
         mixture = _ReportedMixture(
             self.num_components,
             covariance_type=self.covariance_type,
@@ -184,16 +179,19 @@ class GMMPriorSampler(SpaceSampler):
             )
         return mixture
 
+    def _keep_coarse(self, points: np.ndarray, seed: int) -> np.ndarray:
+        """Keep the axes of most variance, along which clusters are found quickly."""
+        if points.shape[1] <= NUM_COARSE_AXES:
+            return points
+        if self.pca_variance is not None:  # the axes come in the order of their variance
+            return points[:, :NUM_COARSE_AXES]
+        some = points[choose_rows(len(points), 4000, seed)]
+        num_axes = min(NUM_COARSE_AXES, len(some))
+        axes = PCA(num_axes, copy=False, svd_solver='randomized', random_state=seed).fit(some)
+        return points @ axes.components_.T
+
     def draw_points(self, num: int, generator: torch.Generator | None) -> Tensor:
-        """Draw from the mixture.
-
-        Args:
-            num (int): How many.
-            generator (torch.Generator | None): Source of randomness on the CPU.
-
-        Returns:
-            Tensor: (num, K).
-        """
+        """Draw from the mixture."""
         means, scales = self.means, self.scales
         chosen = torch.multinomial(self.weights.cpu(), num, replacement=True, generator=generator)
         chosen = chosen.to(means.device)
@@ -213,7 +211,9 @@ class _ReportedMixture(GaussianMixture):
     In one piece the E-step holds several arrays of priors x components at a time.
     """
 
-    def _estimate_log_prob_resp(self, X: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def _estimate_log_prob_resp(
+        self, X: np.ndarray | Tensor, *args: object, **kwargs: object
+    ) -> tuple[np.ndarray, np.ndarray]:
         if not isinstance(X, np.ndarray) or len(X) <= E_STEP_ROWS:
             return super()._estimate_log_prob_resp(X, *args, **kwargs)
         log_prob = np.empty(len(X), X.dtype)
@@ -235,5 +235,53 @@ class _ReportedMixture(GaussianMixture):
         )
 
 
-def _to_tensor(value: Any) -> Tensor:
+def _to_tensor(value: np.ndarray | Tensor) -> Tensor:
     return torch.as_tensor(value).detach().cpu().float()
+
+
+class Start(NamedTuple):
+    """Where EM begins: a mixture with C components in K dimensions, float32.
+
+    Attributes:
+        weights (np.ndarray | Tensor): (C,), positive, of sum 1.
+        means (np.ndarray | Tensor): (C, K).
+        precisions (np.ndarray | Tensor): Inverse covariances: (C, K) for 'diag', (C,) for
+            'spherical', (K, K) for 'tied', (C, K, K) for 'full'.
+    """
+
+    weights: np.ndarray | Tensor
+    means: np.ndarray | Tensor
+    precisions: np.ndarray | Tensor
+
+
+def start_mixture(
+    points: np.ndarray, labels: np.ndarray, num_components: int, kind: str, reg_covar: float
+) -> Start:
+    """Give each cluster the Gaussian of its points.
+
+    Args:
+        points (np.ndarray): (N, K).
+        labels (np.ndarray): (N,) int, the cluster of each; none of the C clusters is empty.
+        num_components (int): C.
+        kind (str): 'diag', 'spherical', 'tied' or 'full'.
+        reg_covar (float): Added to every variance.
+    """
+    counts = np.bincount(labels, minlength=num_components).astype(np.float64)
+    means = sum_by_label(points, labels, num_components) / counts[:, None]
+    num_axes = points.shape[1]
+    if kind in ('diag', 'spherical'):
+        squares = sum_by_label(points * points, labels, num_components) / counts[:, None]
+        variances = np.maximum(squares - means**2, 0) + reg_covar
+        precisions = 1 / (variances if kind == 'diag' else variances.mean(1))
+    else:
+        identity = reg_covar * np.eye(num_axes)
+        within = np.zeros((num_components if kind == 'full' else 1, num_axes, num_axes))
+        for component in range(num_components):
+            offsets = points[labels == component] - means[component]
+            within[component if kind == 'full' else 0] += offsets.T @ offsets
+        within /= counts[:, None, None] if kind == 'full' else len(points)
+        precisions = np.linalg.inv(within + identity)
+        precisions = (precisions + precisions.transpose(0, 2, 1)) / 2
+        precisions = precisions if kind == 'full' else precisions[0]
+    weights = counts / counts.sum()
+    return Start(*(np.asarray(part, np.float32) for part in (weights, means, precisions)))

@@ -1,43 +1,55 @@
-"""New conditions for the baseline of one embedding for each training image."""
+"""Mixtures of two training images' embeddings, for the baseline with one for each image."""
 
-import numpy as np
 import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from disp_plugin.priors import PriorBank
+
 from .base_sampler import PriorSampler
+from .empirical_prior_sampler import draw_beta
 
 
 @MODELS.register_module()
 class PerImageSampler(PriorSampler):
-    r"""Mix the embeddings of two random training images; no bank is needed.
+    r"""Draw mixtures of two one-hot rows.
 
-    The prior of image i is the unit vector e_i, so a mixture :math:`\lambda e_i + (1 - \lambda)
-    e_j`, :math:`\lambda \sim \mathrm{Beta}(a, a)`, mixes the two embeddings alike.
+    .. math:: p = \lambda e_i + (1 - \lambda) e_j, \quad \lambda \sim \mathrm{Beta}(a, a)
+
+    with i and j uniform. The number of rows is all that it needs: there is no bank and nothing to
+    fit. A row sums to 1; a GAN that scales its one-hot priors scales these, too.
 
     Args:
-        num_images (int): Number of training images, D. The GAN gives it.
-        scale (float): Length of a training image's prior. The GAN gives it. Defaults to 1.0.
-        alpha (float): a of the Beta law; 1 is the uniform law. Defaults to 1.0.
+        num_images (int): N, training images; the GAN hands its ``prior_dim``.
+        alpha (float): a of the Beta law. Defaults to 1.0, the uniform law.
 
     Raises:
-        ValueError: ``alpha`` is not positive.
+        ValueError: ``num_images`` is below 1 or ``alpha`` is not positive.
     """
 
-    def __init__(self, num_images: int, scale: float = 1.0, alpha: float = 1.0) -> None:
+    num_rows: Tensor
+
+    def __init__(self, num_images: int, alpha: float = 1.0) -> None:
         super().__init__()
-        if alpha <= 0:
+        if num_images < 1:
+            raise ValueError(f'num_images of PerImageSampler is {num_images}; it must be 1 or more')
+        if not alpha > 0:
             raise ValueError(f'alpha of PerImageSampler is {alpha}; Beta(a, a) needs it positive')
-        self.num_images, self.scale, self.alpha = num_images, scale, alpha
+        self.num_images = num_images
+        self.alpha = alpha
+        # tells the device that priors are made on, and is in the checkpoint
+        self.register_buffer('num_rows', torch.tensor([num_images]))
+
+    def fit(self, bank: PriorBank) -> None:
+        """Do nothing: no bank is needed."""
+
+    def forget(self) -> None:
+        """Do nothing: nothing was fitted."""
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
-        """Draw (num, D) mixtures of two rows."""
-        rows = torch.randint(self.num_images, (2, num), generator=generator)
-        # torch's Beta takes no generator, so NumPy's is seeded from it
-        seed = int(torch.randint(2**62, (), generator=generator))
-        weight = np.random.default_rng(seed).beta(self.alpha, self.alpha, num)
-        weights = torch.from_numpy(np.stack([weight, 1 - weight])).float() * self.scale
-        mixed = torch.zeros(num, self.num_images)
-        for row, part in zip(rows, weights, strict=True):
-            mixed.scatter_add_(1, row[:, None], part[:, None])
-        return mixed
+        """Draw (num, N) rows with one or two entries that sum to 1."""
+        rows = torch.randint(self.num_images, (num, 2), generator=generator)
+        weight = draw_beta(self.alpha, num, generator)
+        weights = torch.stack([weight, 1 - weight], dim=1)
+        prior = torch.zeros(num, self.num_images).scatter_add_(1, rows, weights)
+        return prior.to(self.num_rows.device)

@@ -1,10 +1,12 @@
+"""Draws of training priors and their mixtures follow their laws."""
+
 import numpy as np
 import pytest
 import torch
 from mmagic.registry import MODELS
 from scipy import stats
 
-from disp_plugin.samplers import EmpiricalPriorSampler, VicinalMixSampler
+from disp_plugin.samplers import EmpiricalPriorSampler, PerImageSampler, VicinalMixSampler
 
 
 class Bank:
@@ -77,9 +79,14 @@ def test_empirical_draws_every_training_prior_equally_often():
 
 
 @pytest.mark.parametrize('alpha', [1.0, 0.3, 4.0])
-def test_mixing_weight_follows_the_beta_law(alpha):
+@pytest.mark.parametrize('is_per_image', [False, True])
+def test_mixing_weight_follows_the_beta_law(alpha, is_per_image):
     """With priors on the corners of a triangle the weight is read off the mixture."""
-    draws = fitted(VicinalMixSampler(alpha), Bank(np.eye(3))).sample(20_000, seed()).numpy()
+    if is_per_image:
+        sampler = PerImageSampler(3, alpha)
+    else:
+        sampler = fitted(VicinalMixSampler(alpha), Bank(np.eye(3)))
+    draws = sampler.sample(20_000, seed()).numpy()
     np.testing.assert_allclose(draws.sum(axis=1), 1, rtol=1e-5)
     assert ((draws > 1e-6).sum(axis=1) <= 2).all()
     mixed = draws[(draws > 0).sum(axis=1) == 2]
@@ -87,6 +94,19 @@ def test_mixing_weight_follows_the_beta_law(alpha):
     assert stats.kstest(weights, stats.beta(alpha, alpha).cdf).statistic < 0.02
     same = (draws.max(axis=1) == 1).mean()
     assert same == pytest.approx(1 / 3, abs=0.05 if alpha >= 1 else 0.1)
+
+
+def test_rows_of_images_need_no_bank_and_are_drawn_equally_often():
+    sampler = PerImageSampler(4)
+    assert sampler.is_fitted and not sampler.fits_late
+    draws = sampler.sample(20_000, seed())
+    assert torch.equal(draws, sampler.sample(20_000, seed()))
+    assert draws.shape == (20_000, 4) and draws.dtype == torch.float32
+    largest = np.bincount(draws.argmax(1), minlength=4)
+    assert stats.chisquare(largest).pvalue > 1e-3
+    sampler.forget()
+    assert sampler.is_fitted
+    assert PerImageSampler(1).sample(2).tolist() == [[1], [1]]
 
 
 def test_neighbors_are_the_nearest_other_priors():
@@ -103,6 +123,8 @@ def test_neighbors_are_the_nearest_other_priors():
         (lambda: VicinalMixSampler(alpha=0), 'alpha of VicinalMixSampler is 0'),
         (lambda: VicinalMixSampler(num_neighbors=0), 'num_neighbors is 0'),
         (lambda: EmpiricalPriorSampler(max_priors=0), 'max_priors is 0'),
+        (lambda: PerImageSampler(0), 'num_images of PerImageSampler is 0'),
+        (lambda: PerImageSampler(2, alpha=-1.0), 'alpha of PerImageSampler is -1'),
         (lambda: fitted(VicinalMixSampler(num_neighbors=30)), 'it must be at most 29'),
     ],
 )

@@ -13,7 +13,8 @@ from sklearn.mixture import GaussianMixture
 
 from disp_plugin.priors import PriorBank
 from disp_plugin.samplers import GMMPriorSampler, KMeansPriorSampler
-from disp_plugin.samplers.fit_space import FitSpace, choose_rows
+from disp_plugin.samplers.empirical_prior_sampler import choose_rows
+from disp_plugin.samplers.space_sampler import FitSpace
 
 KINDS = ['diag', 'spherical', 'tied', 'full']
 
@@ -101,8 +102,8 @@ def test_draws_follow_the_fitted_mixture_as_scikit_learns_own_sampler_does(kind)
         atol=0.05,
     )
     assert mixture.score(drawn) == pytest.approx(mixture.score(theirs), abs=0.06)
-    shares = np.bincount(mixture.predict(drawn), minlength=3) / len(drawn)
-    np.testing.assert_allclose(shares, mixture.weights_, atol=0.02)
+    fractions = np.bincount(mixture.predict(drawn), minlength=3) / len(drawn)
+    np.testing.assert_allclose(fractions, mixture.weights_, atol=0.02)
 
 
 def test_principal_axes_are_those_of_scikit_learn_and_the_rest_is_noise_of_its_variance():
@@ -132,7 +133,7 @@ def test_fewer_priors_than_dimensions_keep_their_spread():
     assert drawn.var(0).sum() == pytest.approx(priors.var(0).sum(), rel=0.1)
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', ['diag', 'spherical'])
 def test_the_default_space_is_more_likely_on_held_out_priors_than_raw_ones(kind):
     sampler, raw = GMMPriorSampler(3, kind), GMMPriorSampler(3, kind, pca_variance=None)
     held_out = blobs(seed=1)
@@ -148,9 +149,7 @@ def test_the_default_space_is_more_likely_on_held_out_priors_than_raw_ones(kind)
             rest = -0.5 * (left / variance + num * np.log(2 * np.pi * variance)).mean()
             points = inside
         scores.append(as_sklearn(fitted).score(points) + rest)
-    if kind in ('diag', 'spherical'):
-        assert scores[0] > scores[1]
-    assert np.isfinite(scores).all()
+    assert scores[0] > scores[1]
 
 
 def test_all_axes_keep_all_that_raw_priors_have():
@@ -176,8 +175,8 @@ def test_centers_are_means_of_clusters_drawn_as_often_as_they_are_large():
         want = np.array([priors[labels == label].mean(0) for label in range(4)])
         assert len(found) == 4
         np.testing.assert_allclose(found[np.lexsort(found.T)], want[np.lexsort(want.T)], atol=2e-3)
-        shares = [np.mean(np.abs(drawn - center).max(1) < 0.01) for center in want]
-        np.testing.assert_allclose(shares, np.bincount(labels) / 2000, atol=0.03)
+        fractions = [np.mean(np.abs(drawn - center).max(1) < 0.01) for center in want]
+        np.testing.assert_allclose(fractions, np.bincount(labels) / 2000, atol=0.03)
 
 
 @pytest.mark.parametrize('make', [GMMPriorSampler, KMeansPriorSampler])
@@ -197,7 +196,7 @@ class TestBothSamplers:
         loaded.load_state_dict(fitted.state_dict())
         assert loaded.is_fitted
         assert torch.equal(loaded.sample(9, seed()), fitted.sample(9, seed()))
-        assert not make(5).is_fitted
+        assert not make(5).is_fitted and make(5).fits_late
 
     def test_the_subset_is_random_and_no_larger_than_asked_for(self, make, monkeypatch):
         read = []
