@@ -12,29 +12,34 @@ from .empirical_prior_sampler import draw_beta
 
 @MODELS.register_module()
 class PerImageSampler(PriorSampler):
-    r"""Draw mixtures of two one-hot rows.
+    r"""Draw mixtures of two of the per-image baseline's priors.
 
-    .. math:: p = \lambda e_i + (1 - \lambda) e_j, \quad \lambda \sim \mathrm{Beta}(a, a)
+    .. math:: p = s (\lambda e_i + (1 - \lambda) e_j), \quad \lambda \sim \mathrm{Beta}(a, a)
 
-    with i and j uniform. The number of rows is all that it needs: there is no bank and nothing to
-    fit. A row sums to 1; a GAN that scales its one-hot priors scales these, too.
+    with i and j uniform and e_i the i-th unit vector. The number of images is all that it needs:
+    there is no bank and nothing to fit. A GAN with ``per_image=True`` hands ``num_images`` and
+    ``scale`` over.
 
     Args:
-        num_images (int): N, training images; the GAN hands its ``prior_dim``.
+        num_images (int): N, training images.
+        scale (float): s, length of the prior of a training image. Defaults to 1.0.
         alpha (float): a of the Beta law. Defaults to 1.0, the uniform law.
 
     Raises:
-        ValueError: ``num_images`` is below 1 or ``alpha`` is not positive.
+        ValueError: ``num_images`` is below 1, or ``scale`` or ``alpha`` is not positive.
     """
 
     num_rows: Tensor
 
-    def __init__(self, num_images: int, alpha: float = 1.0) -> None:
+    def __init__(self, num_images: int, scale: float = 1.0, alpha: float = 1.0) -> None:
         super().__init__()
         if num_images < 1:
             raise ValueError(f'num_images of PerImageSampler is {num_images}; it must be 1 or more')
+        if not scale > 0:
+            raise ValueError(f'scale of PerImageSampler is {scale}; it must be positive')
         if not alpha > 0:
             raise ValueError(f'alpha of PerImageSampler is {alpha}; Beta(a, a) needs it positive')
+        self.scale = scale
         self.num_images = num_images
         self.alpha = alpha
         # tells the device that priors are made on, and is in the checkpoint
@@ -47,9 +52,9 @@ class PerImageSampler(PriorSampler):
         """Do nothing: nothing was fitted."""
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
-        """Draw (num, N) rows with one or two entries that sum to 1."""
+        """Draw (num, N) rows with one or two entries that sum to ``scale``."""
         rows = torch.randint(self.num_images, (num, 2), generator=generator)
         weight = draw_beta(self.alpha, num, generator)
-        weights = torch.stack([weight, 1 - weight], dim=1)
+        weights = self.scale * torch.stack([weight, 1 - weight], dim=1)
         prior = torch.zeros(num, self.num_images).scatter_add_(1, rows, weights)
         return prior.to(self.num_rows.device)

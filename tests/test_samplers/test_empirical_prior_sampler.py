@@ -83,7 +83,7 @@ def test_empirical_draws_every_training_prior_equally_often():
 def test_mixing_weight_follows_the_beta_law(alpha, is_per_image):
     """With priors on the corners of a triangle the weight is read off the mixture."""
     if is_per_image:
-        sampler = PerImageSampler(3, alpha)
+        sampler = PerImageSampler(3, alpha=alpha)
     else:
         sampler = fitted(VicinalMixSampler(alpha), Bank(np.eye(3)))
     draws = sampler.sample(20_000, seed()).numpy()
@@ -106,7 +106,8 @@ def test_rows_of_images_need_no_bank_and_are_drawn_equally_often():
     assert stats.chisquare(largest).pvalue > 1e-3
     sampler.forget()
     assert sampler.is_fitted
-    assert PerImageSampler(1).sample(2).tolist() == [[1], [1]]
+    assert PerImageSampler(1, scale=3.0).sample(2).tolist() == [[3], [3]]
+    torch.testing.assert_close(PerImageSampler(4, 2.5).sample(20_000, seed()), 2.5 * draws)
 
 
 def test_neighbors_are_the_nearest_other_priors():
@@ -124,6 +125,7 @@ def test_neighbors_are_the_nearest_other_priors():
         (lambda: VicinalMixSampler(num_neighbors=0), 'num_neighbors is 0'),
         (lambda: EmpiricalPriorSampler(max_priors=0), 'max_priors is 0'),
         (lambda: PerImageSampler(0), 'num_images of PerImageSampler is 0'),
+        (lambda: PerImageSampler(2, scale=0), 'scale of PerImageSampler is 0'),
         (lambda: PerImageSampler(2, alpha=-1.0), 'alpha of PerImageSampler is -1'),
         (lambda: fitted(VicinalMixSampler(num_neighbors=30)), 'it must be at most 29'),
     ],
