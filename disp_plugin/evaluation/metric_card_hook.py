@@ -11,7 +11,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 from disp_plugin.distributed import unwrap_model
-from disp_plugin.hooks.training_iteration import training_iteration
+from disp_plugin.hooks import training_iteration
 
 from .metric_card import CARDS_FILE, choose_headline, format_cards, write_cards
 

@@ -8,7 +8,7 @@ from typing import Any
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 
-from disp_plugin.hooks.training_iteration import training_iteration
+from disp_plugin.hooks import training_iteration
 
 from .findings import Finding, History, find_signs
 from .metric_name import MetricName

@@ -1,4 +1,4 @@
-"""When things happen in a run: fitting to the bank, re-estimating, restoring; no mathematics."""
+"""When things happen in a run: fit to the bank, re-estimate, save, restore; no mathematics."""
 
 from disp_plugin.upstream import apply_patches
 
@@ -9,9 +9,12 @@ from .fixed_priors import FixedPriorsSampler  # noqa: E402
 from .gmm_sampler_hook import GMMSamplerHook  # noqa: E402
 from .prior_sampler_hook import PriorSamplerHook  # noqa: E402
 from .random_state_hook import RandomStateHook  # noqa: E402
-from .resumable_early_stopping_hook import ResumableEarlyStoppingHook  # noqa: E402
 from .resumable_train_loop import ResumableTrainLoop  # noqa: E402
-from .revalidation_hook import RevalidationHook  # noqa: E402
+from .validation_hooks import (  # noqa: E402
+    ResumableEarlyStoppingHook,
+    RevalidationHook,
+    training_iteration,
+)
 
 __all__ = [
     'EMABatchNormHook',
@@ -23,4 +26,5 @@ __all__ = [
     'ResumableTrainLoop',
     'RevalidationHook',
     'estimate_batch_norm',
+    'training_iteration',
 ]

@@ -1,34 +1,36 @@
-"""BatchNorm statistics that fit the averaged generator, before anything is sampled from it."""
+"""BatchNorm statistics that fit the EMA generator, before anything is sampled from it."""
 
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from mmagic.engine.hooks import VisualizationHook
+from mmagic.models.base_models import BaseGAN
 from mmagic.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from disp_plugin.distributed import unwrap_model
+from disp_plugin.models.prior_sampling import PriorSampling
 
 EMA_BATCH_NORM = 'ema_batch_norm'
 
 
 @HOOKS.register_module()
 class EMABatchNormHook(Hook):
-    """Re-estimate the BatchNorm statistics of the averaged generator before it is sampled.
+    """Re-estimate the BatchNorm statistics of the EMA generator before it is sampled.
 
     mmagic averages the generator's weights but copies its BatchNorm statistics, which belong to
-    other weights. Here they are measured on images of the averaged generator itself: before
-    validation, before a test (unless the checkpoint says that it was done), before
-    mmagic's ``VisualizationHook`` and for every checkpoint, whose averaged generator then samples
-    well by itself. Training is not touched: the generator's next update copies the statistics
-    again, and all randomness is this hook's own. A model without an averaged generator, or without
-    BatchNorm in it, is left alone.
+    other weights. Here they are measured on images of the EMA generator itself: before validation,
+    before a test (unless the checkpoint says that it was done), before mmagic's
+    ``VisualizationHook`` and for every checkpoint, whose EMA generator then samples well by itself.
+    Training is not touched: the generator's next update copies the statistics again, and all
+    randomness is this hook's own. A model without an EMA generator, or without BatchNorm in it, is
+    left alone.
 
     Args:
         num_batches (int): Batches over which the statistics are averaged. Defaults to 16.
@@ -53,36 +55,24 @@ class EMABatchNormHook(Hook):
         self.seed = seed
         self._is_estimated = False
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Note whether the checkpoint carries estimated statistics.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): The checkpoint.
-        """
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note whether the checkpoint has estimated statistics."""
         self._is_estimated = EMA_BATCH_NORM in checkpoint
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Note that the weights are about to change.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Number of iterations done.
-            data_batch (dict, optional): Not used.
-        """
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Note that the weights are about to change."""
         self._is_estimated = False
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Estimate where mmagic's ``VisualizationHook`` is about to sample.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): Number of iterations done before this one.
-            data_batch (dict, optional): Not used.
-            outputs (dict, optional): Not used.
-        """
+        """Estimate where mmagic's ``VisualizationHook`` is about to sample."""
         is_visited = any(
             isinstance(hook, VisualizationHook)
             and self.every_n_inner_iters(batch_idx, hook.interval)
@@ -91,29 +81,16 @@ class EMABatchNormHook(Hook):
         if is_visited and is_main_process():
             self._estimate(runner)
 
-    def before_val(self, runner: Any) -> None:
-        """Estimate before validation.
-
-        Args:
-            runner (Runner): The runner.
-        """
+    def before_val(self, runner: Runner) -> None:
+        """Estimate before validation."""
         self._estimate(runner)
 
-    def before_test(self, runner: Any) -> None:
-        """Estimate before a test, unless the checkpoint carries estimated statistics.
-
-        Args:
-            runner (Runner): The runner.
-        """
+    def before_test(self, runner: Runner) -> None:
+        """Estimate before a test, unless the checkpoint has estimated statistics."""
         self._estimate(runner)
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Put estimated statistics into the checkpoint.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): The checkpoint, with the model's state already in it.
-        """
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put estimated statistics into the checkpoint."""
         gan = unwrap_model(runner.model)
         if not self._estimate(runner):
             return
@@ -128,16 +105,17 @@ class EMABatchNormHook(Hook):
             'seed': self.seed,
         }
 
-    def _estimate(self, runner: Any) -> bool:
+    def _estimate(self, runner: Runner) -> bool:
         """Estimate once per state of the weights; tell whether the statistics are estimated now."""
         gan = unwrap_model(runner.model)
         generator = getattr(gan, 'generator_ema', None)
         if generator is None or not list(_batch_norms(generator)):
             return False
-        if not _can_sample(gan):
+        has_priors = isinstance(gan, PriorSampling) and gan.prior_dim > 0
+        if has_priors and (gan.sampler is None or not gan.sampler.is_fitted):
             runner.logger.warning(
-                'the BatchNorm statistics of the averaged generator are not estimated: the '
-                'sampler of priors is not fitted; PriorSamplerHook fits it before training'
+                'the BatchNorm statistics of the EMA generator are not estimated: the sampler of '
+                'priors is not fitted; PriorSamplerHook fits it before training'
             )
             return False
         if not self._is_estimated:
@@ -147,15 +125,15 @@ class EMABatchNormHook(Hook):
 
 
 @torch.no_grad()
-def estimate_batch_norm(gan: Any, num_batches: int, batch_size: int, seed: int = 0) -> None:
-    """Measure the BatchNorm statistics of a GAN's averaged generator on images that it generates.
+def estimate_batch_norm(gan: BaseGAN, num_batches: int, batch_size: int, seed: int = 0) -> None:
+    """Measure the BatchNorm statistics of the EMA generator on images that it generates.
 
     Nothing else of the model changes, nor do the global random generators: only BatchNorm layers
-    are in training mode, so that spectral norms do not move, and in a distributed run each process
-    measures by itself.
+    are in training mode, spectral norms do not move, and in a distributed run each process measures
+    by itself.
 
     Args:
-        gan (nn.Module): A GAN of this package or of mmagic, with ``generator_ema``.
+        gan (BaseGAN): A GAN of this package or of mmagic, with ``generator_ema``.
         num_batches (int): Batches over which the statistics are averaged, all with equal weight.
         batch_size (int): Images in each.
         seed (int): Seed of noise and priors. Defaults to 0.
@@ -164,18 +142,13 @@ def estimate_batch_norm(gan: Any, num_batches: int, batch_size: int, seed: int =
     randomness = torch.Generator().manual_seed(seed)
     with _own_randomness(seed, device), _measuring(gan.generator_ema):
         for _ in range(num_batches):
-            noise = torch.randn(batch_size, gan.noise_size, generator=randomness)
-            inputs: dict[str, Any] = {'noise': noise.to(device), 'return_noise': False}
-            if getattr(gan, 'prior_dim', 0) > 0:
-                prior = gan.sampler.sample(batch_size, randomness)
-                inputs['prior'] = gan.condition(prior.to(device))
-            gan.generator_ema(**inputs)
-
-
-def _can_sample(gan: Any) -> bool:
-    if getattr(gan, 'prior_dim', 0) == 0:
-        return True
-    return gan.sampler is not None and gan.sampler.is_fitted
+            if isinstance(gan, PriorSampling):
+                noise, prior = gan.draw_latents(batch_size, randomness)
+                options = {} if prior is None else {'prior': gan.condition(prior)}
+            else:  # of mmagic: its generator draws labels itself
+                noise = torch.randn(batch_size, gan.noise_size, generator=randomness).to(device)
+                options = {}
+            gan.generator_ema(noise, return_noise=False, **options)
 
 
 def _batch_norms(module: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:

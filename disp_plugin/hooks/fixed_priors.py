@@ -1,20 +1,21 @@
 """The same noise and the same priors in every sample grid of a run."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from mmagic.utils import sampler as host_samplers
+from mmengine.runner import Runner
 
 from disp_plugin.distributed import unwrap_model
+from disp_plugin.models.prior_sampling import PriorGAN
 
 
 class FixedPriorsSampler:
     """Inputs for mmagic's ``VisualizationHook``: ``vis_kwargs_list=dict(type='FixedPriors')``.
 
-    Noise and priors come from a generator of its own, so that every grid of a run, also after a
-    resume, shows the same ones, and training does not notice. Priors are drawn from the model's
-    sampler; a model with ``prior_dim=0`` gets noise only.
+    Noise and priors come from a generator of its own: every grid of a run, also after a resume,
+    shows the same ones, and training does not notice. Priors are drawn from the model's sampler; a
+    model with ``prior_dim=0`` gets noise only.
 
     Args:
         sample_kwargs (dict): ``max_times``, number of batches; ``num_batches``, their size, N; and
@@ -26,7 +27,7 @@ class FixedPriorsSampler:
         ValueError: The model has priors but no sampler of them.
     """
 
-    def __init__(self, sample_kwargs: dict, runner: Any) -> None:
+    def __init__(self, sample_kwargs: dict, runner: Runner) -> None:
         self.max_times: int = sample_kwargs['max_times']
         self.batch_size: int = sample_kwargs['num_batches']
         self.seed: int = sample_kwargs.get('seed', 0)
@@ -35,7 +36,7 @@ class FixedPriorsSampler:
             for name in ('sample_model', 'sample_kwargs')
             if name in sample_kwargs
         }
-        self.gan = unwrap_model(runner.model)
+        self.gan: PriorGAN = unwrap_model(runner.model)
         if self.gan.prior_dim > 0 and self.gan.sampler is None:
             raise ValueError(
                 'model.sampler is None, but sample grids of type FixedPriors draw priors from it; '
@@ -43,19 +44,12 @@ class FixedPriorsSampler:
             )
 
     def __iter__(self) -> Iterator[dict]:
-        """Yield one dict of model inputs for each batch.
-
-        Yields:
-            dict: ``inputs`` with ``noise`` (N, Z), ``prior`` (N, D, raw) and ``num_batches``.
-        """
+        """Yield ``inputs`` with ``noise`` (N, Z), ``prior`` (N, D, raw) and ``num_batches``."""
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.max_times):
-            inputs = {'num_batches': self.batch_size, **self.options}
-            latents = self.gan.draw_latents(self.batch_size, generator)
-            inputs['noise'] = latents.noise
-            if latents.prior is not None:
-                inputs['prior'] = latents.prior
-            yield {'inputs': inputs}
+            noise, prior = self.gan.draw_latents(self.batch_size, generator)
+            inputs = {'num_batches': self.batch_size, 'noise': noise, **self.options}
+            yield {'inputs': inputs if prior is None else {**inputs, 'prior': prior}}
 
 
 # mmagic looks '<type>Sampler' up among the names of this module; it has no registry for them.

@@ -5,10 +5,11 @@ from typing import Any
 
 from mmagic.registry import LOOPS
 from mmengine.dist import get_world_size
-from mmengine.runner import BaseLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
-from disp_plugin.datasets import ResumableSampler, takes_positions
+from disp_plugin.datasets import ResumableSampler, SeededDraws, takes_positions
 
 NUM_DRAWS = 'num_train_draws'
 DRAW_SEED = 'train_draw_seed'
@@ -20,11 +21,11 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
     On resume mmengine reads and throws away every batch of the past. Here the sampler enters its
     stream at the right draw. How many draws were made, and with which seed, is in the checkpoint
-    (in mmengine's message hub), so that it holds with another batch size or number of processes.
+    (in mmengine's message hub); it holds with another batch size or number of processes.
 
     The data loader needs ``sampler=dict(type='ResumableSampler')``; with another sampler this loop
-    warns on resume and reads the past as mmengine does. For transforms that flip or crop at random
-    a data set other than :class:`ImageFolderDataset` must be wrapped in :class:`SeededDraws`.
+    warns on resume and reads the past as mmengine does. Random flips and crops are repeated by data
+    sets that take positions: :class:`ImageFolderDataset`, or any other in :class:`SeededDraws`.
 
     Args:
         runner (Runner): The runner.
@@ -33,55 +34,43 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         **kwargs: ``val_begin``, ``val_interval``, ``dynamic_intervals``, as in mmengine.
 
     Raises:
-        ValueError: A data set that takes positions has a sampler that knows nothing of passes.
+        ValueError: ``SeededDraws`` is used with a sampler that knows nothing of passes.
     """
 
     def __init__(
-        self, runner: Any, dataloader: DataLoader | dict, max_iters: int, **kwargs: Any
+        self, runner: Runner, dataloader: DataLoader | dict, max_iters: int, **kwargs: Any
     ) -> None:
         BaseLoop.__init__(self, runner, dataloader)
-        # mmengine starts the loader here, so that its workers read ahead before a resume is known.
-        loader: Any = self.dataloader  # type: ignore[has-type]
+        # mmengine starts the loader here, whose workers would read ahead before a resume is known.
+        loader: DataLoader = self.dataloader  # type: ignore[has-type]
         super().__init__(runner, _LateStart(loader), max_iters, **kwargs)
         self.dataloader = loader
-        self._sampler: Any = getattr(loader.batch_sampler, 'sampler', None)
-        if takes_positions(loader.dataset) and not self._can_skip:
+        batches: Any = loader.batch_sampler
+        self._draws_per_iter: int = batches.batch_size * get_world_size()
+        self._sampler_name = type(batches.sampler).__name__
+        can_skip = isinstance(batches.sampler, ResumableSampler)
+        self._sampler: ResumableSampler | None = batches.sampler if can_skip else None
+        if isinstance(loader.dataset, SeededDraws) and not can_skip:
             raise ValueError(
-                f"{type(loader.dataset).__name__} needs sampler=dict(type='ResumableSampler'), but "
-                f'the training data loader has {type(self._sampler).__name__}, with which every '
-                'pass over the data would be flipped alike'
+                "a SeededDraws data set needs sampler=dict(type='ResumableSampler'), but the "
+                f'training data loader has {self._sampler_name}, with which every pass over the '
+                'data would be flipped alike'
             )
 
-    @property
-    def _can_skip(self) -> bool:
-        return isinstance(self._sampler, ResumableSampler)
-
-    @property
-    def _draws_per_iter(self) -> int:
-        return self.dataloader.batch_sampler.batch_size * get_world_size()
-
-    def run(self) -> Any:
-        """Train, from the point that was reached.
-
-        Returns:
-            nn.Module: The model.
-        """
+    def run(self) -> nn.Module:
+        """Train from the iteration that was reached; return the model."""
         if self._iter > 0:
             self._skip_past()
-        if self._can_skip:
+        if self._sampler is not None:
             self.runner.message_hub.update_info(DRAW_SEED, self._sampler.seed)
         try:
             return super().run()
         finally:
             self._stop_workers()
 
-    def run_iter(self, data_batch: Any) -> None:
-        """Train one batch, and count its draws before a hook can save a checkpoint.
-
-        Args:
-            data_batch (dict): The batch.
-        """
-        if self._can_skip:
+    def run_iter(self, data_batch: dict) -> None:
+        """Train one batch, and count its draws before a hook can save a checkpoint."""
+        if self._sampler is not None:
             done = self._sampler.start + (self._iter + 1 - self._first_iter) * self._draws_per_iter
             self.runner.message_hub.update_info(NUM_DRAWS, done)
         super().run_iter(data_batch)
@@ -89,7 +78,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     _first_iter = 0
 
     def _stop_workers(self) -> None:
-        """Let go of the loader's processes while their queues still work.
+        """Release the loader's processes while their queues still work.
 
         The runner is part of a cycle. Left to the garbage collector, the queues close before the
         workers are told to stop, and PyTorch then waits five seconds for each of them.
@@ -99,16 +88,16 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
     def _skip_past(self) -> None:
         logger = self.runner.logger
-        if not self._can_skip:
+        if self._sampler is None:
             logger.warning(
-                f'{type(self._sampler).__name__} cannot skip: the {self._iter} batches of the past '
+                f'{self._sampler_name} cannot skip: the {self._iter} batches of the past '
                 "are read again; sampler=dict(type='ResumableSampler') avoids it"
             )
             return
         if not takes_positions(self.dataloader.dataset):
             logger.warning(
-                'the training data set is not wrapped in SeededDraws: its random transforms after '
-                'this resume differ from those of an uninterrupted run'
+                'the training data set does not take positions: random transforms after this '
+                'resume differ from those of an uninterrupted run; wrap it in SeededDraws'
             )
         known = self.runner.message_hub.runtime_info
         expected = self._iter * self._draws_per_iter
@@ -116,8 +105,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self._sampler.seed = int(known.get(DRAW_SEED, self._sampler.seed))
         self._sampler.start = start
         self._first_iter = self._iter
-        batches: Any = self.dataloader_iterator  # type: ignore[has-type]
-        self.dataloader_iterator = _AlreadyDone(batches, self._iter)
+        self.dataloader_iterator = _AlreadyDone(self.dataloader_iterator, self._iter)
         logger.info(f'the data is entered after {start} draws; no batch of the past is read again')
         if start != expected:
             logger.warning(
@@ -134,24 +122,24 @@ class _LateStart:
     def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._loader, name)
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[dict]:
         yield from self._loader
 
 
 class _AlreadyDone:
     """Batches, of which the first ``num`` are done: nothing is read when they are asked for."""
 
-    def __init__(self, batches: Iterator, num: int) -> None:
+    def __init__(self, batches: Iterator[dict], num: int) -> None:
         self._batches = batches
         self._num = num
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[dict | None]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> dict | None:
         if self._num > 0:
             self._num -= 1
             return None

@@ -7,12 +7,7 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 
 from disp_plugin.hooks import RandomStateHook, random_state_hook
-from disp_plugin.hooks.random_state_hook import (
-    get_random_state,
-    pack_random_state,
-    set_random_state,
-    unpack_random_state,
-)
+from disp_plugin.hooks.random_state_hook import RandomState
 
 
 def draw():
@@ -57,10 +52,10 @@ def random_state_of(runner, num_iters):
 
 def test_a_state_goes_through_a_file_that_trusts_nothing_and_comes_back(tmp_path):
     draw()  # leaves a cached second normal number in Python and NumPy
-    state = get_random_state()
-    torch.save(pack_random_state(state), tmp_path / 'state.pth')
+    state = RandomState.get()
+    torch.save(state.pack(), tmp_path / 'state.pth')
     expected = draw()
-    set_random_state(unpack_random_state(torch.load(tmp_path / 'state.pth', weights_only=True)))
+    RandomState.unpack(torch.load(tmp_path / 'state.pth', weights_only=True)).set()
     assert draw() == expected
 
 
@@ -110,7 +105,7 @@ def set_random_state_to_seed():
 def test_a_checkpoint_saved_during_validation_has_the_state_of_training(make):
     runner = make()
     runner.call_hook('before_run')
-    before = pack_random_state(get_random_state())
+    before = RandomState.get().pack()
     runner.call_hook('before_val')
     draw()
     checkpoint = {}
@@ -187,7 +182,7 @@ def test_every_process_has_its_state_in_the_checkpoint_and_gets_it_back(make, mo
     """Two processes, of which the other one's part is played by the test."""
     runner = make()
     hook = HOOKS.build({'type': 'RandomStateHook', '_scope_': 'mmagic'})
-    other = pack_random_state(get_random_state())
+    other = RandomState.get().pack()
     draw()
     gathered = []
 
@@ -203,7 +198,7 @@ def test_every_process_has_its_state_in_the_checkpoint_and_gets_it_back(make, mo
     hook.before_save_checkpoint(runner, checkpoint)
     assert len(gathered) == 1 and len(checkpoint['random_state']['ranks']) == 2
 
-    set_random_state(unpack_random_state(other))
+    RandomState.unpack(other).set()
     expected = draw()
     draw()
     monkeypatch.setattr(random_state_hook, 'get_rank', lambda: 1)
@@ -235,9 +230,9 @@ def test_processes_meet_only_where_a_checkpoint_is_due(make_runner, gan_cfg, mon
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_the_state_of_cuda_comes_back_too(tmp_path):
-    state = get_random_state()
-    torch.save(pack_random_state(state), tmp_path / 'state.pth')
+    state = RandomState.get()
+    torch.save(state.pack(), tmp_path / 'state.pth')
     expected = torch.rand(3, device='cuda').tolist()
     loaded = torch.load(tmp_path / 'state.pth', weights_only=True, map_location='cuda')
-    set_random_state(unpack_random_state(loaded))
+    RandomState.unpack(loaded).set()
     assert torch.rand(3, device='cuda').tolist() == expected
