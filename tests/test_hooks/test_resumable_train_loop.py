@@ -1,6 +1,7 @@
 import multiprocessing
 
 import pytest
+import torch
 
 
 @pytest.fixture
@@ -55,52 +56,53 @@ def test_an_uninterrupted_run_warns_of_nothing(train):
     assert [text for text in warnings if 'advance' in str(text).lower()] == []
 
 
-def test_draws_with_a_sampler_that_knows_no_passes_are_refused(train):
+def of_others(folder, *flip):
+    """A data set of mmagic's with its own pipeline, as other people have them."""
+    return {
+        'type': 'BasicImageDataset',
+        'data_root': str(folder),
+        'data_prefix': {'gt': ''},
+        'pipeline': [
+            {'type': 'LoadImageFromFile', 'key': 'gt'},
+            {'type': 'Resize', 'keys': 'gt', 'scale': (16, 16)},
+            *flip,
+            {'type': 'PackInputs'},
+        ],
+    }
+
+
+FLIP = {'type': 'Flip', 'keys': 'gt', 'flip_ratio': 0.5, 'direction': 'horizontal'}
+
+
+def test_seeded_draws_with_a_sampler_that_knows_no_passes_are_refused(train, data):
     with pytest.raises(
         ValueError, match=r"needs sampler=dict\(type='ResumableSampler'\), but .* InfiniteSampler"
     ):
-        train(1, sampler={'type': 'InfiniteSampler'})
+        train(
+            1,
+            sampler={'type': 'InfiniteSampler'},
+            dataset={'type': 'SeededDraws', 'dataset': of_others(data[0])},
+        )
 
 
-def test_with_a_sampler_that_cannot_skip_the_past_is_read_again_and_it_is_said(
-    train, decoded, data
-):
-    folder, _ = data
-    steps = [{'type': 'LoadTrainingImage'}, {'type': 'Resize', 'keys': 'gt', 'scale': (16, 16)}]
-    loader = {
-        'batch_size': 4,
-        'num_workers': 0,
-        'sampler': {'type': 'InfiniteSampler'},
-        'dataset': {
-            'type': 'ImageFolderDataset',
-            'data_root': str(folder),
-            'pipeline': [*steps, {'type': 'PackInputs'}],
-        },
-    }
-    first, _ = train(3, train_dataloader=loader)
+def test_with_a_sampler_that_cannot_skip_the_past_is_read_again_and_it_is_said(train, decoded):
+    options = {'sampler': {'type': 'InfiniteSampler'}}
+    first, _ = train(3, **options)
     whole = list(decoded)
     decoded.clear()
-    _, warnings = train(3, checkpoint_of(first, 2), train_dataloader=loader)
+    _, warnings = train(3, checkpoint_of(first, 2), **options)
     assert decoded == whole
     assert any('InfiniteSampler cannot skip: the 2 batches of the past' in w for w in warnings)
 
 
-def test_random_transforms_without_seeded_draws_are_warned_of(train, data):
-    folder, _ = data
-    steps = [{'type': 'LoadTrainingImage'}, {'type': 'Resize', 'keys': 'gt', 'scale': (16, 16)}]
-    loader = {
-        'batch_size': 4,
-        'num_workers': 0,
-        'sampler': {'type': 'ResumableSampler'},
-        'dataset': {
-            'type': 'ImageFolderDataset',
-            'data_root': str(folder),
-            'pipeline': [*steps, {'type': 'PackInputs'}],
-        },
-    }
-    first, _ = train(2, train_dataloader=loader)
-    _, warnings = train(3, checkpoint_of(first, 2), train_dataloader=loader)
-    assert any('does not take positions' in text for text in warnings)
+def test_others_data_sets_are_exact_in_seeded_draws_and_warned_of_without(train, data):
+    other = of_others(data[0], FLIP)
+    for dataset, is_exact in (({'type': 'SeededDraws', 'dataset': other}, True), (other, False)):
+        first, _ = train(5, dataset=dataset)
+        resumed, warnings = train(5, checkpoint_of(first, 2), dataset=dataset)
+        expected, found = first.model.state_dict(), resumed.model.state_dict()
+        assert all(torch.equal(v, found[name]) for name, v in expected.items()) == is_exact
+        assert any('does not take positions' in text for text in warnings) != is_exact
 
 
 def test_workers_do_not_start_before_it_is_known_where(make_runner, gan_cfg):

@@ -42,8 +42,7 @@ def train(make_runner, gan_cfg, data):
     """Train with a validation of known value after each iteration, or every so many."""
 
     def run(values, max_iters=None, resume_from=None, hooks=(), every=1, **checkpoint):
-        steps = [{'type': 'LoadTrainingImage'}, {'type': 'PackInputs'}]
-        dataset = {'type': 'ImageFolderDataset', 'data_root': str(data[0]), 'pipeline': steps}
+        dataset = {'type': 'ImageFolderDataset', 'data_root': str(data[0])}
         max_iters = max_iters or len(values)
         runner = make_runner(
             gan_cfg['sngan'](prior_dim=0, sampler=None),
