@@ -1,6 +1,10 @@
 import subprocess
 import sys
 
+import pytest
+
+import disp_plugin
+
 
 def run(*arguments):
     command = [sys.executable, '-m', 'disp_plugin', *arguments]
@@ -18,6 +22,13 @@ def test_an_unknown_tool_is_refused_with_those_there_are():
     assert done.returncode == 1
     assert "'trian' is not a tool of disp_plugin" in done.stderr
     assert 'python -m disp_plugin train ...' in done.stderr
+
+
+def test_the_python_api_is_there_when_it_is_asked_for():
+    for name in disp_plugin.__all__:
+        assert getattr(disp_plugin, name)
+    with pytest.raises(AttributeError, match="'disp_plugin' has no attribute 'nothing'"):
+        disp_plugin.nothing  # noqa: B018
 
 
 def test_importing_the_package_is_cheap_and_imports_nothing_heavy():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ('disp_plugin', 'configs', 'tools', 'requirements', 'tests')
+PARTS = ('disp_plugin', 'configs', 'tools', 'requirements', 'tests', 'benchmarks')
 FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'CHANGELOG.md')
 
 
