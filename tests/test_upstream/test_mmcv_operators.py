@@ -1,11 +1,70 @@
 """Who gets which operator, and networks in half precision."""
 
+import sys
+
+import mmcv.ops
 import pytest
 import torch
+from mmagic.models.editors import stylegan1, stylegan2, stylegan3
 from mmagic.models.losses import gen_path_regularizer, r1_gradient_penalty_loss
 from mmagic.registry import MODELS
+from mmcv.ops import fused_bias_leakyrelu as patched_leakyrelu
 
-from disp_plugin.upstream import mmcv_operators
+from disp_plugin.upstream import mmcv_operators, operators
+from disp_plugin.upstream.operators import (
+    bias_act,
+    filtered_lrelu,
+    fused_bias_leakyrelu,
+    upfirdn2d,
+)
+
+without_compiled_mmcv = pytest.mark.skipif(
+    mmcv_operators.is_compiled(), reason='a compiled mmcv keeps its own operators'
+)
+
+
+class TestNames:
+    @without_compiled_mmcv
+    def test_whoever_imports_an_operator_by_name_gets_the_pure_one(self):
+        for name in ('bias_act', 'filtered_lrelu', 'fused_bias_leakyrelu', 'upfirdn2d'):
+            pure = getattr(operators, name)
+            assert getattr(mmcv.ops, name) is pure
+            assert getattr(sys.modules[f'mmcv.ops.{name}'], name) is pure
+        assert patched_leakyrelu is fused_bias_leakyrelu
+        assert stylegan1.stylegan1_modules.upfirdn2d is upfirdn2d
+        assert stylegan1.stylegan1_modules.fused_bias_leakyrelu is fused_bias_leakyrelu
+        assert stylegan2.stylegan2_modules.upfirdn2d is upfirdn2d
+        assert stylegan2.ada.upfirdn2d.upfirdn2d is upfirdn2d
+        assert stylegan3.stylegan3_modules.filtered_lrelu is filtered_lrelu
+        assert stylegan3.stylegan3_modules.bias_act is bias_act
+
+    @pytest.mark.skipif(not mmcv_operators.is_compiled(), reason='needs a compiled mmcv')
+    def test_a_compiled_mmcv_keeps_its_operators(self):
+        for patch in mmcv_operators.PATCHES:
+            if patch.name.startswith('pure-operators'):
+                assert patch.state == 'not needed'
+        assert mmcv.ops.upfirdn2d is not upfirdn2d
+        assert stylegan2.stylegan2_modules.upfirdn2d.__module__ == 'mmcv.ops.upfirdn2d'
+
+    @without_compiled_mmcv
+    def test_layers_that_are_built_on_an_operator_use_the_pure_one(self):
+        layer = mmcv.ops.FusedBiasLeakyReLU(3)
+        features = torch.randn(2, 3, 4, 4).half()
+        assert layer(features).dtype == torch.float16
+        blurred = mmcv.ops.filter2d(features, torch.ones(3).half())
+        assert (blurred.dtype, blurred.shape) == (torch.float16, features.shape)
+
+    def test_the_convolutions_of_mmcv_are_those_of_torch(self):
+        for convolutions in (
+            mmcv.ops,
+            stylegan2.stylegan2_modules,
+            sys.modules['mmcv.ops.conv2d_gradfix'],
+            stylegan3.stylegan3_modules.conv2d_gradfix,
+        ):
+            assert convolutions.conv2d is torch.nn.functional.conv2d
+            assert convolutions.conv_transpose2d is torch.nn.functional.conv_transpose2d
+        assert stylegan2.ada.augment.conv2d is torch.nn.functional.conv2d
+        assert sys.modules['mmcv.ops.upfirdn2d'].conv2d is torch.nn.functional.conv2d
 
 
 def test_an_operator_of_the_stand_in_names_the_package_that_has_it():
