@@ -35,7 +35,7 @@ def check_sizes(cfg: Mapping[str, Any]) -> None:
     Raises:
         ValueError: A size is none that StyleGAN2 can have.
     """
-    from disp_plugin.models.check_scale import STYLEGAN2_SCALES
+    from disp_plugin.models.image_size import STYLEGAN2_SCALES
 
     batch = cfg['train_dataloader']['batch_size']
     for network in find_stylegan2_networks(cfg['model']):

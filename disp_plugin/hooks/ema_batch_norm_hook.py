@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from disp_plugin.distributed import unwrap_model
-from disp_plugin.models.prior_sampling import PriorSampling
+from disp_plugin.models import DISPGAN
 
 EMA_BATCH_NORM = 'ema_batch_norm'
 
@@ -111,7 +111,7 @@ class EMABatchNormHook(Hook):
         generator = getattr(gan, 'generator_ema', None)
         if generator is None or not list(_batch_norms(generator)):
             return False
-        has_priors = isinstance(gan, PriorSampling) and gan.prior_dim > 0
+        has_priors = isinstance(gan, DISPGAN) and gan.prior_dim > 0
         if has_priors and (gan.sampler is None or not gan.sampler.is_fitted):
             runner.logger.warning(
                 'the BatchNorm statistics of the EMA generator are not estimated: the sampler of '
@@ -142,7 +142,7 @@ def estimate_batch_norm(gan: BaseGAN, num_batches: int, batch_size: int, seed: i
     randomness = torch.Generator().manual_seed(seed)
     with _own_randomness(seed, device), _measuring(gan.generator_ema):
         for _ in range(num_batches):
-            if isinstance(gan, PriorSampling):
+            if isinstance(gan, DISPGAN):
                 noise, prior = gan.draw_latents(batch_size, randomness)
                 options = {} if prior is None else {'prior': gan.condition(prior)}
             else:  # of mmagic: its generator draws labels itself

@@ -7,7 +7,7 @@ from mmagic.utils import sampler as host_samplers
 from mmengine.runner import Runner
 
 from disp_plugin.distributed import unwrap_model
-from disp_plugin.models.prior_sampling import PriorGAN
+from disp_plugin.models.disp_gan import PriorGAN
 
 
 class FixedPriorsSampler:

@@ -1,32 +1,39 @@
-"""Networks and GANs that take a data instance prior in the place of a class label."""
+"""Networks and GANs that take a data instance prior in place of a class label."""
 
 from disp_plugin.upstream import apply_patches
 
 apply_patches()
 
-from .discriminator_wrapper import DiscriminatorWrapper  # noqa: E402
-from .disp_biggan import DISPBigGAN  # noqa: E402
-from .disp_biggan_generator import DISPBigGANGenerator  # noqa: E402
-from .disp_gan import DISPGAN  # noqa: E402
-from .disp_sngan import DISPSNGAN  # noqa: E402
-from .disp_sngan_generator import DISPSNGANGenerator  # noqa: E402
+from .discriminators import (  # noqa: E402
+    DiscriminatorWrapper,
+    NarrowSNGANDiscResBlock,
+    PriorProjectionDiscriminator,
+)
+from .disp_gan import DISPGAN, DISPSNGAN, DISPBigGAN, Latents, PriorGAN  # noqa: E402
 from .disp_stylegan2 import DISPStyleGAN2  # noqa: E402
-from .disp_stylegan2_generator import DISPStyleGAN2Generator  # noqa: E402
-from .fitted_module import FittedModule  # noqa: E402
-from .generator_path_regularizer import GeneratorPathRegularizer  # noqa: E402
-from .narrow_sngan_disc_res_block import NarrowSNGANDiscResBlock  # noqa: E402
+from .generators import (  # noqa: E402
+    DISPBigGANGenerator,
+    DISPSNGANGenerator,
+    GeneratorWrapper,
+)
+from .losses import (  # noqa: E402
+    AuxiliaryLoss,
+    GeneratorPathRegularizer,
+    LazyLoss,
+    R1GradientPenalty,
+)
 from .pretrained import LoadReport, load_pretrained  # noqa: E402
-from .prior_condition_bn import PriorConditionBN  # noqa: E402
-from .prior_normalizer import PriorNormalizer  # noqa: E402
-from .prior_projection import PriorProjection  # noqa: E402
-from .prior_projection_discriminator import PriorProjectionDiscriminator  # noqa: E402
-from .prior_sampling import Latents, PriorGAN  # noqa: E402
-from .r1_gradient_penalty import R1GradientPenalty  # noqa: E402
-from .sized_stylegan2_discriminator import SizedStyleGAN2Discriminator  # noqa: E402
+from .prior_modules import PriorConditionBN, PriorProjection  # noqa: E402
+from .prior_normalizer import FittedModule, PriorNormalizer  # noqa: E402
+from .stylegan2_networks import (  # noqa: E402
+    DISPStyleGAN2Generator,
+    SizedStyleGAN2Discriminator,
+)
 
 __all__ = [
     'DISPGAN',
     'DISPSNGAN',
+    'AuxiliaryLoss',
     'DISPBigGAN',
     'DISPBigGANGenerator',
     'DISPSNGANGenerator',
@@ -35,7 +42,9 @@ __all__ = [
     'DiscriminatorWrapper',
     'FittedModule',
     'GeneratorPathRegularizer',
+    'GeneratorWrapper',
     'Latents',
+    'LazyLoss',
     'LoadReport',
     'NarrowSNGANDiscResBlock',
     'PriorConditionBN',

@@ -1,27 +1,80 @@
-"""One discriminator step, one generator step and sampling, with a prior in the place of a label."""
+"""GANs that take a prior in place of a label: sampling, one step of D, one step of G."""
 
 import functools
 import logging
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
+from mmagic.models.base_models import BaseGAN
+from mmagic.models.editors.biggan import BigGAN
+from mmagic.models.editors.sagan import SAGAN
+from mmagic.models.utils import get_valid_num_batches
 from mmagic.registry import MODELS
+from mmagic.structures import DataSample
 from mmengine import MessageHub
+from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .discriminators import DiscriminatorWrapper
+from .generators import GeneratorWrapper, Noise
 from .image_size import check_sizes_agree, with_size
+from .losses import LazyLoss, StepOutputs, find_loss_scaler, list_losses
 from .pretrained import load_pretrained
 from .prior_normalizer import PriorNormalizer
-from .prior_sampling import PriorSampling
 
 # The paper's three losses (its Table 10) by their names in mmagic's GANLoss.
 GAN_TYPES = {'hinge': 'hinge', 'non_saturating': 'vanilla', 'wasserstein': 'wgan'}
 
 
-class DISPGAN(PriorSampling):
+class Latents(NamedTuple):
+    """What an image is generated from.
+
+    Attributes:
+        noise (Tensor): (N, Z).
+        prior (Tensor | None): (N, D) raw priors; None for a model without priors.
+    """
+
+    noise: Tensor
+    prior: Tensor | None
+
+
+class PriorGAN(Protocol):
+    """What hooks, applications and metrics ask of a GAN of this package.
+
+    Attributes:
+        noise_size (int): Z, length of the noise.
+        prior_dim (int): D, length of a prior; 0 where there is none.
+        image_size (int | None): Height and width of images in pixels.
+        prior_normalizer (PriorNormalizer): Turns raw priors into what the networks take.
+        sampler (PriorSampler | None): Where priors of new images come from.
+        generator (nn.Module): The generator that is trained.
+        generator_ema (nn.Module): Its EMA, where the model keeps one.
+        discriminator (nn.Module | None): The discriminator.
+    """
+
+    noise_size: int
+    prior_dim: int
+    image_size: int | None
+    prior_normalizer: PriorNormalizer
+    sampler: Any
+    generator: Any
+    generator_ema: Any
+    discriminator: Any
+
+    def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
+        """Draw the noise and the raw priors of new images."""
+        ...
+
+    def condition(self, prior: Tensor | None) -> Tensor | None:
+        """Normalize raw priors into what the networks take."""
+        ...
+
+
+class DISPGAN(BaseGAN):
     r"""What makes one of mmagic's GANs a DISP GAN: equations (2) and (3) of the method.
 
     A subclass names it before the host's class. Real and fake images of one step are scored against
@@ -43,8 +96,7 @@ class DISPGAN(PriorSampling):
         generator_steps (int): As in mmagic. Defaults to 1.
         discriminator_steps (int): Updates of D for each of G. Defaults to 1.
         noise_size (int, optional): Z, length of the noise. Defaults to None: the generator's own.
-        ema_config (dict, optional): Moving average of the generator, as in mmagic.
-            Defaults to None.
+        ema_config (dict, optional): EMA of the generator, as in mmagic. Defaults to None.
         prior_norm (str): How priors are normalized, see :class:`PriorNormalizer`.
             Defaults to 'none', as in the paper.
         prior_length (float, optional): Length of normalized priors, the strength of the condition.
@@ -54,7 +106,7 @@ class DISPGAN(PriorSampling):
         loss (str): 'hinge', 'non_saturating' or 'wasserstein'. Defaults to 'hinge'.
         disc_losses (dict[str, dict], optional): Further losses of D by names of choice, as
             ``dict(consistency=dict(type='ConsistencyRegularization', loss_weight=10.0))``; None in
-            the place of one turns it off. Defaults to None.
+            place of one turns it off. Defaults to None.
         gen_losses (dict[str, dict], optional): The same for G. Defaults to None.
         image_size (int, optional): Height and width of images in pixels, handed to the networks
             that do not state it. Defaults to None: both networks state it.
@@ -68,9 +120,9 @@ class DISPGAN(PriorSampling):
             a name of mmagic's zoo, see :func:`load_pretrained`. Defaults to None.
         channels_last (bool): Whether the networks keep their weights in that memory format, which
             convolutions on recent GPUs take faster. Defaults to False.
-        compile_generator (bool | dict): Whether the generator that is trained is compiled by
-            torch, or the arguments of ``torch.compile``. The discriminator is not: its spectral
-            norm changes weights between the two passes of a step, which compiled code cannot
+        compile_generator (bool | dict): Whether torch compiles the generator that is trained, or
+            the arguments of ``torch.compile``. The discriminator is not compiled: its spectral norm
+            changes weights between the two passes of a step, which compiled code cannot
             differentiate. Defaults to False.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
@@ -82,6 +134,10 @@ class DISPGAN(PriorSampling):
 
     # Options that a host's networks cannot take, with the reason.
     UNSUPPORTED: ClassVar[dict[str, str]] = {}
+
+    noise_size: int
+    generator: nn.Module
+    discriminator: nn.Module | None
 
     def __init__(
         self,
@@ -112,44 +168,35 @@ class DISPGAN(PriorSampling):
             raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
         options = dict(channels_last=channels_last, compile_generator=compile_generator)
         _check_supported(self, options)
-        if not isinstance(prior_dim, int):
-            raise ValueError(
-                f'prior_dim is {prior_dim!r}; it must be the length of a prior, the number of '
-                'training images where per_image=True, or 0 for no prior'
-            )
-        defaults: dict[str, Any] = {'prior_dim': prior_dim}
-        discriminator = _build(with_size(discriminator, image_size), defaults, channels_last)
+        _check_prior_options(prior_dim, prior_norm, per_image)
+        defaults = {'prior_dim': prior_dim}
+        scorer = _build(with_size(discriminator, image_size), defaults, channels_last)
         if noise_size is not None:
             defaults['noise_size'] = noise_size
-        generator = _build(with_size(generator, image_size), defaults, channels_last)
-        self_size = check_sizes_agree(generator, discriminator)
-        _check_supported(generator, options)
+        built = _build(with_size(generator, image_size), defaults, channels_last)
+        _check_supported(built, options)
+        size = check_sizes_agree(built, scorer)
         super().__init__(
-            generator,
-            discriminator,
+            built,
+            scorer,
             data_preprocessor,
             generator_steps,
             discriminator_steps,
             ema_config=ema_config,
-            **self._host_arguments(generator),
+            **self._host_arguments(built),
         )
-        self.noise_size = getattr(generator, 'noise_size', None)
-        self.image_size = self_size
+        self.noise_size = built.noise_size
+        self.image_size = size
         if compile_generator:
             self.generator.compile(**compile_generator if compile_generator is not True else {})
         self._accumulation = 1
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm, length=prior_length)
         self.per_image, self.per_image_scale = per_image, per_image_scale
-        if per_image and prior_norm not in ('none', 'l2'):
-            raise ValueError(
-                f"prior_norm is {prior_norm!r}, but per_image=True takes 'none' or 'l2' only: the "
-                'others are fitted to a bank, and there is none'
-            )
         if isinstance(sampler, dict):
             rows = dict(num_images=prior_dim, scale=per_image_scale) if per_image else {}
             sampler = MODELS.build(sampler, default_args=rows)
-        self.sampler = sampler
+        self.sampler: Any = sampler
         self.pretrained = pretrained
         self._init_loss(
             dict(
@@ -159,20 +206,20 @@ class DISPGAN(PriorSampling):
             )
         )
         for auxiliary in self.gen_auxiliary_losses or ():
-            if hasattr(auxiliary, 'check_generator'):
+            if isinstance(auxiliary, LazyLoss):
                 auxiliary.check_generator(self.generator)
         # A prior is no image. mmagic would extend the list of its class, for every model there is.
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
 
-    def _host_arguments(self, generator: Any) -> dict[str, Any]:
-        """Give the host's constructor what not every host takes."""
+    def _host_arguments(self, generator: Any) -> dict[str, int]:
+        """Return arguments of the host's constructor that not every host takes."""
         # With split noise BigGAN rounds noise_size down to a multiple of its chunks.
-        return {'noise_size': getattr(generator, 'noise_size', None)}
+        return {'noise_size': generator.noise_size}
 
     @staticmethod
-    def _get_valid_num_classes(*args: Any) -> None:
+    def _get_valid_num_classes(*args: object) -> None:
         return None
 
     def init_weights(self) -> None:
@@ -186,11 +233,12 @@ class DISPGAN(PriorSampling):
         if self.pretrained is not None:
             load_pretrained(self, **self.pretrained)
             return
-        tuning = {
-            'model.discriminator.freeze': getattr(self.discriminator, 'freeze', None),
-            'model.generator.mining_iters': getattr(self.generator, 'mining_iters', None),
+        disc, gen = self.discriminator, self.generator
+        tuned = {
+            'model.discriminator.freeze': isinstance(disc, DiscriminatorWrapper) and disc.freeze,
+            f'model.generator.type={type(gen).__name__!r}': isinstance(gen, GeneratorWrapper),
         }
-        for field in (field for field, value in tuning.items() if value is not None):
+        for field in (field for field, is_given in tuned.items() if is_given):
             print_log(
                 f'{field} is given without model.pretrained: unless load_from or --resume brings '
                 'weights, random ones are kept, and spectral norms that have not converged',
@@ -198,14 +246,105 @@ class DISPGAN(PriorSampling):
                 logging.WARNING,
             )
 
-    def data_sample_to_prior(self, data_samples: Any) -> Tensor | None:
-        """Take the priors of a batch of real images.
+    # Sampling
+
+    def noise_fn(self, noise: Noise = None, num_batches: int = 1) -> Tensor:
+        """Draw noise (N, Z) for ``num_batches`` images of this process; ``noise`` as in mmagic.
+
+        Each of W processes draws for all and keeps its rows: with the same seed they use the noise
+        that one process with the whole batch would.
+        """
+        if noise is not None:
+            return super().noise_fn(noise, num_batches)
+        world_size = get_world_size()
+        return super().noise_fn(None, num_batches * world_size)[get_rank() :: world_size]
+
+    def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
+        """Draw the noise and the raw priors of new images.
+
+        From the global generator each of W processes draws for all and keeps its rows; from a
+        generator of their own all draw the same.
 
         Args:
-            data_samples (DataSample): Stacked samples with ``gt_prior`` (N, D).
+            num (int): N, images of this process.
+            generator (torch.Generator, optional): Source of randomness, on the CPU, so that a seed
+                gives the same on every device. Defaults to None, the global one.
 
         Returns:
-            Tensor | None: (N, D) normalized priors; None if ``prior_dim`` is 0.
+            Latents: Noise (N, Z) and raw priors (N, D), or None where ``prior_dim`` is 0, on the
+            model's device.
+
+        Raises:
+            RuntimeError: There is no sampler.
+        """
+        if generator is None:
+            return Latents(self.noise_fn(num_batches=num), self._draw_priors(num, None))
+        noise = torch.randn(num, self.noise_size, generator=generator).to(self.device)
+        return Latents(noise, self._draw_priors(num, generator))
+
+    def _draw_priors(self, num: int, generator: torch.Generator | None) -> Tensor | None:
+        if self.prior_dim == 0:
+            return None
+        if self.sampler is None:
+            raise RuntimeError(
+                'this model has no sampler of priors: give model.sampler in the config, as '
+                "dict(type='VicinalMixSampler'), or call it with inputs=dict(prior=...)"
+            )
+        if generator is not None:
+            return self.sampler.sample(num, generator).to(self.device)
+        world_size = get_world_size()
+        return self.sampler.sample(num * world_size)[get_rank() :: world_size].to(self.device)
+
+    def condition(self, prior: Tensor | None) -> Tensor | None:
+        """Normalize raw priors (N, D) into what the networks take; None stays None."""
+        if prior is None or self.prior_dim == 0:
+            return None
+        return self.prior_normalizer(prior)
+
+    def forward(
+        self, inputs: Mapping | Tensor, data_samples: Any = None, mode: str | None = None
+    ) -> list[DataSample]:
+        """Sample images.
+
+        Args:
+            inputs (dict | Tensor): Noise (N, Z), or a dict with any of ``noise``, ``num_batches``,
+                ``prior`` (N, D, raw; drawn from the sampler where it is missing), ``sample_model``
+                ('ema', 'orig', 'ema/orig') and ``sample_kwargs``, as ``dict(truncation=0.5)``.
+            data_samples (optional): As in mmagic. Defaults to None.
+            mode (str, optional): Not used, as in mmagic. Defaults to None.
+
+        Returns:
+            list[DataSample]: N samples with ``fake_img`` (3, H, W) in [0, 255], ``noise`` and
+            ``prior``.
+        """
+        inputs = dict(noise=inputs) if isinstance(inputs, Tensor) else dict(inputs)
+        num_batches = get_valid_num_batches(inputs, data_samples)
+        inputs['noise'] = self.noise_fn(inputs.get('noise'), num_batches=num_batches)
+        prior = inputs.pop('prior', None)
+        prior = self._draw_priors(num_batches, None) if prior is None else prior.to(self.device)
+        sample_kwargs = dict(inputs.get('sample_kwargs') or {})
+        if prior is not None:
+            sample_kwargs['prior'] = self.condition(prior)
+        inputs['sample_kwargs'] = sample_kwargs
+        # the host's forward would sample labels
+        samples = BaseGAN.forward(self, inputs, data_samples, mode)  # type: ignore[arg-type]
+        for index, sample in enumerate(samples):
+            sample.sample_kwargs = {k: v for k, v in sample_kwargs.items() if k != 'prior'}
+            if prior is not None:
+                sample.prior = prior[index]
+        return samples
+
+    # Training
+
+    def data_sample_to_prior(self, data_samples: DataSample) -> Tensor | None:
+        """Return the normalized priors of a batch of real images.
+
+        Args:
+            data_samples (DataSample): Stacked samples with ``gt_prior`` (N, D), or with
+                ``sample_idx`` where ``per_image`` is on.
+
+        Returns:
+            Tensor | None: (N, D); None if ``prior_dim`` is 0.
 
         Raises:
             ValueError: The samples carry no prior.
@@ -222,8 +361,8 @@ class DISPGAN(PriorSampling):
             )
         return self.condition(data_samples.gt_prior)
 
-    def _one_hot(self, rows: Any) -> Tensor:
-        """Make the priors of the per-image baseline of rows of the training set."""
+    def _one_hot(self, rows: list[int] | Tensor) -> Tensor:
+        """Return the priors of the per-image baseline for rows of the training set."""
         rows = torch.as_tensor(rows, device=self.device).flatten()
         if int(rows.max()) >= self.prior_dim:
             raise ValueError(
@@ -232,22 +371,14 @@ class DISPGAN(PriorSampling):
             )
         return functional.one_hot(rows, self.prior_dim).float() * self.per_image_scale
 
-    def train_step(self, data: dict, optim_wrapper: Any) -> dict[str, Tensor]:
-        """Run one training step; lazy regularizers receive the update index.
-
-        Args:
-            data (dict): A batch as the data loader gives it.
-            optim_wrapper (OptimWrapperDict): Those of generator and discriminator.
-
-        Returns:
-            dict[str, Tensor]: What is logged.
-        """
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
+        """Run one training step; lazy regularizers receive the update index."""
         # Batches of one update: a regularizer is due for all of them or for none.
         self._accumulation = optim_wrapper['discriminator']._accumulative_counts
         return super().train_step(data, optim_wrapper)
 
     def train_discriminator(
-        self, inputs: dict, data_samples: Any, optimizer_wrapper: OptimWrapper
+        self, inputs: dict, data_samples: DataSample, optimizer_wrapper: OptimWrapper
     ) -> dict[str, Tensor]:
         """Update the discriminator once.
 
@@ -259,106 +390,122 @@ class DISPGAN(PriorSampling):
         Returns:
             dict[str, Tensor]: What is logged: losses, and the mean score of real and fake images.
         """
+        assert self.discriminator is not None
         real_imgs = data_samples.gt_img
         prior = self.data_sample_to_prior(data_samples)
-        num_batches = len(real_imgs)
-        noise = self.training_noise(num_batches)
+        noise = self.training_noise(len(real_imgs))
         with torch.no_grad():
             fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
         disc_pred_fake = self.discriminator(fake_imgs, prior)
         disc_pred_real = self.discriminator(real_imgs, prior)
-        loss, log_vars = self._get_disc_loss(
-            dict(
-                **self._outputs(prior, num_batches, optimizer_wrapper),
-                disc_pred_fake=disc_pred_fake,
-                disc_pred_real=disc_pred_real,
-                fake_imgs=fake_imgs,
-                real_imgs=real_imgs,
-                step=_iteration() // self._accumulation,
-            )
-        )
+        outputs = self._outputs(prior, len(real_imgs), optimizer_wrapper, self._accumulation)
+        outputs['disc_pred_fake'], outputs['disc_pred_real'] = disc_pred_fake, disc_pred_real
+        outputs['fake_imgs'], outputs['real_imgs'] = fake_imgs, real_imgs
+        loss, log_vars = self._get_disc_loss(outputs)
         optimizer_wrapper.update_params(loss)
         log_vars['score_fake'] = disc_pred_fake.detach().mean()
         log_vars['score_real'] = disc_pred_real.detach().mean()
         return log_vars
 
     def train_generator(
-        self, inputs: dict, data_samples: Any, optimizer_wrapper: OptimWrapper
+        self, inputs: dict, data_samples: DataSample, optimizer_wrapper: OptimWrapper
     ) -> dict[str, Tensor]:
-        """Update the generator once, with the priors of the last batch.
-
-        Args:
-            inputs (dict): Not used.
-            data_samples (DataSample): Stacked ``gt_img`` (N, 3, H, W) and ``gt_prior`` (N, D).
-            optimizer_wrapper (OptimWrapper): The generator's.
-
-        Returns:
-            dict[str, Tensor]: What is logged.
-        """
+        """Update the generator once, with the priors of the last batch; return what is logged."""
+        assert self.discriminator is not None
         prior = self.data_sample_to_prior(data_samples)
         num_batches = len(data_samples.gt_img)
         noise = self.training_noise(num_batches)
         fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
-        loss, log_vars = self._get_gen_loss(
-            dict(
-                **self._outputs(prior, num_batches, optimizer_wrapper),
-                fake_imgs=fake_imgs,
-                disc_pred_fake_g=self.discriminator(fake_imgs, prior),
-                step=_iteration() // (self.discriminator_steps * self._accumulation),
-            )
-        )
+        batches = self.discriminator_steps * self._accumulation
+        outputs = self._outputs(prior, num_batches, optimizer_wrapper, batches)
+        outputs['fake_imgs'] = fake_imgs
+        outputs['disc_pred_fake_g'] = self.discriminator(fake_imgs, prior)
+        loss, log_vars = self._get_gen_loss(outputs)
         optimizer_wrapper.update_params(loss)
         return log_vars
 
-    def training_noise(self, num_batches: int) -> Any:
-        """Draw the noise of a training step.
-
-        Args:
-            num_batches (int): N.
-
-        Returns:
-            Tensor | list[Tensor]: What the generator takes as noise; here (N, Z).
-        """
+    def training_noise(self, num_batches: int) -> Tensor | list[Tensor]:
+        """Draw the noise of a training step: (N, Z), or what else the generator takes as noise."""
         return self.noise_fn(num_batches=num_batches)
 
-    def _get_disc_loss(self, out_dict: dict[str, Any]) -> Any:
-        # What adaptive augmentation is steered by; not a thing for checkpoints.
+    def _get_disc_loss(self, out_dict: StepOutputs) -> tuple[Tensor, dict]:
+        # Adaptive augmentation is steered by the scores, which are nothing for checkpoints.
         hub = MessageHub.get_current_instance()
         hub.update_info('disc_pred_real', out_dict['disc_pred_real'].detach(), resumed=False)
         return super()._get_disc_loss(out_dict)
 
     def _outputs(
-        self, prior: Tensor | None, num_batches: int, optimizer_wrapper: OptimWrapper
-    ) -> dict[str, Any]:
-        """Give auxiliary losses the networks as functions that bring the priors themselves.
+        self,
+        prior: Tensor | None,
+        num_batches: int,
+        optimizer_wrapper: OptimWrapper,
+        batches_per_update: int,
+    ) -> StepOutputs:
+        """Collect what auxiliary losses need; networks are functions with the priors bound.
 
         mmagic's penalties call a network with images or noise and nothing else.
         """
 
-        def generate(noise: Any = None, num_batches: int = num_batches, **kwargs: Any) -> Any:
+        def generate(
+            noise: Noise | list[Tensor] = None, num_batches: int = num_batches, **kwargs: Any
+        ) -> Tensor | dict:
             noise = self.training_noise(num_batches) if noise is None else noise
             part = None if prior is None else prior[:num_batches]
             return self.generator(noise, prior=part, **kwargs)
 
-        return dict(
+        assert self.discriminator is not None
+        # mmengine's loop keeps the number of iterations; there is none outside of a run
+        iteration = MessageHub.get_current_instance().get_info('iter') or 0
+        return StepOutputs(
             gen=generate,
             disc=functools.partial(self.discriminator, prior=prior),
             batch_size=num_batches,
-            loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+            loss_scaler=find_loss_scaler(optimizer_wrapper),
+            step=iteration // batches_per_update,
         )
 
 
-def _check_supported(part: Any, options: dict[str, Any]) -> None:
-    """Refuse options of the model that it, or its generator, says that it cannot take."""
-    reasons = getattr(part, 'UNSUPPORTED', {})
+@MODELS.register_module()
+class DISPSNGAN(DISPGAN, SAGAN):
+    """SNGAN with Data InStance Priors; see :class:`DISPGAN` for its arguments.
+
+    mmagic registers one class under the names SNGAN and SAGAN.
+    """
+
+
+@MODELS.register_module()
+class DISPBigGAN(DISPGAN, BigGAN):
+    """BigGAN with Data InStance Priors; see :class:`DISPGAN` for its arguments."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        'channels_last': "mmagic's self-attention reads feature maps as rows of memory",
+    }
+
+
+def _check_prior_options(prior_dim: int, prior_norm: str, per_image: bool) -> None:
+    if not isinstance(prior_dim, int):
+        raise ValueError(
+            f'prior_dim is {prior_dim!r}; it must be the length of a prior, the number of '
+            'training images where per_image=True, or 0 for no prior'
+        )
+    if per_image and prior_norm not in ('none', 'l2'):
+        raise ValueError(
+            f"prior_norm is {prior_norm!r}, but per_image=True takes 'none' or 'l2' only: the "
+            'others are fitted to a bank, and there is none'
+        )
+
+
+def _check_supported(part: nn.Module, options: dict[str, bool | dict]) -> None:
+    """Raise if the model, or its generator, lists an option that is set as unsupported."""
+    reasons = part.UNSUPPORTED if isinstance(part, DISPGAN | GeneratorWrapper) else {}
     for name in (name for name, value in options.items() if value and name in reasons):
         raise ValueError(
             f'{type(part).__name__} takes no {name}: {reasons[name]}; leave model.{name} out'
         )
 
 
-def _build(network: Any, defaults: dict[str, Any], channels_last: bool) -> Any:
-    """Build a network, see that it takes the model's priors, and lay its weights out."""
+def _build(network: Any, defaults: dict[str, int], channels_last: bool) -> Any:
+    """Build a network, check that it takes the model's priors, and set its memory format."""
     if network is None:
         return None
     if isinstance(network, dict):
@@ -370,28 +517,3 @@ def _build(network: Any, defaults: dict[str, Any], channels_last: bool) -> Any:
             f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
         )
     return network.to(memory_format=torch.channels_last) if channels_last else network
-
-
-def list_losses(losses: dict[str, dict | None] | None, name: str) -> list[dict]:
-    """List the configs of named losses, leaving out those turned off.
-
-    Args:
-        losses (dict[str, dict], optional): Config of a loss, or None, by name.
-        name (str): What the field is called, for the message.
-
-    Returns:
-        list[dict]: What mmagic's ``BaseGAN`` takes for auxiliary losses.
-
-    Raises:
-        ValueError: One has no ``type``.
-    """
-    for key, loss in (losses or {}).items():
-        if loss is not None and 'type' not in loss:
-            raise ValueError(f"model.{name}.{key} has no 'type'; give it the type of a loss")
-    return [dict(loss) for loss in (losses or {}).values() if loss is not None]
-
-
-def _iteration() -> int:
-    """Number of iterations done, as mmengine's loop keeps it; 0 outside of a run."""
-    hub = MessageHub.get_current_instance()
-    return hub.get_info('iter') or 0

@@ -1,10 +1,12 @@
 """mmagic's StyleGAN2, trained and sampled with priors."""
 
 import random
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mmagic.models.editors.stylegan2 import StyleGAN2
 from mmagic.registry import MODELS
+from mmagic.structures import DataSample
 from torch import Tensor, nn
 
 from .disp_gan import DISPGAN
@@ -91,37 +93,24 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         mixes = built._default_style_mode == 'mix'
         self.mix_prob = built.mix_prob if mixes else 0.0
 
-    def _host_arguments(self, generator: Any) -> dict[str, Any]:
+    def _host_arguments(self, generator: Any) -> dict[str, int]:
         return {}
 
     def training_noise(self, num_batches: int) -> Tensor | list[Tensor]:
-        """Draw noise, and a second one for style mixing with the generator's ``mix_prob``.
-
-        Args:
-            num_batches (int): N.
-
-        Returns:
-            Tensor | list[Tensor]: (N, Z), or two of them.
-        """
+        """Draw noise (N, Z), twice where styles are mixed, with the generator's ``mix_prob``."""
         noise = self.noise_fn(num_batches=num_batches)
         if random.random() < self.mix_prob:
             return [noise, self.noise_fn(num_batches=num_batches)]
         return noise
 
-    def forward(self, inputs: Any, data_samples: Any = None, mode: str | None = None) -> list:
-        """Sample images, the noise inside the generator held fixed.
+    def forward(
+        self, inputs: Mapping | Tensor, data_samples: Any = None, mode: str | None = None
+    ) -> list[DataSample]:
+        """Sample images as :class:`DISPGAN` does, with fixed noise inside the generator.
 
         So an image depends on its noise and prior alone; ``sample_kwargs=dict(randomize_noise=
-        True)`` draws that noise anew for each image, as in training.
-
-        Args:
-            inputs (dict | Tensor): As in :class:`DISPGAN`; of ``sample_kwargs``, ``truncation`` is
-                StyleGAN2's psi, in [0, 1].
-            data_samples (optional): As in mmagic. Defaults to None.
-            mode (str, optional): Not used, as in mmagic. Defaults to None.
-
-        Returns:
-            list[DataSample]: As in :class:`DISPGAN`.
+        True)`` draws that noise anew for each image, as in training. ``truncation`` in
+        ``sample_kwargs`` is StyleGAN2's psi.
 
         Raises:
             ValueError: ``truncation`` is not in [0, 1].
@@ -139,8 +128,8 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
 
 
 def _take_fields(
-    config: dict[str, Any], fields: dict[str, str], kind: str, given: dict | None
+    config: dict, fields: dict[str, str], kind: str, given: dict | None
 ) -> dict | None:
-    """Make a regularizer's config of mmagic's fields and of what stands under its name."""
+    """Merge mmagic's fields into the config of a regularizer; None stays None."""
     taken = {ours: config.pop(field) for field, ours in fields.items() if field in config}
     return None if given is None else dict(type=kind, **{**taken, **given})

@@ -1,21 +1,26 @@
-"""One image size for a GAN and its networks, whatever each of them calls it."""
+"""The size of images: one for both networks of a GAN, among those that mmagic can build."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from mmagic.registry import MODELS
 from torch import nn
+
+BIGGAN_SCALES = (32, 64, 128, 256, 512)
+"""Sizes for which mmagic's BigGAN has an architecture of its own."""
+
+STYLEGAN2_SCALES = (8, 16, 32, 64, 128, 256, 512, 1024)
+"""Sizes that mmagic's StyleGAN2 can be built for."""
 
 SIZE_FIELDS = ('output_scale', 'input_scale', 'out_size', 'in_size')
 """Arguments and attributes by which mmagic's networks state the size of images."""
 
 WRAPPED = ('generator', 'discriminator')
-"""Where a network that wraps another one keeps it."""
+"""Names of the wrapped network in networks that wrap one."""
 
 
-def with_size(network: Any, image_size: int | None) -> Any:
-    """Hand an image size to a network's config, or to that of the network it wraps.
+def with_size(network: dict | nn.Module | None, image_size: int | None) -> dict | nn.Module | None:
+    """Hand an image size to a network's config, or to the config of the network it wraps.
 
     Args:
         network (dict | nn.Module | None): Config of a network; a built one is left as it is.
@@ -47,18 +52,11 @@ def with_size(network: Any, image_size: int | None) -> Any:
     return {**config, field: image_size}
 
 
-def check_sizes_agree(generator: Any, discriminator: Any) -> int | None:
-    """Find the size of images of two built networks.
-
-    Args:
-        generator (nn.Module): The generator, wrapped or not.
-        discriminator (nn.Module | None): The discriminator, wrapped or not.
-
-    Returns:
-        int | None: Height and width in pixels; None where the generator does not say it.
+def check_sizes_agree(generator: nn.Module, discriminator: nn.Module | None) -> int | None:
+    """Return the image size of two built networks; None where the generator does not state it.
 
     Raises:
-        ValueError: They have two.
+        ValueError: The networks have different sizes.
     """
     made, seen = _size_of(generator), _size_of(discriminator)
     if None not in (made, seen) and made != seen:
@@ -69,7 +67,52 @@ def check_sizes_agree(generator: Any, discriminator: Any) -> int | None:
     return made
 
 
-def _size_field(kind: Any) -> str | None:
+def check_scale(scale: int, scales: Iterable[int], arch_field: str, network: str) -> None:
+    """Check that mmagic has an architecture for an image size.
+
+    Args:
+        scale (int): Height and width in pixels.
+        scales (Iterable[int]): Those that have one.
+        arch_field (str): Field that states one for any other size.
+        network (str): Name of the network, for the message.
+
+    Raises:
+        ValueError: There is none.
+    """
+    scales = sorted(scales)
+    if scale not in scales:
+        raise ValueError(
+            f'{network} has no architecture for images of {scale} px; set image_size to one of '
+            f'{", ".join(map(str, scales))}, or state the architecture in {arch_field}'
+        )
+
+
+def check_stylegan2_scale(scale: int, channel_base: int, channel_max: int, network: str) -> None:
+    """Check that StyleGAN2 can be built for an image size and a width.
+
+    Args:
+        scale (int): Height and width in pixels.
+        channel_base (int): Channels of a feature map times its size, at most.
+        channel_max (int): Channels of a feature map, at most.
+        network (str): Name of the network, for the message.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if scale not in STYLEGAN2_SCALES:
+        raise ValueError(
+            f'{network} has no architecture for images of {scale} px; set image_size to one of '
+            f'{", ".join(map(str, STYLEGAN2_SCALES))}'
+        )
+    widths = (('channel_base', channel_base, scale), ('channel_max', channel_max, 1))
+    for name, value, least in widths:
+        if not isinstance(value, int) or value < least:
+            raise ValueError(
+                f'{name} of {network} must be a whole number from {least}, but is {value!r}'
+            )
+
+
+def _size_field(kind: str | type) -> str | None:
     cls = MODELS.get(kind) if isinstance(kind, str) else kind
     for part in getattr(cls, '__mro__', ()):
         parameters = inspect.signature(part.__init__).parameters

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from disp_plugin.models.fitted_module import FittedModule
+from disp_plugin.models.prior_normalizer import FittedModule
 from disp_plugin.priors import PriorBank
 
 

@@ -1,4 +1,4 @@
-"""What DISP is combined with and compared to on few images: augmentation, freezing, transfer."""
+"""Techniques that DISP is combined with and compared to: augmentation, freezing, transfer."""
 
 from disp_plugin.upstream import apply_patches
 

@@ -1,4 +1,4 @@
-"""Augmentation whose probability follows the discriminator's overfitting."""
+"""Adaptive augmentation: its probability follows the discriminator's overfitting."""
 
 from collections.abc import Mapping
 
@@ -26,15 +26,15 @@ class AdaptiveAugment(ADAAug):
     checkpoint. Defaults are those of stylegan2-ada-pytorch, which takes ``ada_kimg=100`` where a
     checkpoint is fine-tuned.
 
-    A GAN must hand its scores over: those of this package do, of mmagic's own StyleGAN2 does, and
-    :class:`RegularizedBigGAN` and :class:`RegularizedSNGAN` stand for the others.
+    A GAN must publish its scores: those of this package and mmagic's own StyleGAN2 do, and
+    :class:`RegularizedBigGAN` and :class:`RegularizedSNGAN` replace mmagic's others.
 
     Args:
-        aug_pipeline (dict, optional): Arguments of mmagic's ``AugmentPipe``: the share of p that an
-            operation has. Defaults to None: 1 for all pixel blits, geometry and colors ('bgc').
+        aug_pipeline (dict, optional): Arguments of mmagic's ``AugmentPipe``: factors of p by
+            operation. Defaults to None: 1 for all pixel blits, geometry and colors ('bgc').
         update_interval (int): Steps of D from one change of p to the next. Defaults to 4.
         augment_initial_p (float): p at the start. Defaults to 0.0.
-        ada_target (float): Mean sign of the scores of real images that is aimed at.
+        ada_target (float): Target of the mean sign of the scores of real images.
             Defaults to 0.6.
         ada_kimg (float): Thousands of real images in which p can rise by 1. Defaults to 500.
     """
@@ -52,13 +52,6 @@ class AdaptiveAugment(ADAAug):
         super().__init__(aug_pipeline, update_interval, augment_initial_p, ada_target, ada_kimg)
 
     def forward(self, img: Tensor) -> Tensor:
-        """Augment images, each operation with probability p.
-
-        Args:
-            img (Tensor): (N, 3, H, W) images in [-1, 1].
-
-        Returns:
-            Tensor: (N, 3, H, W) in float32, in which colors and places are computed.
-        """
+        """Augment images (N, 3, H, W) in [-1, 1], each operation with probability p, in float32."""
         with own_random_numbers(img.device), torch.autocast(img.device.type, enabled=False):
             return self.aug_pipeline(img.float())

@@ -1,4 +1,4 @@
-"""A discriminator that is to score an image and its augmented view alike."""
+"""Train the discriminator to score an image and its augmented view alike."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from disp_plugin.models.discriminator_wrapper import DiscriminatorWrapper
-from disp_plugin.models.lazy_loss import LazyLoss
+from disp_plugin.models.discriminators import DiscriminatorWrapper
+from disp_plugin.models.losses import LazyLoss, StepOutputs
 
 
 @MODELS.register_module()
@@ -27,7 +27,7 @@ class ConsistencyRegularization(LazyLoss):
             T is the discriminator's own augmentation, and x is scored without it.
 
     Raises:
-        ValueError: The augmentation is adaptive, and here nothing would steer it.
+        ValueError: The augmentation is adaptive, and nothing would change its probability here.
     """
 
     name = 'loss_consistency'
@@ -39,27 +39,16 @@ class ConsistencyRegularization(LazyLoss):
         augmentation: dict | nn.Module | None = None,
     ) -> None:
         super().__init__(loss_weight, interval)
-        built: Any = MODELS.build(augmentation) if isinstance(augmentation, dict) else augmentation
+        built = MODELS.build(augmentation) if isinstance(augmentation, dict) else augmentation
         if isinstance(built, ADAAug):
             raise ValueError(
-                f'the augmentation of ConsistencyRegularization is a {type(built).__name__}, whose '
-                'probability nothing would move here; give it to model.discriminator instead'
+                f'augmentation of ConsistencyRegularization is a {type(built).__name__}, whose '
+                'probability nothing would change here; give it to model.discriminator instead'
             )
-        self.augmentation = built
+        self.augmentation: nn.Module | None = built
 
-    def compute(self, outputs: dict[str, Any]) -> Tensor:
-        """Compute the loss without its weight.
-
-        Args:
-            outputs (dict): Uses ``disc``, a function of images, ``real_imgs`` (N, 3, H, W) and
-                ``disc_pred_real``, their scores.
-
-        Returns:
-            Tensor: A scalar.
-
-        Raises:
-            ValueError: Nothing augments images, neither here nor in the discriminator.
-        """
+    def compute(self, outputs: StepOutputs) -> Tensor:
+        """Compute the loss without its weight; raise ValueError if nothing augments images."""
         disc, seen, scores = outputs['disc'], outputs['real_imgs'], outputs['disc_pred_real']
         own = _find_augmentation(disc)
         if self.augmentation is None:
@@ -73,7 +62,7 @@ class ConsistencyRegularization(LazyLoss):
         elif own is None:
             other = disc(self.augmentation(seen))
         else:
-            # D(T(x)) has been computed, but T(x) is not at hand: another view of the same law
+            # D(T(x)) has been computed, but T(x) was not kept: draw another view
             seen = own(seen)
             scores = disc(seen, augment=False)
             other = disc(self.augmentation(seen), augment=False)
@@ -81,7 +70,7 @@ class ConsistencyRegularization(LazyLoss):
 
 
 def _find_augmentation(disc: Any) -> nn.Module | None:
-    """Find the augmentation of the discriminator behind a function of images."""
+    """Return the augmentation of the discriminator behind a function of images."""
     network = getattr(disc, 'func', disc)  # labels or priors may be bound to it
     for module in network.modules():
         if isinstance(module, DiscriminatorWrapper):

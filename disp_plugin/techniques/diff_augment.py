@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what a discriminator sees, real and fake."""
+"""Differentiable augmentation of the real and fake images that a discriminator sees."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -24,8 +24,8 @@ class DiffAugment(nn.Module):
     * translation: along each side by a whole number of pixels in [-t, t], t =
       ``translation_ratio`` of the side, rounded; zeros come in.
     * cutout: a rectangle of ``cutout_ratio`` of each side, rounded, is zero; its center may be
-      anywhere, so that it may be cut off by the border.
-    * flip: left and right change places with probability 1/2. It belongs to the published
+      anywhere, so the border may cut it off.
+    * flip: left and right are swapped with probability 1/2. It belongs to the published
       consistency regularization ('flip,translation'), not to DiffAugment.
 
     Each of W processes draws for all and keeps its rows, so that their number changes nothing.
@@ -40,8 +40,7 @@ class DiffAugment(nn.Module):
             Defaults to 0.5.
 
     Raises:
-        ValueError: The policy names no operation, or one that there is not; a ratio is not in
-            [0, 1].
+        ValueError: The policy is empty or names an unknown operation, or a ratio is not in [0, 1].
     """
 
     def __init__(
@@ -57,14 +56,7 @@ class DiffAugment(nn.Module):
         self.num_draws = [self.OPERATIONS[name][0] for name in self.operations]
 
     def forward(self, img: Tensor) -> Tensor:
-        """Augment images, each in its own way.
-
-        Args:
-            img (Tensor): (N, 3, H, W) images in [-1, 1].
-
-        Returns:
-            Tensor: (N, 3, H, W).
-        """
+        """Augment each of the images (N, 3, H, W) in [-1, 1] independently."""
         world_size = get_world_size()
         # one draw and one copy to the device for all operations
         draws = torch.rand(len(img) * world_size, sum(self.num_draws))[get_rank() :: world_size]
@@ -74,11 +66,7 @@ class DiffAugment(nn.Module):
         return img
 
     def extra_repr(self) -> str:
-        """Say in print what is done.
-
-        Returns:
-            str: The policy.
-        """
+        """Show the policy where the model is printed."""
         return ','.join(self.operations)
 
     def _change_color(self, img: Tensor, draws: Tensor) -> Tensor:
@@ -102,10 +90,9 @@ class DiffAugment(nn.Module):
         return moved.view_as(img).masked_fill(~is_in, 0)
 
     def _source(self, side: int, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Find for each of ``side`` places from where it is filled, and whether that is inside.
+        """Return the source index of each of ``side`` places, and whether it is inside.
 
-        What would come from outside wraps around: then no two places have one source, and
-        gradients meet nowhere.
+        Indices outside wrap around: then no two places have one source, and no gradients add up.
         """
         farthest = int(side * self.translation_ratio + 0.5)
         shift = _draw_integers(draws, 2 * farthest + 1) - farthest
@@ -118,7 +105,7 @@ class DiffAugment(nn.Module):
         return img.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
 
     def _cut(self, side: int, draws: Tensor) -> Tensor:
-        """Tell which of ``side`` places lie in the cutout."""
+        """Return which of ``side`` places lie in the cutout."""
         size = int(side * self.cutout_ratio + 0.5)
         # an even cutout is centered between two places, or at one of the two borders
         first = _draw_integers(draws, side + 1 - size % 2)[:, None] - size // 2
@@ -128,7 +115,7 @@ class DiffAugment(nn.Module):
     def _flip(self, img: Tensor, draws: Tensor) -> Tensor:
         return torch.where(draws[:, :, None, None] < 0.5, img, img.flip(3))
 
-    # Name -> numbers that an image needs, and what is done with them.
+    # Name -> random numbers per image, and the method that takes them.
     OPERATIONS: ClassVar[dict[str, tuple[int, Operation]]] = {
         'color': (3, _change_color),
         'translation': (2, _translate),

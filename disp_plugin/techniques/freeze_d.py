@@ -1,4 +1,4 @@
-"""FreezeD: the blocks of the discriminator next to the image do not learn."""
+"""FreezeD: freeze the blocks of the discriminator next to the image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ BLOCK_LISTS = ('conv_blocks', 'convs')
 
 @MODELS.register_module()
 class FreezeD:
-    """Which blocks of a discriminator are frozen: weights, statistics and spectral norms.
+    """Freeze blocks of a discriminator: weights, statistics and spectral norms.
 
     Mo et al. 2020 (arXiv 2002.10964). Blocks count from the image: those of SNGAN and BigGAN are
     its residual blocks, those of StyleGAN2 its layer from RGB, its residual blocks and its last
@@ -47,25 +47,15 @@ class FreezeD:
         self.blocks = blocks
 
     def hold(self, discriminator: nn.Module) -> None:
-        """Let the blocks neither learn nor change their statistics.
-
-        Args:
-            discriminator (nn.Module): One of mmagic's; changed in place.
-        """
+        """Freeze the blocks of one of mmagic's discriminators, in place."""
         for block in self.find(discriminator):
             block.eval().requires_grad_(False)
 
     def find(self, discriminator: nn.Module) -> list[nn.Module]:
-        """Find the blocks.
-
-        Args:
-            discriminator (nn.Module): One of mmagic's.
-
-        Returns:
-            list[nn.Module]: What is frozen.
+        """Return the frozen modules of one of mmagic's discriminators.
 
         Raises:
-            ValueError: There are none of that name, or not so many.
+            ValueError: It has no blocks of that name, or not so many.
         """
         num = self.blocks
         if num is None:

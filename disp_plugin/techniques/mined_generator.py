@@ -1,6 +1,6 @@
-"""MineGAN: a small network before a pretrained generator looks for noise that serves the target."""
+"""MineGAN: a small network before a pretrained generator learns which noise to feed it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -8,21 +8,23 @@ from mmagic.models.editors.biggan.biggan_modules import BigGANConditionBN
 from mmagic.models.editors.biggan.biggan_snmodule import SNLinear
 from mmagic.registry import MODELS
 from mmengine import MessageHub
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from disp_plugin.models.name_wrapped import name_wrapped
-from disp_plugin.models.prior_condition_bn import PriorConditionBN
+from disp_plugin.models.generators import GeneratorWrapper, has_styles
+from disp_plugin.models.prior_modules import PriorConditionBN
+
+Noise = Tensor | list[Tensor] | Callable[[tuple[int, ...]], Tensor] | None
+"""(N, Z) noise, two of them to mix their styles, a function of a shape, or None."""
 
 
 class Miner(nn.Sequential):
-    """The network that turns noise into noise, as wide.
+    """Turn noise into noise of the same length.
 
-    Two forms are published in github.com/yaxingwang/MineGAN. That of its StyleGANs (styleGAN/ and
-    styleGANv2/model.py, class Miner) is two linear layers with a ReLU between them and PyTorch's
-    initial weights. That of its BigGAN (BigGAN.py, class Minor) is four linear layers without
-    anything between them, spectrally normalized and orthogonal at first: turned normal noise is
-    normal noise, so that training begins with the images of the pretrained generator.
+    Two forms are published in github.com/yaxingwang/MineGAN. For its StyleGANs (styleGAN/ and
+    styleGANv2/model.py, class Miner) it is two linear layers with a ReLU between them and PyTorch's
+    initial weights. For its BigGAN (BigGAN.py, class Minor) it is four linear layers without
+    anything between them, spectrally normalized and orthogonal at first: rotated normal noise is
+    normal noise, so training begins with the images of the pretrained generator.
 
     Args:
         noise_size (int): Z, length of the noise.
@@ -52,25 +54,22 @@ class Miner(nn.Sequential):
 
 
 @MODELS.register_module()
-class MinedGenerator(BaseModule):
+class MinedGenerator(GeneratorWrapper):
     """A pretrained generator behind a miner, in two phases (Wang et al. 2020, arXiv 1912.05270).
 
-    For the first ``mining_iters`` iterations that update the generator the pretrained part computes
-    what it did: its weights and the vectors of its spectral norms stay bit for bit. The miner
-    learns, and whatever is new, which with priors takes the place of labels: what ``pretrained`` of
-    the GAN had no weights for, or, where nothing was loaded, the projection of the prior and the
-    scales and shifts of the norms it feeds. Then all learns. As in the published training, running
-    statistics of BatchNorm follow the mined images in both phases, and so does StyleGAN2's mean
-    style: they are measured, and what is sampled must match what is trained.
+    For the first ``mining_iters`` iterations that update the generator the pretrained part is
+    frozen: its weights and the vectors of its spectral norms stay bit for bit. The miner learns,
+    and so does whatever is new, which with priors replaces labels: what ``pretrained`` of the GAN
+    had no weights for, or, where nothing was loaded, the projection of the prior and the scales and
+    shifts of the norms it feeds. Then all learns. As in the published training, running statistics
+    of BatchNorm follow the mined images in both phases, and so does StyleGAN2's mean style: they
+    are measured, and what is sampled must match what is trained.
 
-    Switched on in a config by ``model=dict(generator=dict(type='MinedGenerator',
+    A config switches it on by ``model=dict(generator=dict(type='MinedGenerator',
     generator='DISPBigGANGenerator', mining_iters=1000))``: options of the generator that it has
     inherited go on to that generator. Distributed runs need ``find_unused_parameters=True`` in
-    ``model_wrapper_cfg``.
-
-    What it does not have itself it takes from the generator: ``noise_size``, ``prior_dim``,
-    ``get_mean_latent`` and all others. Only a mean style that StyleGAN2 does not keep but computes
-    is thus that of noise before the miner. Checkpoints of the generator without a miner load.
+    ``model_wrapper_cfg``. Only a mean style that StyleGAN2 does not keep but computes is that of
+    noise before the miner.
 
     Args:
         generator (dict | str | nn.Module): The generator, a DISP one or one of mmagic's with or
@@ -99,35 +98,19 @@ class MinedGenerator(BaseModule):
         miner: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__()
         if mining_iters < 0:
             raise ValueError(f'mining_iters is {mining_iters}; it must be 0 or more')
-        config = dict(type=generator) if isinstance(generator, str) else generator
-        is_built = isinstance(config, nn.Module)
-        built: Any = config if is_built else MODELS.build(config, default_args=kwargs)
-        self.generator = built
+        super().__init__(generator, **kwargs)
         self.mining_iters = mining_iters
-        options = {'linear': not self._is_styled, **(miner or {})}
+        options = {'linear': not has_styles(self.generator), **(miner or {})}
         self.miner = Miner(self.noise_size, **options)
         # updates that were begun; in the checkpoint, so that a resumed run knows its phase
         self.register_buffer('mined_updates', torch.zeros((), dtype=torch.long))
         self._last_iter: int | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if 'generator' not in self.__dict__.get('_modules', {}):
-                raise
-            return getattr(self._modules['generator'], name)
-
-    @property
-    def _is_styled(self) -> bool:
-        return hasattr(self.generator, 'style_mapping')
-
     def forward(
         self,
-        noise: Any = None,
+        noise: Noise = None,
         *args: Any,
         num_batches: int = 0,
         return_noise: bool = False,
@@ -141,8 +124,8 @@ class MinedGenerator(BaseModule):
                 Defaults to None.
             *args: Further arguments of the generator, as the prior or the label.
             num_batches (int): N, needed where noise is drawn. Defaults to 0.
-            return_noise (bool): Whether to return a dict that holds the noise too, as it was
-                before the miner. Defaults to False.
+            return_noise (bool): Whether to return a dict that also holds the noise before the
+                miner. Defaults to False.
             **kwargs: Further arguments of the generator. ``truncation`` of SNGAN and BigGAN clamps
                 the noise before the miner.
 
@@ -153,8 +136,10 @@ class MinedGenerator(BaseModule):
             self._enter_phase()
         if not isinstance(noise, Tensor | list | tuple):
             noise = (noise or torch.randn)((num_batches, self.noise_size))
-        truncation = None if self._is_styled else kwargs.pop('truncation', None)
-        if truncation is not None and truncation >= 0:
+        truncation = -1.0
+        if not has_styles(self.generator):
+            truncation = kwargs.pop('truncation', truncation)
+        if truncation >= 0 and isinstance(noise, Tensor):
             noise = noise.clamp(-truncation, truncation)
         is_latent = kwargs.get('input_is_latent', False)
         mined = noise if is_latent else self.mine(noise)
@@ -167,22 +152,15 @@ class MinedGenerator(BaseModule):
         return out
 
     def mine(self, noise: Any) -> Any:
-        """Turn noise into what the generator is given.
-
-        Args:
-            noise (Tensor | list[Tensor]): (N, Z), or several.
-
-        Returns:
-            Tensor | list[Tensor]: The same, on the generator's device.
-        """
+        """Turn noise (N, Z), or each of several, into the generator's input, on its device."""
         if not isinstance(noise, Tensor):
             return [self.mine(part) for part in noise]
         return self.miner(noise.to(self.mined_updates.device))
 
     def _enter_phase(self) -> None:
-        """Count this update, and let the pretrained part learn or not.
+        """Count this update; freeze the pretrained part in the first phase, then unfreeze it.
 
-        Not by the constructor: a distributed wrapper and an optimizer pass over parameters that
+        The constructor cannot do so: a distributed wrapper and an optimizer skip parameters that
         need no gradient when they are built.
         """
         if torch.is_grad_enabled():
@@ -196,14 +174,9 @@ class MinedGenerator(BaseModule):
             if name.startswith('weight') and _has_spectral_norm(module):
                 module.train(learns)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        own = ('generator.', 'miner.', 'mined_updates')
-        name_wrapped(state_dict, prefix, 'generator', own)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
     def _list_pretrained(self) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-        """Go through the parameters of the pretrained part, with their modules."""
-        loaded = getattr(self.generator, 'loaded_names', None)
+        """Yield the parameters of the pretrained part, with their modules and names."""
+        loaded = self.loaded_names
         new = () if loaded is not None else self._find_condition()
         for path, module in self.generator.named_modules():
             for name, parameter in module.named_parameters(recurse=False):
@@ -212,7 +185,7 @@ class MinedGenerator(BaseModule):
                     yield module, name, parameter
 
     def _find_condition(self) -> set[nn.Module]:
-        """Find what feeds a prior, or in a self-modulated baseline the noise, to the norms."""
+        """Return the modules that feed a prior, or self-modulating noise, to the norms."""
         if getattr(self.generator, 'prior_dim', None) is None:
             return set()
         parts = [
@@ -225,5 +198,5 @@ class MinedGenerator(BaseModule):
 
 
 def _has_spectral_norm(module: nn.Module) -> bool:
-    """Tell of either kind, torch's and BigGAN-PyTorch's."""
+    """Return whether a layer has a spectral norm of torch's or BigGAN-PyTorch's kind."""
     return hasattr(module, 'weight_u') or hasattr(module, 'u0')

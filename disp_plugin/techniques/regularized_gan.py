@@ -1,21 +1,23 @@
 """mmagic's own GANs with auxiliary losses of the discriminator, and with adaptive augmentation.
 
-Of mmagic's GANs, BigGAN and SNGAN take no ``loss_config`` and StyleGAN2 reads other fields of it
-than ``BaseGAN`` documents; the first two leave no scores for adaptive augmentation.
+mmagic's BigGAN and SNGAN take no auxiliary losses, and leave no scores for adaptive augmentation;
+its StyleGAN2 reads other fields of ``loss_config`` than ``BaseGAN`` documents.
 """
 
 import functools
 from typing import Any
 
-from mmagic.models.base_models import BaseGAN
+from mmagic.models.base_models import BaseConditionalGAN, BaseGAN
 from mmagic.models.editors.biggan import BigGAN
 from mmagic.models.editors.sagan import SAGAN
 from mmagic.models.editors.stylegan2 import StyleGAN2
 from mmagic.registry import MODELS
+from mmagic.structures import DataSample
 from mmengine import MessageHub
+from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from disp_plugin.models.disp_gan import list_losses
+from disp_plugin.models.losses import StepOutputs, find_loss_scaler, list_losses
 
 
 class _Regularized(BaseGAN):
@@ -25,30 +27,20 @@ class _Regularized(BaseGAN):
         self._init_loss(dict(disc_auxiliary_loss=list_losses(disc_losses, 'disc_losses')))
 
     def train_discriminator(
-        self, inputs: dict, data_samples: Any, optimizer_wrapper: Any
+        self, inputs: dict, data_samples: DataSample, optimizer_wrapper: OptimWrapper
     ) -> dict[str, Tensor]:
-        """Update the discriminator once, as the host does.
-
-        Args:
-            inputs (dict): As in the host.
-            data_samples (DataSample): As in the host.
-            optimizer_wrapper (OptimWrapper): The discriminator's.
-
-        Returns:
-            dict[str, Tensor]: What is logged.
-        """
-        hub = MessageHub.get_current_instance()
-        iteration = hub.get_info('iter') or 0
+        """Update the discriminator once, as the host does, with the auxiliary losses."""
+        iteration = MessageHub.get_current_instance().get_info('iter') or 0
         label = None
-        if hasattr(self, 'data_sample_to_label'):
+        if isinstance(self, BaseConditionalGAN):
             label = self.data_sample_to_label(data_samples)
         bound = {} if label is None else {'label': label}
-        self._step_outputs = dict(
+        self._step_outputs = StepOutputs(
             gen=self.generator,
             disc=functools.partial(self.discriminator, **bound),
             real_imgs=data_samples.gt_img,
             batch_size=len(data_samples.gt_img),
-            loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
+            loss_scaler=find_loss_scaler(optimizer_wrapper),
             step=iteration // optimizer_wrapper._accumulative_counts,
         )
         try:
@@ -59,12 +51,12 @@ class _Regularized(BaseGAN):
     def disc_loss(
         self, disc_pred_fake: Tensor, disc_pred_real: Tensor, *args: Any
     ) -> tuple[Tensor, dict]:
-        """Add the auxiliary losses to the host's, and hand the scores over.
+        """Add the auxiliary losses to the host's, and publish the scores of real images.
 
         Args:
             disc_pred_fake (Tensor): (N, 1) scores of fake images.
             disc_pred_real (Tensor): (N, 1) scores of real images.
-            *args: What else the host takes.
+            *args: Further arguments of the host.
 
         Returns:
             tuple[Tensor, dict]: The sum of losses, and what is logged.
@@ -74,11 +66,10 @@ class _Regularized(BaseGAN):
         if not isinstance(self, StyleGAN2):  # which does so itself
             hub = MessageHub.get_current_instance()
             hub.update_info('disc_pred_real', disc_pred_real.detach(), resumed=False)
-        outputs = dict(
-            self._step_outputs, disc_pred_fake=disc_pred_fake, disc_pred_real=disc_pred_real
-        )
+        self._step_outputs['disc_pred_fake'] = disc_pred_fake
+        self._step_outputs['disc_pred_real'] = disc_pred_real
         for auxiliary in self.disc_auxiliary_losses or ():
-            value = auxiliary(outputs)
+            value = auxiliary(self._step_outputs)
             if value is not None:
                 name = auxiliary.loss_name()
                 log_vars[name] = log_vars.get(name, 0) + value

@@ -5,12 +5,8 @@ import copy
 import pytest
 import torch
 
-from disp_plugin.applications.invert_images import (
-    find_generator,
-    generate_by_blocks,
-    invert_images,
-    list_blocks,
-)
+from disp_plugin.applications.generate_by_blocks import generate_by_blocks, list_blocks
+from disp_plugin.applications.invert_images import find_generator, invert_images
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ import disp_plugin.register  # noqa: F401
 from disp_plugin.applications.sample_images import draw_inputs
 from disp_plugin.evaluation.find_nearest import Nearest
 from disp_plugin.evaluation.show_images import _say_typical, show_grid, show_nearest, show_walks
-from disp_plugin.models import Latents
 
 SIDE = 16
 ALT = re.compile(r'Training image (?P<key>[^,]+)(?P<mirrored>, mirrored)?, of sample (?P<num>\d+) ')
@@ -24,17 +23,16 @@ ALT = re.compile(r'Training image (?P<key>[^,]+)(?P<mirrored>, mirrored)?, of sa
 class Gan(torch.nn.Module):
     """A generator whose images are those of a table, or colors of the prior and the noise."""
 
-    noise_size, prior_dim, with_ema_gen = 1, 3, False
+    noise_size, prior_dim = 1, 3
     data_preprocessor = SimpleNamespace(output_channel_order='RGB')
 
     def __init__(self, table=None):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.table = table
-
-    def draw_latents(self, num, generator=None):
-        noise = torch.randn(num, 1, generator=generator)
-        return Latents(noise, torch.rand(num, 3, generator=generator))
+        self.sampler = SimpleNamespace(
+            sample=lambda num, generator: torch.rand(num, 3, generator=generator)
+        )
 
     def forward(self, inputs):
         if self.table is not None:

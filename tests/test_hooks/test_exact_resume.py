@@ -78,11 +78,11 @@ def assert_same(first, second):
     ('gan', 'stop', 'num_workers'),
     [
         ('biggan', 3, 0),
-        pytest.param('biggan', 4, 2, marks=pytest.mark.slow),
+        ('biggan', 4, 2),
         ('sngan', 3, 2),
-        pytest.param('sngan', 5, 0, marks=pytest.mark.slow),
+        ('sngan', 5, 0),
         ('stylegan2', 2, 0),
-        pytest.param('stylegan2', 5, 0, marks=pytest.mark.slow),
+        ('stylegan2', 5, 0),
     ],
 )
 def test_weights_and_ema_are_those_of_the_uninterrupted_run(train, whole, gan, stop, num_workers):
@@ -109,14 +109,12 @@ def test_augmentation_strength_and_path_length_are_in_the_checkpoint(whole):
     assert state['generator.w_avg'].any()
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_twice_is_exact_too(train, whole):
     second = train('sngan', 4, whole('sngan') / 'iter_2.pth')
     third = train('sngan', 7, second / 'iter_4.pth')
     assert_same(load(whole('sngan'))['state_dict'], load(third)['state_dict'])
 
 
-@pytest.mark.slow
 def test_without_a_seed_in_the_config_the_checkpoint_has_it(train):
     unseeded = {'seed': None}
     work_dir = train('sngan', 4, randomness=unseeded)

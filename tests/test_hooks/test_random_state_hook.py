@@ -74,7 +74,6 @@ def test_training_does_not_notice_what_hooks_draw(make):
         )
 
 
-@pytest.mark.slow
 def test_without_it_training_does_notice(make_runner, gan_cfg):
     states = []
     for hook in (Greedy(), Hook()):
@@ -112,6 +111,17 @@ def test_a_checkpoint_saved_during_validation_has_the_state_of_training(make):
     checkpoint = {}
     runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
     assert str(checkpoint['random_state']) == str({'world_size': 1, 'ranks': [before]})
+
+
+def test_it_acts_first_and_its_counterpart_last(make):
+    runner = make()
+    runner.call_hook('before_run')
+    runner.call_hook('before_run')
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert names.count('_RestoreStateHook') == 1
+    assert names[-1] == '_RestoreStateHook'
+    assert names.index('RandomStateHook') < names.index('CheckpointHook')
+    assert names.index('RandomStateHook') < names.index('LoggerHook')
 
 
 def resumed_runner(make, checkpoint, tmp_path):
@@ -153,7 +163,6 @@ def test_seeding_anew_depends_on_seed_and_iteration():
     assert len({str(numbers) for numbers in drawn}) == 3
 
 
-@pytest.mark.slow
 def test_loading_weights_only_does_not_bring_back_old_noise(make):
     first = make()
     first.train()

@@ -40,7 +40,6 @@ def test_after_another_batch_size_the_images_go_on_in_order_and_it_is_said(train
     assert resumed.message_hub.get_info('num_train_draws') == 4 + 8
 
 
-@pytest.mark.slow
 def test_a_second_resume_after_another_batch_size_goes_on_in_order_too(train, decoded):
     first, _ = train(2, batch_size=2)
     second, _ = train(3, checkpoint_of(first, 2), batch_size=4)
@@ -50,6 +49,11 @@ def test_a_second_resume_after_another_batch_size_goes_on_in_order_too(train, de
     decoded.clear()
     train(5, batch_size=2)
     assert third == decoded[8:]
+
+
+def test_an_uninterrupted_run_warns_of_nothing(train):
+    _, warnings = train(2)
+    assert [text for text in warnings if 'advance' in str(text).lower()] == []
 
 
 def of_others(folder, *flip):

@@ -297,7 +297,7 @@ def test_path_length_of_a_generator_without_styles_is_refused():
         generator=dict(type='DISPSNGANGenerator', output_scale=32, base_channels=4),
         gen_losses=dict(path_length=dict(type='GeneratorPathRegularizer')),
     )
-    with pytest.raises(ValueError, match='DISPSNGANGenerator has none; leave it out of gen_losses'):
+    with pytest.raises(ValueError, match='DISPSNGANGenerator has none; leave it out of model'):
         MODELS.build(model)
 
 

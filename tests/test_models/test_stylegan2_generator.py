@@ -5,7 +5,7 @@ import torch
 from mmagic.models.editors.stylegan2 import StyleGAN2Generator
 
 from disp_plugin.models import DISPStyleGAN2Generator
-from disp_plugin.models.disp_stylegan2_generator import FIRST_MAPPING_WEIGHT
+from disp_plugin.models.stylegan2_networks import FIRST_MAPPING_WEIGHT
 
 D, WIDTH = 5, 16
 
@@ -176,7 +176,7 @@ def test_mean_style_is_estimated_for_noise_of_another_length_and_left_where_ther
 
 
 def test_processes_draw_the_noise_of_one_process(monkeypatch):
-    module = 'disp_plugin.models.disp_stylegan2_generator'
+    module = 'disp_plugin.models.stylegan2_networks'
     generator = build().eval()
     for conv in (generator.conv1, *generator.convs):
         torch.nn.init.ones_(conv.noise_injector.weight)

@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import MessageHub
 from torch import nn
 
-from disp_plugin.models.lazy_loss import LazyLoss
+from disp_plugin.models.losses import LazyLoss
 
 TYPE = {
     'sngan': 'RegularizedSNGAN',

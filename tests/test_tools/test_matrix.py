@@ -118,7 +118,7 @@ def interrupt(monkeypatch, gan, at, is_stopped):
 def test_an_interrupted_matrix_goes_on_and_states_the_statistics_of_its_runs(
     matrix, monkeypatch, sigint
 ):
-    from disp_plugin.models.disp_sngan import DISPSNGAN
+    from disp_plugin.models import DISPSNGAN
 
     arguments = ('--seeds', '0', '1', '--max-iters', '4')
     methods = ('unconditional', 'disp_any_pair', 'disp')

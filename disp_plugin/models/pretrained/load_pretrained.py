@@ -11,6 +11,8 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from disp_plugin.models.generators import GeneratorWrapper
+
 from .check_fit import ANEW, CONDITION_ENTRIES, check_fit
 from .checkpoint_layouts import BIGGAN, MMAGIC, SNGAN, rename_checkpoint
 from .load_report import LoadReport
@@ -83,7 +85,13 @@ def load_pretrained(
     _adapt(networks, source, report)
     _sort_entries(source, target, report)
     check_fit(networks, source, target, report)
-    _copy(source, target, networks, report)
+    _copy(source, target, report)
+    wrapper: Any = gan.generator
+    wrapper = wrapper.module if is_model_wrapper(wrapper) else wrapper
+    if isinstance(wrapper, GeneratorWrapper):
+        prefix = 'generator.generator.'
+        loaded = (key for key in report.loaded if key.startswith(prefix))
+        wrapper.loaded_names = {key.removeprefix(prefix) for key in loaded}
     _estimate_w_avg(networks, report)
     if is_main_process():
         print_log(f'\n{report}', logger='current')
@@ -93,19 +101,15 @@ def load_pretrained(
 def _copy(
     source: dict[str, Tensor],
     target: dict[str, Tensor],
-    networks: dict[str, Any],
     report: LoadReport,
 ) -> None:
-    """Write what fits into the model, and tell each network what it was given."""
+    """Write what fits into the model."""
     # In place: in a distributed run the networks are wrapped already, and go by other names.
     for key in report.loaded:
         target[key].copy_(source[key])
     if any(key.startswith('generator_ema.module.') for key in report.loaded):
         # At step 0 mmagic's average becomes a copy of the generator.
         target['generator_ema.steps'].clamp_(min=1)
-    for prefix, network in networks.items():
-        loaded = (key for key in report.loaded if key.startswith(prefix))
-        network.loaded_names = {key.removeprefix(prefix) for key in loaded}
 
 
 def _sort_entries(source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport) -> None:
@@ -133,7 +137,7 @@ def _find_networks(gan: nn.Module, target: dict[str, Tensor]) -> dict[str, Any]:
             found = getattr(found, name, None)
             if is_model_wrapper(found):
                 found = found.module
-        if any(key.startswith(f'{prefix}generator.') for key in target):
+        if isinstance(found, GeneratorWrapper):
             prefix, found = f'{prefix}generator.', found.generator
         if found is not None:
             networks[prefix] = found

@@ -1,4 +1,4 @@
-"""Trainable projections of a prior: G_emb in the generator, D_emb in the discriminator."""
+"""Modules that take a prior: its trainable projection, and batch norm conditioned on it."""
 
 import torch
 from mmagic.models.editors.biggan.biggan_snmodule import SNLinear
@@ -14,7 +14,7 @@ class PriorProjection(nn.Sequential):
     ("Data InStance Prior (DISP) in Generative Adversarial Networks", arXiv 2012.04256, supplement).
 
     Args:
-        in_dim (int): D, length of what is projected: a prior, or noise in a self-modulated network.
+        in_dim (int): D, length of a prior, or of the noise in a self-modulated network.
         out_dim (int): E or F, length of the projection.
         num_layers (int): Linear layers, with a ReLU between each two; the hidden ones are as wide
             as the output. Defaults to 1.
@@ -28,8 +28,8 @@ class PriorProjection(nn.Sequential):
             fan-in at each use, as all weights of StyleGAN2. Defaults to False.
 
     Raises:
-        ValueError: ``num_layers`` is below 1, ``sn_style`` is unknown, or spectral norm is asked
-            for beside ``equalized_lr``.
+        ValueError: ``num_layers`` is below 1, ``sn_style`` is unknown, or both spectral norm and
+            ``equalized_lr`` are asked for.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PriorProjection(nn.Sequential):
         if with_spectral_norm and equalized_lr:
             raise ValueError(
                 'a PriorProjection takes with_spectral_norm=True or equalized_lr=True, not both: '
-                'the one undoes what the other is for'
+                'one undoes what the other is for'
             )
         layers: list[nn.Module] = []
         for index in range(num_layers):
@@ -74,29 +74,69 @@ class PriorProjection(nn.Sequential):
         self.out_dim = out_dim
 
 
-def check_prior(prior: Tensor | None, prior_dim: int, num_images: int, taker: str) -> Tensor:
-    """See that a network got one prior an image, of the right length.
+class PriorConditionBN(nn.Module):
+    r"""Scale and shift a normalized feature map by a projected prior.
+
+    It replaces mmagic's ``SNConditionNorm``, whose scale and shift are looked up by class number,
+    and keeps that module's normalization layer under its name ``norm``, so that running statistics
+    of mmagic's checkpoints load. mmagic's BigGAN norms take a vector already and stay.
+
+    .. math:: y = \mathrm{norm}(x) \cdot (1 + W_g e) + W_b e
+
+    with e the projected prior ``prior_emb`` (Dumoulin et al. 2017; de Vries et al. 2017).
 
     Args:
-        prior (Tensor | None): What came; (N, D) is right.
-        prior_dim (int): D.
-        num_images (int): N, images or noise vectors in the batch.
-        taker (str): Name of the network, for the message.
+        norm (nn.Module): Normalization layer without an affine part of its own.
+        num_features (int): K, channels of the feature map.
+        prior_emb_dim (int): E, length of the projected prior.
+        with_spectral_norm (bool): Whether the two matrices are spectrally normalized.
+            Defaults to False.
+        sn_style (str): 'torch' or 'ajbrock'. Defaults to 'torch'.
+        sn_eps (float): Epsilon of the spectral norm. Defaults to 1e-12.
+    """
 
-    Returns:
-        Tensor: The prior, unchanged.
+    def __init__(
+        self,
+        norm: nn.Module,
+        num_features: int,
+        prior_emb_dim: int,
+        with_spectral_norm: bool = False,
+        sn_style: str = 'torch',
+        sn_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        self.norm = norm
+        self.gain, self.bias = (
+            PriorProjection(
+                prior_emb_dim,
+                num_features,
+                with_spectral_norm=with_spectral_norm,
+                sn_style=sn_style,
+                sn_eps=sn_eps,
+            )
+            for _ in range(2)
+        )
 
-    Raises:
-        ValueError: No prior came, or one of another shape.
+    def forward(self, x: Tensor, prior_emb: Tensor) -> Tensor:
+        """Normalize, scale and shift (N, K, H, W) by a projected prior (N, E)."""
+        gain = 1 + self.gain(prior_emb)[:, :, None, None]
+        bias = self.bias(prior_emb)[:, :, None, None]
+        return self.norm(x) * gain + bias
+
+
+def check_prior(prior: Tensor | None, prior_dim: int, num_images: int, network: str) -> Tensor:
+    """Return the prior if it has the shape (``num_images``, ``prior_dim``), else raise ValueError.
+
+    ``network`` is the name of the network that takes the prior, for the message.
     """
     if prior is None:
         raise ValueError(
-            f'{taker} was given no prior; it needs one of shape ({num_images}, {prior_dim})'
+            f'{network} was given no prior; it needs one of shape ({num_images}, {prior_dim})'
         )
     if not isinstance(prior, torch.Tensor) or prior.shape != (num_images, prior_dim):
         came = tuple(prior.shape) if isinstance(prior, torch.Tensor) else type(prior).__name__
         raise ValueError(
-            f'{taker} needs a prior of shape ({num_images}, {prior_dim}), one row an image, '
+            f'{network} needs a prior of shape ({num_images}, {prior_dim}), one row an image, '
             f'but got {came}; is prior_dim that of the bank?'
         )
     return prior

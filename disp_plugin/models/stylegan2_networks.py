@@ -1,15 +1,20 @@
-"""mmagic's StyleGAN2 generator with a prior beside the noise."""
+"""mmagic's StyleGAN2 networks at any width: a generator that takes a prior, a discriminator."""
 
 from typing import Any
 
 import torch
-from mmagic.models.editors.stylegan2 import StyleGAN2Generator
+from mmagic.models.editors.stylegan1 import EqualLinearActModule
+from mmagic.models.editors.stylegan2 import ADAStyleGAN2Discriminator, StyleGAN2Generator
+from mmagic.models.editors.stylegan2.stylegan2_modules import ConvDownLayer, ResBlock
 from mmagic.registry import MODELS
 from mmengine.dist import all_reduce, get_rank, get_world_size
 from torch import Tensor, nn
 
-from .check_scale import check_stylegan2_scale, stylegan2_width
-from .prior_projection import PriorProjection, check_prior
+from disp_plugin.distributed import own_random_numbers
+
+from .generators import Noise
+from .image_size import check_stylegan2_scale
+from .prior_modules import PriorProjection, check_prior
 
 FIRST_MAPPING_WEIGHT = 'style_mapping.1.linear.weight_orig'
 
@@ -20,12 +25,12 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
 
     G_emb is an MLP of two layers with a ReLU between them. Noise and projected prior are normalized
     to unit second moment one by one, as mmagic does with noise and label, and concatenated. All
-    other parameters keep the names they have in mmagic's unconditional generator, and all but the
-    mapping's first matrix, which is twice as wide, their shapes.
+    other parameters keep the names they have in mmagic's unconditional generator, and their shapes;
+    only the mapping's first matrix is twice as wide.
 
     With ``prior_dim=0`` there is no prior: mmagic's unconditional generator (the baseline).
 
-    ``w_avg``, which truncation pulls styles to, follows the styles of every training step of the
+    Truncation pulls styles to ``w_avg``, which follows the styles of every training step of the
     generator.
 
     Args:
@@ -43,8 +48,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             ``pretrained``: start from a checkpoint by the GAN's ``pretrained``.
 
     Raises:
-        ValueError: ``out_size`` is none that StyleGAN2 has, the width is none, or ``pretrained`` or
-            ``cond_size`` is given.
+        ValueError: StyleGAN2 has no such size or width; ``pretrained`` or ``cond_size`` is given.
     """
 
     def __init__(
@@ -93,12 +97,12 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
     def channels(self, channels: dict[int, int]) -> None:
         # mmagic sets them in its constructor, on the way to building the layers.
         self._channels = {
-            size: stylegan2_width(width, size, *self._width) for size, width in channels.items()
+            size: _narrow_width(width, size, *self._width) for size, width in channels.items()
         }
 
     def forward(
         self,
-        noise: Any,
+        noise: Noise | list[Tensor],
         prior: Tensor | None = None,
         num_batches: int = -1,
         return_noise: bool = False,
@@ -115,8 +119,8 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             num_batches (int): N, needed where noise is drawn. Defaults to -1.
             return_noise (bool): Whether to return a dict that holds the noise too.
                 Defaults to False.
-            truncation (float): psi: styles are pulled to ``w_avg`` until this share of their
-                distance is left. Defaults to 1.0, not at all.
+            truncation (float): psi, the fraction that is left of the distance of styles to
+                ``w_avg``. Defaults to 1.0, no truncation.
             **kwargs: As in mmagic: ``return_latents``, ``randomize_noise``, ``injected_noise``,
                 ``input_is_latent`` and others.
 
@@ -134,7 +138,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             kwargs['label'] = self.prior_projection(prior)
         kwargs.setdefault('update_ws', torch.is_grad_enabled())
         if kwargs.get('injected_noise') is None and kwargs.get('randomize_noise', True):
-            kwargs['injected_noise'] = self._share_of_noise(num_images)
+            kwargs['injected_noise'] = self._draw_injected_noise(num_images)
         if truncation < 1 and kwargs.get('truncation_latent') is None:
             kwargs['truncation_latent'] = self.get_mean_latent()
         out = super().forward(
@@ -152,10 +156,10 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             out['prior'] = prior
         return out
 
-    def _share_of_noise(self, num_images: int) -> list[Tensor] | None:
-        """Draw the noise of every layer for all processes and keep this one's rows.
+    def _draw_injected_noise(self, num_images: int) -> list[Tensor] | None:
+        """Draw the noise of every layer for all processes and keep this process's rows.
 
-        Processes share one stream of random numbers: left to mmagic, each would draw the same.
+        Processes share one stream of random numbers: in mmagic each would draw the same.
         """
         rank, world_size = get_rank(), get_world_size()
         if world_size == 1:
@@ -169,29 +173,16 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         ]
 
     def get_mean_latent(self, num_samples: int = 4096, **kwargs: Any) -> Tensor:
-        """Look up the mean style.
-
-        Args:
-            num_samples (int): Not used where ``w_avg`` is kept. Defaults to 4096.
-            **kwargs: Likewise.
-
-        Returns:
-            Tensor: (style_channels,).
-        """
+        """Return the mean style, (style_channels,); the arguments count where no w_avg is kept."""
         if hasattr(self, 'w_avg'):
             return self.w_avg
         return super().get_mean_latent(num_samples, **kwargs)
 
     @torch.no_grad()
     def estimate_w_avg(self, num_samples: int = 10000, seed: int = 0) -> None:
-        """Set ``w_avg`` to the mean style of random noise and random projected priors.
+        """Set ``w_avg``, if it is kept, to the mean style of random noise and projected priors.
 
-        For a generator whose weights come from a checkpoint without a mean style; without
-        ``w_avg`` nothing is done.
-
-        Args:
-            num_samples (int): Over how many styles. Defaults to 10000.
-            seed (int): Of the random numbers, a generator of their own. Defaults to 0.
+        For a generator whose weights come from a checkpoint without a mean style.
         """
         if not hasattr(self, 'w_avg'):
             return
@@ -202,12 +193,12 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         self.w_avg.copy_(self.style_mapping(noise).mean(dim=0))
 
     def adapt_pretrained(self, state: dict[str, Tensor]) -> list[str]:
-        """Make the weights of an unconditional generator fit, where a prior joins its noise.
+        """Widen the weights of an unconditional generator for the prior beside the noise.
 
         The mapping's first matrix W gets its columns twice. As its equalized learning rate divides
         by the root of its width, it then maps noise z and projected prior e, each of unit second
-        moment, to W (z + e) / sqrt(2): what the pretrained mapping makes of other noise. Training
-        thus begins among the images of the pretrained generator.
+        moment, to W (z + e) / sqrt(2), as the pretrained mapping maps noise. Training thus begins
+        among the images of the pretrained generator.
 
         Args:
             state (dict[str, Tensor]): Weights by mmagic's names; changed in place.
@@ -222,3 +213,86 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             return []
         state[FIRST_MAPPING_WEIGHT] = torch.cat([weight, weight], dim=1)
         return [FIRST_MAPPING_WEIGHT]
+
+
+@MODELS.register_module()
+class SizedStyleGAN2Discriminator(ADAStyleGAN2Discriminator):
+    """StyleGAN2's discriminator, plain or with adaptive augmentation, at a width of choice.
+
+    By default this is mmagic's own network, whose width is fixed at 512 up to 32 px; at another
+    width the layers are mmagic's own with fewer channels.
+
+    Args:
+        in_size (int): Height and width of the image in pixels: a power of two from 8 to 1024.
+        channel_base (int): Channels of a feature map times its size, at most. Defaults to 32768.
+        channel_max (int): Channels of a feature map, at most. Defaults to 512.
+        img_channels (int): Channels of the image. Defaults to 3.
+        blur_kernel (tuple[int]): As in mmagic. Defaults to (1, 3, 3, 1).
+        data_aug (dict, optional): Adaptive augmentation, as mmagic's
+            ``ADAStyleGAN2Discriminator`` takes it. Defaults to None.
+        **kwargs: Further arguments of mmagic's ``StyleGAN2Discriminator``.
+
+    Raises:
+        ValueError: StyleGAN2 has no such size or width.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        img_channels: int = 3,
+        blur_kernel: tuple[int, ...] = (1, 3, 3, 1),
+        data_aug: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_stylegan2_scale(in_size, channel_base, channel_max, type(self).__name__)
+        kernel = list(blur_kernel)
+        super().__init__(
+            in_size, img_channels=img_channels, blur_kernel=kernel, data_aug=data_aug, **kwargs
+        )
+        if (channel_base, channel_max) != (32768, 512):
+            self._narrow(channel_base, channel_max, img_channels, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score images (N, 3, H, W) in [-1, 1], N at most 4 or a multiple of 4; return (N, 1).
+
+        Each process draws augmentations of its own.
+        """
+        if not self.with_ada:
+            return super().forward(x)
+        with own_random_numbers(x.device):
+            return super().forward(x)
+
+    def _narrow(
+        self, channel_base: int, channel_max: int, img_channels: int, blur_kernel: list[int]
+    ) -> None:
+        host: Any = self
+        first, *blocks = host.convs
+        size = 2**self.log_size
+        widths = [_narrow_width(first[0].out_channels, size, channel_base, channel_max)]
+        layers: list[nn.Module] = [
+            ConvDownLayer(img_channels, widths[0], 1, fp16_enabled=first.fp16_enabled)
+        ]
+        for block in blocks:
+            size //= 2
+            width = _narrow_width(block.skip[1].out_channels, size, channel_base, channel_max)
+            options = dict(
+                fp16_enabled=block.fp16_enabled, convert_input_fp32=block.convert_input_fp32
+            )
+            layers.append(ResBlock(widths[-1], width, blur_kernel, **options))
+            widths.append(width)
+        self.convs = nn.Sequential(*layers)
+        width = widths[-1]
+        self.final_conv = ConvDownLayer(
+            width + 1, width, 3, fp16_enabled=host.final_conv.fp16_enabled
+        )
+        self.final_linear = nn.Sequential(
+            EqualLinearActModule(width * 4 * 4, width, act_cfg=dict(type='fused_bias')),
+            EqualLinearActModule(width, 1),
+        )
+
+
+def _narrow_width(width: int, size: int, channel_base: int, channel_max: int) -> int:
+    """Return the channels of a feature map of ``size`` px for which mmagic has ``width``."""
+    return min(width, channel_base // size, channel_max)

@@ -1,0 +1,271 @@
+"""mmagic's SNGAN and BigGAN generators with a prior in place of the class label."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from mmagic.models.editors.biggan import BigGANGenerator
+from mmagic.models.editors.sagan import SNGANGenerator
+from mmagic.models.editors.sagan.sagan_modules import SNConditionNorm
+from mmagic.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .image_size import BIGGAN_SCALES, check_scale
+from .prior_modules import PriorConditionBN, PriorProjection, check_prior
+
+Noise = Tensor | Callable[[tuple[int, ...]], Tensor] | None
+"""(N, Z) noise, a function of a shape that draws it, or None to draw it in the generator."""
+
+
+@MODELS.register_module()
+class DISPSNGANGenerator(SNGANGenerator):
+    """SNGAN's generator G(z | C(x)), conditioned by G_emb(C(x)) through its batch norms.
+
+    A :class:`PriorConditionBN` replaces each of mmagic's class-conditional norms; all other
+    parameters keep mmagic's names and shapes, so its checkpoints load.
+
+    With ``prior_dim=0`` there is no prior: the noise itself feeds each norm (self-modulation, Chen
+    et al. 2019, the paper's unconditional baseline).
+
+    Args:
+        output_scale (int): Height and width of the image in pixels.
+        prior_dim (int): D, length of a prior, or 0 for the unconditional baseline.
+        prior_emb_dim (int): E, length of the projected prior. Defaults to 128.
+        prior_projection (dict, optional): Further arguments of :class:`PriorProjection`.
+            Defaults to None.
+        num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
+            Defaults to None.
+        use_cbn (bool): Ignored, for the same reason. Defaults to True.
+        **kwargs: Arguments of mmagic's ``SNGANGenerator``, but for ``pretrained``: start from a
+            checkpoint by the GAN's ``pretrained``.
+
+    Raises:
+        ValueError: There is no architecture for ``output_scale``, or ``pretrained`` is given.
+    """
+
+    def __init__(
+        self,
+        output_scale: int,
+        prior_dim: int,
+        prior_emb_dim: int = 128,
+        prior_projection: dict | None = None,
+        num_classes: int | None = None,
+        use_cbn: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get('pretrained') is not None:
+            raise ValueError(
+                "DISPSNGANGenerator takes no 'pretrained'; give it to the GAN as "
+                "model.pretrained=dict(checkpoint='...')"
+            )
+        channels_cfg = kwargs.get('channels_cfg') or self._default_channels_cfg
+        if isinstance(channels_cfg, dict):
+            check_scale(output_scale, channels_cfg, 'channels_cfg', 'DISPSNGANGenerator')
+        super().__init__(output_scale, num_classes=1, use_cbn=True, **kwargs)
+        self.num_classes = 0
+        self.prior_dim = prior_dim
+        if prior_dim > 0:
+            self.prior_projection = PriorProjection(
+                prior_dim, prior_emb_dim, **(prior_projection or {})
+            )
+        self._replace_norms(prior_emb_dim if prior_dim > 0 else self.noise_size)
+
+    def _replace_norms(self, prior_emb_dim: int) -> None:
+        for block in list(self.conv_blocks):
+            for name, child in list(block.named_children()):
+                if isinstance(child, SNConditionNorm):
+                    norm = PriorConditionBN(
+                        child.norm,
+                        child.norm.num_features,
+                        prior_emb_dim,
+                        with_spectral_norm=self.blocks_cfg['with_embedding_spectral_norm'],
+                        sn_style=self.blocks_cfg['sn_style'],
+                        sn_eps=self.blocks_cfg['sn_eps'],
+                    )
+                    setattr(block, name, norm)
+
+    def forward(
+        self,
+        noise: Noise,
+        prior: Tensor | None = None,
+        num_batches: int = 0,
+        return_noise: bool = False,
+        truncation: float = -1.0,
+    ) -> Tensor | dict:
+        """Generate images.
+
+        Args:
+            noise (Tensor | callable | None): (N, Z) noise, a function of a shape that draws it, or
+                None to draw it here.
+            prior (Tensor, optional): (N, D) normalized priors; must be None if ``prior_dim`` is 0.
+                Defaults to None.
+            num_batches (int): N, needed where noise is drawn. Defaults to 0.
+            return_noise (bool): Whether to return a dict that holds the noise too.
+                Defaults to False.
+            truncation (float): Clamp noise to [-truncation, truncation]; below 0 no clamp.
+                Defaults to -1.0.
+
+        Returns:
+            Tensor | dict: (N, 3, H, W) images in [-1, 1] in the channel order of training, or a
+            dict with ``fake_img``, ``noise_batch`` and ``prior``.
+
+        Raises:
+            ValueError: The prior is missing or of another shape.
+        """
+        if not isinstance(noise, Tensor):
+            noise = (noise or torch.randn)((num_batches, self.noise_size))
+        noise = noise.to(next(self.parameters()).device)
+        if truncation >= 0:
+            noise = noise.clamp(-truncation, truncation)
+        if self.prior_dim > 0:
+            prior = check_prior(prior, self.prior_dim, len(noise), type(self).__name__)
+            condition = self.prior_projection(prior)
+        else:
+            condition = noise
+        # mmagic refuses a float label, but passes on whatever a function returns in its place.
+        out = super().forward(
+            noise, num_batches=len(noise), label=lambda _: condition, return_noise=return_noise
+        )
+        if return_noise:
+            del out['label']
+            out['prior'] = prior
+        return out
+
+
+@MODELS.register_module()
+class DISPBigGANGenerator(BigGANGenerator):
+    """BigGAN's generator G(z | C(x)), conditioned by G_emb(C(x)) through its batch norms.
+
+    The prior, projected to ``shared_dim``, replaces BigGAN's shared class embedding; with
+    ``split_noise`` a chunk of the noise is appended to it in every block (the paper's hierarchical
+    latent). All other parameters keep mmagic's names and shapes, so its checkpoints load.
+
+    With ``prior_dim=0`` there is no prior: with ``split_noise`` its chunk of noise alone feeds each
+    norm (self-modulation, the unconditional baseline), without it norms are plain.
+
+    Args:
+        output_scale (int): Height and width of the image in pixels.
+        prior_dim (int): D, length of a prior, or 0 for the unconditional baseline.
+        shared_dim (int): E, length of the projected prior. Defaults to 128, as in the paper.
+        prior_projection (dict, optional): Further arguments of :class:`PriorProjection`.
+            Defaults to None.
+        num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
+            Defaults to None.
+        with_shared_embedding (bool): Ignored, for the same reason; the blocks always share a prior.
+            Defaults to True.
+        **kwargs: Arguments of mmagic's ``BigGANGenerator``.
+
+    Raises:
+        ValueError: There is no architecture for ``output_scale``.
+    """
+
+    def __init__(
+        self,
+        output_scale: int,
+        prior_dim: int,
+        shared_dim: int = 128,
+        prior_projection: dict | None = None,
+        num_classes: int | None = None,
+        with_shared_embedding: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if not kwargs.get('arch_cfg'):
+            check_scale(output_scale, BIGGAN_SCALES, 'arch_cfg', 'DISPBigGANGenerator')
+        has_prior = prior_dim > 0
+        super().__init__(
+            output_scale,
+            num_classes=int(has_prior),
+            with_shared_embedding=has_prior,
+            shared_dim=shared_dim,
+            **kwargs,
+        )
+        self.prior_dim = prior_dim
+        if has_prior:
+            self.shared_embedding = nn.Identity()
+            self.prior_projection = PriorProjection(
+                prior_dim, shared_dim, **(prior_projection or {})
+            )
+
+    def forward(
+        self,
+        noise: Noise,
+        prior: Tensor | None = None,
+        num_batches: int = 0,
+        return_noise: bool = False,
+        truncation: float = -1.0,
+    ) -> Tensor | dict:
+        """Generate images; arguments and return value as of :class:`DISPSNGANGenerator`."""
+        options = dict(num_batches=num_batches, return_noise=return_noise, truncation=truncation)
+        if self.prior_dim == 0:
+            return super().forward(noise, **options)
+        num_images = noise.shape[0] if isinstance(noise, Tensor) else num_batches
+        prior = check_prior(prior, self.prior_dim, num_images, type(self).__name__)
+        prior_emb = self.prior_projection(prior)
+        out = super().forward(noise, label=prior_emb, use_outside_embedding=True, **options)
+        if return_noise:
+            del out['label']
+            out['prior'] = prior
+        return out
+
+
+class GeneratorWrapper(BaseModule):
+    """A generator with parts of its own around another generator.
+
+    What it does not have itself it takes from that generator: ``noise_size``, ``prior_dim``,
+    ``get_mean_latent`` and all others. Checkpoints of the bare generator load into it.
+
+    Args:
+        generator (dict | str | nn.Module): The generator, its config, or its type.
+        **kwargs: Options of the generator that its config lacks.
+
+    Attributes:
+        loaded_names (set[str] | None): Names of the generator's entries that ``model.pretrained``
+            brought; None where nothing was loaded.
+    """
+
+    # Options of the GAN that the wrapper cannot take, with the reason.
+    UNSUPPORTED: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, generator: dict | str | nn.Module, **kwargs: Any) -> None:
+        super().__init__()
+        config = dict(type=generator) if isinstance(generator, str) else generator
+        if not isinstance(config, nn.Module):
+            config = MODELS.build(config, default_args=kwargs)
+        self.generator = config
+        self.loaded_names: set[str] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if 'generator' not in self.__dict__.get('_modules', {}):
+                raise
+            return getattr(self._modules['generator'], name)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        own = tuple(f'{name}.' for name in self._modules) + tuple(self._buffers)
+        add_wrapper_prefix(state_dict, prefix, 'generator', own)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def add_wrapper_prefix(state_dict: dict, prefix: str, part: str, own: tuple[str, ...]) -> None:
+    """Add the wrapper's prefix to state-dict keys.
+
+    'decision.weight' of a network is 'discriminator.decision.weight' in what wraps it.
+
+    Args:
+        state_dict (dict): Entries; changed in place.
+        prefix (str): Prefix of the wrapper's entries, '' or ending in a dot.
+        part (str): Name of the network in the wrapper.
+        own (tuple[str, ...]): How names of the wrapper begin, ``part`` and a dot among them.
+    """
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        name = key[len(prefix) :]
+        if not name.startswith(own):
+            state_dict[f'{prefix}{part}.{name}'] = state_dict.pop(key)
+
+
+def has_styles(generator: nn.Module) -> bool:
+    """Return whether a generator, wrapped or not, is a StyleGAN."""
+    return hasattr(generator, 'style_mapping')
