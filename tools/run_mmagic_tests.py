@@ -23,23 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-# name of a suite -> its folder or files, relative to mmagic's root
+# name of a suite -> its folder or file, relative to mmagic's root
 _EDITORS = 'tests/test_models/test_editors'
 _BASE_MODELS = 'tests/test_models/test_base_models'
+_GANS = 'biggan sagan dcgan lsgan ggan wgan_gp pggan stylegan1 stylegan2 stylegan3'
+_BASES = 'base_gan base_conditional_gan average_model'
 SUITES = {
-    'biggan': f'{_EDITORS}/test_biggan',
-    'sagan': f'{_EDITORS}/test_sagan',
-    'dcgan': f'{_EDITORS}/test_dcgan',
-    'lsgan': f'{_EDITORS}/test_lsgan',
-    'ggan': f'{_EDITORS}/test_ggan',
-    'wgan_gp': f'{_EDITORS}/test_wgan_gp',
-    'pggan': f'{_EDITORS}/test_pggan',
-    'stylegan1': f'{_EDITORS}/test_stylegan1',
-    'stylegan2': f'{_EDITORS}/test_stylegan2',
-    'stylegan3': f'{_EDITORS}/test_stylegan3',
-    'base_gan': f'{_BASE_MODELS}/test_base_gan.py',
-    'base_conditional_gan': f'{_BASE_MODELS}/test_base_conditional_gan.py',
-    'average_model': f'{_BASE_MODELS}/test_average_model.py',
+    **{name: f'{_EDITORS}/test_{name}' for name in _GANS.split()},
+    **{name: f'{_BASE_MODELS}/test_{name}.py' for name in _BASES.split()},
     'losses': 'tests/test_models/test_losses',
     'engine': 'tests/test_engine',
     'evaluation': 'tests/test_evaluation',
@@ -62,7 +53,7 @@ _WAY_OUT = (
 
 @dataclass
 class SuiteResult:
-    """What came of a suite.
+    """Outcomes of a suite's tests.
 
     Args:
         outcomes (dict[str, str]): By test, relative to mmagic's root: ``passed``, ``failed`` or
@@ -81,26 +72,16 @@ class SuiteResult:
 
 
 def read_known_failures(file: Path) -> set[str]:
-    """Read the tests that are known to fail: the first cells of the table rows of a document.
-
-    Args:
-        file (Path): Markdown; a row is ``| `tests/...::test` | cause |``.
-
-    Returns:
-        set[str]: The tests, as pytest names them.
-    """
+    """Read the names of known failures from Markdown rows ``| `tests/...::test` | cause |``."""
     return set(re.findall(r'^\| `(tests/[^`]+)` \|', file.read_text(encoding='utf-8'), re.M))
 
 
 @contextmanager
 def copy_tests(source: Path) -> Iterator[Path]:
-    """Copy mmagic's tests to a temporary folder, where no other part of the checkout is.
-
-    Args:
-        source (Path): A checkout of mmagic, or an archive of one (.tar.gz).
+    """Copy the tests of a checkout, or of its archive (.tar.gz), to a temporary folder.
 
     Yields:
-        Path: The folder that holds ``tests/``; removed in the end.
+        Path: The folder that holds ``tests/`` and nothing else; removed in the end.
 
     Raises:
         FileNotFoundError: There is nothing at ``source``.
@@ -131,16 +112,7 @@ def _extract_tests(source: Path, folder: Path) -> Path:
 
 
 def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
-    """Run one suite in a process of its own.
-
-    Args:
-        path (str): Its folder or file, relative to ``folder``.
-        folder (Path): The folder that holds ``tests/``.
-        timeout (float): Seconds after which it is ended.
-
-    Returns:
-        SuiteResult: What came of it.
-    """
+    """Run one suite, a path relative to ``folder``, in a process of its own."""
     report = folder / 'report.txt'
     report.write_text('')
     # this file is also the pytest plugin that patches and reports; nothing of a user's applies
@@ -169,7 +141,7 @@ def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
 
 
 def pytest_configure(config: object) -> None:
-    """Mend mmagic before pytest imports its tests."""
+    """Patch mmagic before pytest imports its tests."""
     if REPORT_VARIABLE in os.environ:
         from disp_plugin.upstream import apply_patches
 
@@ -196,16 +168,7 @@ def _report(report: object, is_test: bool) -> None:
 
 
 def summarize(name: str, result: SuiteResult, known: set[str]) -> list[str]:
-    """Print what came of a suite.
-
-    Args:
-        name (str): Name of the suite.
-        result (SuiteResult): What came of it.
-        known (set[str]): Tests that are known to fail.
-
-    Returns:
-        list[str]: What is new: its tests that are not known to fail, and whether it did not end.
-    """
+    """Print the outcomes of a suite; return its new failures, among them that it did not end."""
     failed = result.select('failed')
     new = [test for test in failed if test not in known]
     print(
@@ -213,8 +176,7 @@ def summarize(name: str, result: SuiteResult, known: set[str]) -> list[str]:
         f'{len(failed) - len(new):5} known failures{len(new):5} new',
         flush=True,
     )
-    healed = known & set(result.select('passed'))
-    for test in sorted(healed):
+    for test in sorted(known & set(result.select('passed'))):
         print(f'    passes, though listed as a known failure: {test}')
     if not result.is_ended:
         new.append(f'{name} did not come to its end')
