@@ -1,4 +1,4 @@
-"""pfnet SNGAN's arrays in a DISP-SNGAN compute what they computed, in float64 formulas."""
+"""Converted arrays of pfnet SNGAN compute what they computed, in float64 formulas."""
 
 import itertools
 
@@ -9,7 +9,6 @@ from mmagic.registry import MODELS
 from torch.nn import functional
 
 from disp_plugin.models import load_pretrained
-from disp_plugin.models.pretrained.checkpoint_layouts import rename_checkpoint
 from tests.numerics import assert_close_to_scale
 
 NOISE, CLASSES, WIDTHS, D_WIDTHS = 5, 3, (8, 8, 4), (4, 8, 8)
@@ -158,14 +157,16 @@ def build(blocks='NarrowSNGANDiscResBlock', **generator):
 
 
 @pytest.fixture
-def folder(gen, disc, tmp_path):
+def file(gen, disc, tmp_path, tool):
     for name, state in dict(ResNetGenerator=gen, SNResNetProjectionDiscriminator=disc).items():
         single = {
             key: value.astype('int64' if key.endswith('/N') else 'float32')
             for key, value in state.items()
         }
         np.savez(tmp_path / f'{name}_450000.npz', **single)
-    return str(tmp_path)
+    out = tmp_path / 'converted.safetensors'
+    tool('model_converters/sngan_pfnet.py').main([str(tmp_path), '--out', str(out)])
+    return str(out)
 
 
 def imitate_class(generator, state, label):
@@ -186,9 +187,9 @@ def imitate_class(generator, state, label):
 
 
 @torch.no_grad()
-def test_networks_compute_what_sngan_projection_computes(gen, disc, folder):
+def test_networks_compute_what_sngan_projection_computes(gen, disc, file):
     gan = build()
-    report = load_pretrained(gan, folder)
+    report = load_pretrained(gan, file)
     gan.double()
     gen, disc = tensors(gen), tensors(disc)
     noise, img = torch.randn(3, NOISE).double(), torch.randn(3, 3, 16, 16).double()
@@ -203,8 +204,8 @@ def test_networks_compute_what_sngan_projection_computes(gen, disc, folder):
     assert 'RGB in the checkpoint; flipped: generator to BGR, discriminator' in report.colors
 
 
-def test_classes_are_ignored_and_the_priors_part_is_new(folder):
-    report = load_pretrained(build(), folder)
+def test_classes_are_ignored_and_the_priors_part_is_new(file):
+    report = load_pretrained(build(), file)
     assert not report.mismatched
     classes = ('weight_embedding', 'bias_embedding', 'proj_y')
     assert report.ignored and all(any(c in key for c in classes) for key in report.ignored)
@@ -213,14 +214,15 @@ def test_classes_are_ignored_and_the_priors_part_is_new(folder):
     assert new and all(any(part in key for part in own) for key in new)
 
 
-def test_a_last_layer_without_bias_gets_one_of_zero(disc):
+def test_a_last_layer_without_bias_gets_one_of_zero(disc, tool):
     del disc['l4/b']
-    _, state = rename_checkpoint(tensors(disc))
-    assert torch.equal(state['discriminator.decision.bias'], torch.zeros(1))
+    rename = tool('model_converters/sngan_pfnet.py').rename_sngan
+    state = rename('discriminator', tensors(disc))
+    assert torch.equal(state['decision.bias'], torch.zeros(1))
 
 
-def test_networks_that_would_compute_something_else_are_refused(folder):
+def test_networks_that_would_compute_something_else_are_refused(file):
     with pytest.raises(ValueError, match=r'conv_1\.conv\.weight.* is \(4, 4, 3, 3\) in the check'):
-        load_pretrained(build(blocks='SNGANDiscResBlock'), folder)
+        load_pretrained(build(blocks='SNGANDiscResBlock'), file)
     with pytest.raises(ValueError, match=r'in the model only .*set with_spectral_norm=False'):
-        load_pretrained(build(with_spectral_norm=True), folder)
+        load_pretrained(build(with_spectral_norm=True), file)

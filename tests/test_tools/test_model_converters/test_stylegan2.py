@@ -1,15 +1,16 @@
 """Weights of other StyleGAN2s in mmagic's networks, against the paper's equations in float64."""
 
+import argparse
 import math
+import pickle
 
 import pytest
 import torch
 import torch.nn.functional as F
 from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from safetensors import safe_open
 
-from disp_plugin.models.pretrained.checkpoint_layouts import rename_checkpoint
-from disp_plugin.models.pretrained.match_colors import flip_colors
-from disp_plugin.models.pretrained.stylegan2_layouts import count_pixels
+from tests.numerics import assert_close_to_scale
 
 SIZE = 16
 
@@ -116,12 +117,6 @@ def build_discriminator(state, size=SIZE, **options):
     return net
 
 
-def assert_equal(actual, expected):
-    """To float32's precision, on the scale of the largest value."""
-    scale = expected.abs().max()
-    torch.testing.assert_close(actual.double() / scale, expected / scale, rtol=0, atol=1e-5)
-
-
 def to_rosinality(gen, disc, size):
     """The same weights as rosinality's networks name and shape them."""
     sizes = [2**power for power in range(2, size.bit_length())]
@@ -165,6 +160,23 @@ def to_rosinality(gen, disc, size):
     return dict(g=g, d=d, g_ema=g, latent_avg=gen['mapping.w_avg'])
 
 
+@pytest.fixture(scope='session')
+def convert(tool, tmp_path_factory):
+    """A function (what a file holds) -> layout and entries of the converted file."""
+    folder = tmp_path_factory.mktemp('stylegan2')
+
+    def convert(content):
+        torch.save(content, folder / 'source.pth')
+        out = folder / 'converted.safetensors'
+        tool('model_converters/stylegan2.py').main([str(folder / 'source.pth'), '--out', str(out)])
+        with safe_open(out, framework='pt') as file:
+            assert file.metadata()['channel_order'] == 'RGB'
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata()['layout'], state
+
+    return convert
+
+
 @pytest.fixture(scope='module')
 def official(make_official_weights):
     torch.manual_seed(0)
@@ -172,59 +184,61 @@ def official(make_official_weights):
 
 
 @pytest.fixture(scope='module')
-def renamed(official):
-    layout, state = rename_checkpoint(dict(G=official[0], D=official[1]))
+def converted(official, convert):
+    layout, state = convert(dict(G=official[0], D=official[1]))
     assert layout == 'NVlabs'
     return state
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('psi', [1, 0.5])
-def test_official_generator_makes_the_images_of_its_equations(official, renamed, psi):
+def test_official_generator_makes_the_images_of_its_equations(official, converted, psi):
     noise = torch.randn(2, 512)
-    images = build_generator(renamed)(noise, truncation=psi, randomize_noise=False)
-    assert_equal(images, generate(official[0], noise, SIZE, psi))
+    images = build_generator(converted)(noise, truncation=psi, randomize_noise=False)
+    assert_close_to_scale(images, generate(official[0], noise, SIZE, psi))
 
 
 @torch.no_grad()
-def test_official_discriminator_gives_the_scores_of_its_equations(official, renamed):
+def test_official_discriminator_gives_the_scores_of_its_equations(official, converted):
     images = torch.randn(4, 3, SIZE, SIZE)
-    scores = build_discriminator(renamed)(images)
-    assert_equal(scores, judge(official[1], images, SIZE))
+    scores = build_discriminator(converted)(images)
+    assert_close_to_scale(scores, judge(official[1], images, SIZE))
 
 
-def test_rosinalitys_names_and_official_ones_become_the_same(official, renamed):
-    layout, state = rename_checkpoint(to_rosinality(*official, SIZE))
+def test_rosinalitys_names_and_official_ones_become_the_same(official, converted, convert):
+    # its training saves optimizers and the options, too, which are an argparse.Namespace
+    others = dict(d_optim=dict(state={}), args=argparse.Namespace(size=SIZE, lr=0.002))
+    layout, state = convert({**to_rosinality(*official, SIZE), **others})
     assert layout == 'rosinality'
+    averaged = part(state, 'generator_ema.module')
     state = {name: value for name, value in state.items() if not name.startswith('generator_ema.')}
-    assert state.keys() == renamed.keys()
-    assert all(torch.equal(value, renamed[name]) for name, value in state.items())
+    assert state.keys() == converted.keys()
+    assert all(torch.equal(value, converted[name]) for name, value in state.items())
+    assert averaged.keys() == part(converted, 'generator').keys()
 
 
 @pytest.mark.parametrize('size', [8, 64, 1024])
-def test_every_entry_of_mmagics_networks_is_named_and_shaped(make_official_weights, size):
+def test_every_entry_of_mmagics_networks_is_named_and_shaped(make_official_weights, size, tool):
+    converter = tool('model_converters/stylegan2.py')
     with torch.device('meta'):
-        official = make_official_weights(size)
+        gen, disc = make_official_weights(size)
         networks = dict(
             generator=StyleGAN2Generator(size, 512, update_mean_latent_with_ema=True),
             discriminator=StyleGAN2Discriminator(size),
         )
-    expected = {
-        f'{name}.{key}': value.shape
-        for name, network in networks.items()
-        for key, value in network.state_dict().items()
-    }
-    for content in (
-        dict(G=official[0], D=official[1]),
-        {**to_rosinality(*official, size), 'g_ema': None},
-    ):
-        _, state = rename_checkpoint(content)
-        assert {name: value.shape for name, value in state.items()} == expected
-    for name in networks:
-        assert count_pixels({key for key in expected if key.startswith(f'{name}.')}) == size
+    other = to_rosinality(gen, disc, size)
+    for name, network in networks.items():
+        expected = {key: value.shape for key, value in network.state_dict().items()}
+        official, rosinality = (gen, other['g']) if name == 'generator' else (disc, other['d'])
+        named = converter.rename_nvlabs(name, official)
+        assert {key: value.shape for key, value in named.items()} == expected
+        named = converter.rename_rosinality(name, rosinality)
+        # latent_avg lies beside the networks
+        expected.pop('w_avg', None)
+        assert {key: value.shape for key, value in named.items()} == expected
 
 
-def test_one_network_alone_is_recognized(make_official_weights):
+def test_one_network_alone_is_recognized(make_official_weights, convert):
     gen, disc = make_official_weights(8, channel_max=2, w_dim=2)
     other = to_rosinality(gen, disc, 8)
     for content, layout, name in (
@@ -234,21 +248,15 @@ def test_one_network_alone_is_recognized(make_official_weights):
         (other['d'], 'rosinality', 'discriminator'),
         (dict(G_ema=gen), 'NVlabs', 'generator_ema'),
     ):
-        found, state = rename_checkpoint(content)
+        found, state = convert(content)
         assert found == layout
         assert {key.split('.')[0] for key in state} == {name}
 
 
-def test_mmagics_own_names_stay():
-    state = {'generator.conv1.activate.bias': torch.zeros(1)}
-    for content in (state, dict(state_dict=state, meta={})):
-        assert rename_checkpoint(content) == ('mmagic', state)
-
-
-def test_what_stylegan2_does_not_have_keeps_its_name(make_official_weights):
+def test_what_stylegan2_does_not_have_keeps_its_name(make_official_weights, convert):
     gen, disc = make_official_weights(8, channel_max=2, w_dim=2, c_dim=3)
     disc['b4.fromrgb.weight'] = torch.zeros(2, 3, 1, 1)
-    _, state = rename_checkpoint(dict(G=gen, D=disc))
+    _, state = convert(dict(G=gen, D=disc))
     assert {name for name in state if 'mapping.' in name and 'style' not in name} == {
         'generator.mapping.embed.weight',
         'generator.mapping.embed.bias',
@@ -256,13 +264,16 @@ def test_what_stylegan2_does_not_have_keeps_its_name(make_official_weights):
     assert 'discriminator.b4.fromrgb.weight' in state
 
 
-@torch.no_grad()
-def test_flipped_networks_make_and_take_the_other_order_of_colors(renamed):
-    flipped = dict(renamed)
-    flip_colors(flipped)
-    noise, images = torch.randn(1, 512), torch.randn(2, 3, SIZE, SIZE)
-    options = dict(randomize_noise=False)
-    made = build_generator(renamed)(noise, **options).flip(1)
-    torch.testing.assert_close(build_generator(flipped)(noise, **options), made)
-    scores = build_discriminator(renamed)(images)
-    torch.testing.assert_close(build_discriminator(flipped)(images.flip(1)), scores)
+class Harmful:
+    def __reduce__(self):
+        return (pytest.fail, ('code of the file was run',))
+
+
+@pytest.mark.parametrize('name', ['ffhq.pkl', 'ffhq.pth'])
+def test_a_pickle_is_refused_with_the_way_to_save_its_weights(name, tmp_path, tool):
+    (tmp_path / name).write_bytes(pickle.dumps(dict(G=Harmful()), protocol=2))
+    with pytest.raises(SystemExit, match='holds pickled objects.*checkout of') as error:
+        tool('model_converters/stylegan2.py').main([str(tmp_path / name), '--out', 'x.pth'])
+    lines = str(error.value).split('\n\n')[1]
+    compile(lines, 'lines', 'exec')
+    assert f"open('{name}', 'rb')" in lines and "'ffhq-tensors.pth')" in lines

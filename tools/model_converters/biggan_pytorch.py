@@ -1,13 +1,19 @@
-"""BigGAN's weights as github.com/ajbrock/BigGAN-PyTorch saves them, under mmagic's names.
+"""Convert BigGAN weights of github.com/ajbrock/BigGAN-PyTorch to mmagic's layout.
 
-Names are those of its BigGAN.py and layers.py; shapes and values are mmagic's, whose spectral norm
-of style 'ajbrock' is the same. Its images are RGB (datasets.py reads them by PIL).
+    python tools/model_converters/biggan_pytorch.py FOLDER --out checkpoints/biggan.safetensors
 
-The discriminator needs ``act_cfg=dict(inplace=False)`` over mmagic's config for 128 px.
+FOLDER holds G.pth, G_ema.pth and D.pth of one snapshot, or with its name as G_best0.pth. Names are
+those of BigGAN.py and layers.py there; shapes and values are mmagic's, whose spectral norm of style
+'ajbrock' is the same. Images are RGB (datasets.py reads them by PIL).
+
+The discriminator that starts from it needs ``act_cfg=dict(inplace=False)`` over mmagic's config for
+128 px.
 """
 
 import re
 
+import network_files
+from network_files import Layout, Network
 from torch import Tensor
 
 # Of a network, outside of its blocks; the class embeddings have mmagic's names, too.
@@ -25,19 +31,13 @@ _STATISTICS = {'stored_mean': 'running_mean', 'stored_var': 'running_var'}
 _OUTPUT_NORM = {'gain': 'weight', 'bias': 'bias'}
 
 
-def rename_biggan(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
+def rename_biggan(part: str, network: Network) -> dict[str, Tensor]:
     """Give the entries of a BigGAN-PyTorch network mmagic's names.
 
     Blocks and attention layers, which BigGAN-PyTorch numbers by resolution and place, are numbered
     through. Statistics have one name whether training used BatchNorm of PyTorch's, synchronized or
     of BigGAN-PyTorch's own.
 
-    Args:
-        part (str): 'generator', 'generator_ema' or 'discriminator'.
-        network (dict[str, Tensor]): Its state dict.
-
-    Returns:
-        dict[str, Tensor]: The same tensors by mmagic's names.
     """
     pairs = {
         (int(match[1]), int(match[2]))
@@ -66,3 +66,25 @@ def _rename_in_block(name: str) -> str:
     if match := re.fullmatch(r'(conv1|conv2|conv_sc|theta|phi|g|o)\.(\w+)', name):
         return f'{_BLOCK_LAYERS.get(match[1], f"{match[1]}.conv")}.{match[2]}'
     return name
+
+
+LAYOUT = Layout(
+    'BigGAN-PyTorch',
+    ('output_layer.2.weight', 'embed.u0'),
+    rename_biggan,
+    (
+        ('generator', r'G(?:_(?!ema|optim)(.+))?\.pth'),
+        ('generator_ema', r'G_ema(?:_(.+))?\.pth'),
+        ('discriminator', r'D(?:_(?!optim)(.+))?\.pth'),
+    ),
+    is_in_place=False,
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Convert what the command line names."""
+    network_files.main(__doc__, [LAYOUT], argv)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,13 +1,21 @@
-"""StyleGAN2's weights as other implementations save them, under the names that mmagic has for them.
+"""Convert StyleGAN2 weights of NVlabs's or of rosinality's code to mmagic's layout.
+
+    python tools/model_converters/stylegan2.py ffhq-tensors.pth --out checkpoints/ffhq.safetensors
+
+The file holds state dicts as ``G``, ``D`` and ``G_ema`` (NVlabs; a network pickle is not read, the
+message says how to save its tensors), or as ``g``, ``d`` and ``g_ema`` (rosinality's training), or
+one of them alone.
 
 Values are the same everywhere: weights of unit variance that are scaled at each use, kernels of
-up-convolutions as ``conv_transpose2d`` takes them. Names and unit axes differ. The official ones
-are those of training/networks.py in github.com/NVlabs/stylegan2-ada-pytorch, rosinality's those of
-model.py in github.com/rosinality/stylegan2-pytorch.
+up-convolutions as ``conv_transpose2d`` takes them. Names and unit axes differ. Names are those of
+training/networks.py in github.com/NVlabs/stylegan2-ada-pytorch and of model.py in
+github.com/rosinality/stylegan2-pytorch. Images are RGB.
 """
 
 import re
 
+import network_files
+from network_files import Layout, Network
 from torch import Tensor
 
 _LINEAR = {'weight': 'linear.weight_orig', 'bias': 'bias'}
@@ -31,46 +39,16 @@ _ROSINALITY_LAYER = {
 }
 
 
-def rename_nvlabs(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the entries of one of NVlabs' networks mmagic's names and shapes.
-
-    Args:
-        part (str): 'generator', 'generator_ema' or 'discriminator'.
-        network (dict[str, Tensor]): Its state dict.
-
-    Returns:
-        dict[str, Tensor]: Tensors by mmagic's names.
-    """
+def rename_nvlabs(part: str, network: Network) -> dict[str, Tensor]:
+    """Give the entries of one of NVlabs' networks mmagic's names and shapes."""
     if part == 'discriminator':
         return _rename_nvlabs_discriminator(network)
     return _rename_nvlabs_generator(network)
 
 
-def rename_rosinality(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the entries of one of rosinality's networks mmagic's names.
-
-    Args:
-        part (str): 'generator', 'generator_ema' or 'discriminator'; names tell them apart.
-        network (dict[str, Tensor]): Its state dict.
-
-    Returns:
-        dict[str, Tensor]: Tensors by mmagic's names.
-    """
+def rename_rosinality(part: str, network: Network) -> dict[str, Tensor]:
+    """Give the entries of one of rosinality's networks mmagic's names."""
     return {_name_of_rosinality(name): value for name, value in network.items()}
-
-
-def count_pixels(names: set[str]) -> int | None:
-    """Tell the size of the images of a StyleGAN2 network.
-
-    Args:
-        names (set[str]): mmagic's names of the entries of one network, behind any prefix.
-
-    Returns:
-        int | None: Height and width in pixels; None if these are no such names.
-    """
-    doubling = r'(?:.+\.)?(to_rgbs\.\d+\.bias|convs\.\d+\.skip\.1\.conv\.weight_orig)'
-    found = {match[1] for name in names if (match := re.fullmatch(doubling, name))}
-    return 4 * 2 ** len(found) if found else None
 
 
 def _count_doublings(size: str | int) -> int:
@@ -78,7 +56,7 @@ def _count_doublings(size: str | int) -> int:
     return int(size).bit_length() - 3
 
 
-def _rename_nvlabs_generator(network: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename_nvlabs_generator(network: Network) -> dict[str, Tensor]:
     state = {}
     for name, value in network.items():
         if name.endswith('resample_filter'):
@@ -115,7 +93,7 @@ def _name_of_nvlabs_generator(name: str) -> str:
     return {'mapping.w_avg': 'w_avg', 'synthesis.b4.const': 'constant_input.input'}.get(name, name)
 
 
-def _rename_nvlabs_discriminator(network: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename_nvlabs_discriminator(network: Network) -> dict[str, Tensor]:
     sizes = [int(match[1]) for name in network if (match := re.match(r'b(\d+)\.', name))]
     state = {}
     for name, value in network.items():
@@ -166,3 +144,18 @@ def _name_of_rosinality(name: str) -> str:
     if match := re.fullmatch(r'((?:convs|to_rgbs)\.\d+|conv1|to_rgb1)\.(.+)', name):
         return f'{match[1]}.{_ROSINALITY_LAYER.get(match[2], match[2])}'
     return 'constant_input.input' if name == 'input.input' else name
+
+
+LAYOUTS = [
+    Layout('NVlabs', ('mapping.fc0.weight', 'b4.out.weight'), rename_nvlabs),
+    Layout('rosinality', ('style.1.weight', 'final_linear.1.weight'), rename_rosinality),
+]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Convert what the command line names."""
+    network_files.main(__doc__, LAYOUTS, argv)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,15 +1,20 @@
-"""SNGAN's weights as github.com/pfnet-research/sngan_projection saves them, under mmagic's names.
+"""Convert SNGAN weights of github.com/pfnet-research/sngan_projection to mmagic's layout.
 
-Its training writes one .npz of Chainer for each network. Names are those of its gen_models/,
-dis_models/ and source/links/; shapes are PyTorch's. Its images are RGB (PIL reads them).
+    python tools/model_converters/sngan_pfnet.py FOLDER --out checkpoints/sngan.safetensors
 
-The networks need other options than mmagic's: ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``
-for the discriminator and ``norm_eps=2e-5`` for the generator.
+FOLDER holds one .npz of Chainer for each network, as ResNetGenerator_450000.npz and
+SNResNetProjectionDiscriminator_450000.npz. Names are those of gen_models/, dis_models/ and
+source/links/ there; shapes are PyTorch's. Images are RGB (PIL reads them).
+
+The networks that start from it need other options than mmagic's: ``blocks_cfg=dict(
+type='NarrowSNGANDiscResBlock')`` for the discriminator and ``norm_eps=2e-5`` for the generator.
 """
 
 import re
 
+import network_files
 import torch
+from network_files import Layout, Network
 from torch import Tensor
 
 _LEAVES = {
@@ -25,16 +30,10 @@ _BLOCK_LAYERS = {'c1': 'conv_1.conv', 'c2': 'conv_2.conv', 'c_sc': 'shortcut.con
 _CLASS_LAYERS = {'gammas': 'weight_embedding', 'betas': 'bias_embedding'}
 
 
-def rename_sngan(part: str, network: dict[str, Tensor]) -> dict[str, Tensor]:
+def rename_sngan(part: str, network: Network) -> dict[str, Tensor]:
     """Give the entries of a pfnet SNGAN network mmagic's names.
 
-    Args:
-        part (str): 'generator', 'generator_ema' or 'discriminator'.
-        network (dict[str, Tensor]): Arrays of the file by their names, such as ``block2/c1/W``.
-
-    Returns:
-        dict[str, Tensor]: The tensors by mmagic's names; the last layer of the network for 32 px,
-        which has no bias, gets one of zero.
+    The last layer of the network for 32 px, which has no bias, gets one of zero.
     """
     is_scorer = part == 'discriminator'
     state = {
@@ -68,3 +67,24 @@ def _rename_in_block(layers: list[str]) -> str:
         return _BLOCK_LAYERS[first]
     norm = f'norm_{first.removeprefix("b")}'
     return f'{norm}.{_CLASS_LAYERS[rest[0]]}' if rest else f'{norm}.norm'
+
+
+LAYOUT = Layout(
+    'pfnet SNGAN',
+    ('block2/b1/avg_mean', 'block1/c1/W'),
+    rename_sngan,
+    (
+        ('generator', r'\w*Generator_(\d+)\.npz'),
+        ('discriminator', r'\w*Discriminator_(\d+)\.npz'),
+    ),
+    is_in_place=False,
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Convert what the command line names."""
+    network_files.main(__doc__, [LAYOUT], argv)
+
+
+if __name__ == '__main__':
+    main()

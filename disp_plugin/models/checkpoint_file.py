@@ -1,0 +1,156 @@
+"""Read what a GAN starts from: a file of mmagic's layout, an address, or a name of mmagic's zoo."""
+
+import difflib
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import mmagic
+import torch
+import yaml
+from mmengine.dist import barrier, is_main_process
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+ZOO_FOLDER = 'checkpoints'
+SUFFIXES = ('.pth', '.pt', '.safetensors', '.npz', '.pkl', '.zip', '.tar', '.ckpt')
+CONVERTERS = (
+    'weights of StyleGAN2 by NVlabs and rosinality, BigGAN-PyTorch and pfnet SNGAN become a file '
+    "of mmagic's layout by tools/model_converters/"
+)
+
+
+@dataclass(frozen=True)
+class GANCheckpoint:
+    """Entries of a file of mmagic's layout.
+
+    Args:
+        file (str): Where it was read.
+        state (dict[str, Tensor]): Tensors by names such as ``generator.conv1.activate.bias``.
+        meta (dict[str, str]): What a converter notes: ``layout``, whose weights they are;
+            ``channel_order``, 'RGB' or 'BGR'; ``activations_in_place``, 'True' or 'False', of the
+            discriminator. Defaults to nothing.
+    """
+
+    file: str
+    state: dict[str, Tensor]
+    meta: dict[str, str] = field(default_factory=dict)
+
+
+def read_checkpoint(checkpoint: str) -> GANCheckpoint:
+    """Read a checkpoint, without running code of it.
+
+    Args:
+        checkpoint (str): A file, .safetensors or of ``torch.save``; an address, or the name of a
+            model of mmagic's zoo, whose file is downloaded to ``checkpoints/`` if it is not there.
+
+    Raises:
+        FileNotFoundError: There is no such file, or it cannot be downloaded.
+        ValueError: It holds pickled objects or is damaged, or the zoo has no such model.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        raise ValueError(f'pretrained.checkpoint is the folder {checkpoint}; {CONVERTERS}')
+    is_url = '://' in checkpoint
+    is_name = '/' not in checkpoint and path.suffix not in SUFFIXES and not path.exists()
+    _check_suffix(path)
+    if is_url or is_name:
+        path = _fetch(checkpoint if is_url else find_zoo_url(checkpoint))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
+        )
+    try:
+        if path.suffix == '.safetensors':
+            with safe_open(path, framework='pt') as opened:
+                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                return GANCheckpoint(str(path), state, opened.metadata() or {})
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'{path} holds pickled objects, which can run any code, and is not read; {CONVERTERS}'
+        ) from error
+    except (RuntimeError, EOFError, BadZipFile, SafetensorError) as error:
+        raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
+        )
+    meta = content.get('meta')
+    notes = meta.items() if isinstance(meta, Mapping) else ()
+    state = content.get('state_dict', content)
+    return GANCheckpoint(
+        str(path),
+        {key: value for key, value in state.items() if isinstance(value, Tensor)},
+        {key: value for key, value in notes if isinstance(value, str)},
+    )
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix in ('.pkl', '.npz', '.zip', '.tar'):
+        kind = 'pickled objects, which can run any code' if path.suffix == '.pkl' else 'arrays'
+        kind = 'an archive' if path.suffix in ('.zip', '.tar') else kind
+        raise ValueError(f'{path.name} is or holds {kind}, and is not read; {CONVERTERS}')
+
+
+def find_zoo_url(name: str) -> str:
+    """Look up the address of the weights of one of mmagic's published models.
+
+    mmagic ships the index of its models, ``.mim/model-index.yml``, and the metafiles that it lists.
+
+    Args:
+        name (str): Name of the model, such as
+            'biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128'.
+
+    Raises:
+        ValueError: The zoo has no such model, or no weights of it; the message names the nearest.
+    """
+    folder = Path(mmagic.__file__).parent / '.mim'
+    urls = {
+        model['Name']: model['Weights']
+        for metafile in _read_yaml(folder / 'model-index.yml').get('Import', [])
+        for model in _read_yaml(folder / metafile).get('Models', [])
+        if model.get('Weights')
+    }
+    if name not in urls:
+        nearest = difflib.get_close_matches(name, urls, n=4, cutoff=0.5)
+        hint = f'; the nearest are {", ".join(nearest)}' if nearest else ''
+        raise ValueError(
+            f"pretrained.checkpoint is {name!r}: no file, and no model of mmagic's zoo that has "
+            f'weights{hint}'
+        )
+    return urls[name]
+
+
+def _read_yaml(file: Path) -> dict:
+    return yaml.safe_load(file.read_text(encoding='utf-8')) or {} if file.is_file() else {}
+
+
+def _fetch(url: str) -> Path:
+    """Download a file to the zoo's folder, once; a name may end in the start of its SHA-256."""
+    file = Path(ZOO_FOLDER) / url.rsplit('/', 1)[-1]
+    fault = _download(url, file) if is_main_process() else None
+    barrier()
+    # on another machine than the main process
+    fault = fault or _download(url, file)
+    if fault is not None:
+        raise FileNotFoundError(
+            f'{url} could not be downloaded ({fault}); bring the file by other means, as {file}'
+        ) from fault
+    return file
+
+
+def _download(url: str, file: Path) -> Exception | None:
+    """Download a file that is not there; return what went wrong, for all processes to end."""
+    if file.is_file():
+        return None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    digest = re.search(r'-([0-9a-f]{8,})$', file.stem)
+    try:
+        torch.hub.download_url_to_file(url, str(file), hash_prefix=digest and digest[1])
+    except (OSError, RuntimeError) as error:  # no way there, or another file than its name says
+        return error
+    return None
