@@ -21,7 +21,7 @@ import disp_plugin.register  # noqa: F401  (patches mmagic, so that the rest can
 from disp_plugin.cli.resolve_config import resolve_config
 from disp_plugin.encoders.backbone import META_KEY
 from disp_plugin.evaluation.metric_card import read_cards
-from disp_plugin.models.pretrained.find_zoo_url import find_zoo_url
+from disp_plugin.models.checkpoint_file import find_zoo_url
 from disp_plugin.priors import BankOrigin, PriorBank, build_bank
 from disp_plugin.priors.check_origin import simplify_config
 

@@ -369,11 +369,7 @@ def build_small(case, seed=0, prior_dim=5, disc=None, **gen):
             },
             discriminator=dict(
                 type='PriorProjectionDiscriminator',
-                discriminator={
-                    **dict(type=network, base_channels=8),
-                    **disc_options,
-                    **(disc or {}),
-                },
+                discriminator=wrapped,
             ),
             data_preprocessor=dict(type='DataPreprocessor'),
         )

@@ -1,7 +1,7 @@
 """DISP on StyleGAN2 at 256 px that starts from FFHQ, as in the paper.
 
 It names a model of mmagic's zoo, which is downloaded to checkpoints/ where its file is not there.
-Files of NVIDIA's and of rosinality's code load as well.
+Files of NVIDIA's and rosinality's code become ones of mmagic's layout by tools/model_converters/.
 """
 
 _base_ = './disp_stylegan2_256.py'
