@@ -78,7 +78,7 @@ setup(
     # mmengine 0.10 and mmcv 2.1 use pkgutil.find_loader, which Python 3.14 does not have.
     python_requires='>=3.10,<3.14',
     packages=find_packages(include=['disp_plugin', 'disp_plugin.*']),
-    package_data={'disp_plugin': ['py.typed', 'evaluation/report.html.j2']},
+    package_data={'disp_plugin': ['py.typed', 'evaluation/report/report.html.j2']},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     cmdclass={'build_py': BuildWithConfigs},

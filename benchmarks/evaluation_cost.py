@@ -13,6 +13,17 @@ import json
 import tempfile
 import time
 
+import torch
+from mmagic.registry import MODELS
+
+import disp_plugin.register  # noqa: F401
+from disp_plugin.evaluation import StandardEvaluator
+from disp_plugin.evaluation.metric_card import ImageSet
+from disp_plugin.evaluation.metrics.seeded_batches import SeededBatches
+from disp_plugin.evaluation.reference_set import ReferenceSet
+from disp_plugin.evaluation.spaces import default_device
+from disp_plugin.files import write_file
+
 WANTED = 1.1
 
 
@@ -31,9 +42,6 @@ def parse_args(argv=None):
 
 def build_gan(size):
     """A BigGAN of full width with 4096-d priors."""
-    import torch
-    from mmagic.registry import MODELS
-
     from disp_plugin.cli.resolve_config import load_config
     from disp_plugin.priors import PriorBank
 
@@ -49,7 +57,6 @@ def build_gan(size):
 
 def write_inception(folder):
     """Random weights in the published file's layout."""
-    import torch
     from torch_fidelity import feature_extractor_inceptionv3 as library
 
     load, library.torch.load = library.torch.load, lambda *args, **kwargs: {}
@@ -65,46 +72,34 @@ def write_inception(folder):
     return file
 
 
-class Features:
+class Features(ReferenceSet):
     """Stands in for real images whose features are known."""
 
-    def __init__(self, num, seed):
-        import torch
-
+    def __init__(self, split, num, seed):
         self.rows = torch.rand(num, 2048, generator=torch.Generator().manual_seed(seed)) ** 3
-        self.num = num
+        self.split = split
 
     def features(self, space, mirrored=False):
         """Give the same in every space."""
         return self.rows
 
-    def describe(self):
+    def describe(self, mirrored=True):
         """Say nothing of note."""
-        return {'num': self.num, 'split': 'val', 'fingerprint': ''}
+        return ImageSet(self.split, len(self.rows))
 
 
 def measure(args):
-    import torch
-    from mmagic.registry import EVALUATORS
-
-    import disp_plugin.register  # noqa: F401
-    from disp_plugin.cli.choose_device import choose_device
-    from disp_plugin.evaluation.seeded_batches import SeededBatches
-
-    gan = build_gan(args.size).to(choose_device())
+    gan = build_gan(args.size).to(default_device())
     with tempfile.TemporaryDirectory() as folder:
         encoder = dict(type='InceptionEncoder', checkpoint=write_inception(folder))
-        evaluator = EVALUATORS.build(
-            dict(
-                type='StandardEvaluator',
-                metrics=['fid', 'kid', 'precision_recall', 'copying', 'floor'],
-                spaces=dict(clean=encoder),
-                train_dataset=dict(type='not built'),
-                fake_nums=args.images,
-            )
+        evaluator = StandardEvaluator(
+            metrics=['fid', 'kid', 'precision_recall', 'copying', 'floor'],
+            spaces=dict(clean=encoder),
+            fake_nums=args.images,
         )
+        evaluator.use_run(None, Features('train', args.real, 1))
     for metric in evaluator.metrics:
-        metric.train, metric.held_out = Features(args.real, 1), Features(args.real, 2)
+        metric.set_held_out(Features('val', args.real, 2))
         metric.set_gan(gan)
     times = {}
     batches = SeededBatches(gan, args.timed, args.batch_size, 0, 'ema', None)
@@ -137,8 +132,6 @@ def main(argv=None):
         print(f'{name:28}{seconds:10.1f} s')
     print(f'evaluating takes {ratio:.3f} times sampling and encoding (wanted: {WANTED})')
     if args.out:
-        from disp_plugin.files import write_file
-
         write_file(args.out, json.dumps({'seconds': times, 'ratio': ratio}, indent=2) + '\n')
 
 

@@ -109,7 +109,7 @@ def plan_runs(
 ) -> tuple[list[Run], dict[str, str]]:
     """Settle every run; say of each cell that cannot be one why."""
     import disp_plugin.register  # noqa: F401
-    from disp_plugin.evaluation.choose_spaces import read_spaces
+    from disp_plugin.evaluation.spaces import read_spaces
 
     companions, encoders = read_companions(args.companions), read_encoders(args.encoder)
     options = dict(args.cfg_options or {})

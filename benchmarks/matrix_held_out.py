@@ -29,7 +29,7 @@ def load_with_held_out(
         options (Mapping[str, Any]): Dotted path -> value.
         held_out (str | None): Folder or manifest, as for tools/train.py, for validation and test
             where the config names no images; None where it names all.
-        spaces (list | None): As for :func:`disp_plugin.evaluation.choose_spaces`.
+        spaces (list | None): As for :func:`disp_plugin.evaluation.spaces`.
 
     Returns:
         Config: The config.
@@ -56,8 +56,7 @@ def load_with_held_out(
 
 
 def _add(cfg: Any, held_out: str, spaces: list | None) -> None:
-    from disp_plugin.evaluation.add_validation import add_validation
-    from disp_plugin.evaluation.find_held_out import find_held_out
+    from disp_plugin.evaluation.held_out import add_validation, find_held_out
 
     if not cfg.get('val_evaluator'):
         add_validation(cfg, held_out, spaces)

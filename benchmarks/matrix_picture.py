@@ -27,8 +27,9 @@ def read_curves(work_dir: Path, cell: str) -> dict[str, dict[int, list[float]]]:
         dict[str, dict[int, list[float]]]: By metric (with its space in brackets, where it has
         one) and iteration, a value for each seed.
     """
-    from disp_plugin.evaluation.metric_name import MetricName
-    from disp_plugin.evaluation.read_log import read_log
+    from metric_name import MetricName
+
+    from disp_plugin.evaluation.run import read_log
 
     curves: dict[str, dict[int, list[float]]] = {}
     for folder in sorted((work_dir / cell).glob('seed*')):

@@ -28,7 +28,7 @@ class Plan:
         start (Callable): Runs a command and writes what it prints to a file.
         held_out (str | None): Images to measure by, where the config names none. Defaults to None.
         spaces (list | None): Where to measure then, as for
-            :func:`disp_plugin.evaluation.choose_spaces`. Defaults to None.
+            :func:`disp_plugin.evaluation.spaces`. Defaults to None.
 
     Attributes:
         base (Config): The data set's DISP config, resolved.

@@ -91,8 +91,8 @@ def read_values(work_dir: Path, cells: Iterable[str]) -> Values:
             for file in sorted((work_dir / cell).glob(f'seed*/{name}')):
                 cards = read_cards(file)
                 for card in cards:
-                    found.setdefault(card['name'], []).append(card['value'])
-                iteration = cards[0]['snapshot']['iteration']
+                    found.setdefault(card.name, []).append(card.value)
+                iteration = cards[0].snapshot.iteration
                 found.setdefault('iteration', []).append(iteration)
     return values
 
@@ -158,7 +158,7 @@ def format_markdown(matrix: Mapping[str, Any], values: Values) -> str:
 
 def _group_by_space(values: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """Sort the names of metrics, floors apart, by where they are measured."""
-    from disp_plugin.evaluation.metric_name import MetricName
+    from metric_name import MetricName
 
     groups: dict[str, list[str]] = {}
     names = dict.fromkeys(name for found in values.values() for name in found)
@@ -174,14 +174,14 @@ def _group_by_space(values: Mapping[str, Mapping[str, Any]]) -> dict[str, list[s
 
 def _say_protocol(name: str) -> str:
     """Name what is in the names of all columns of a table."""
-    from disp_plugin.evaluation.metric_name import MetricName
+    from metric_name import MetricName
 
     parsed = MetricName.parse(name)
     return f', {parsed.count} samples, {parsed.split} images' if parsed.count else ''
 
 
 def _shorten(name: str) -> str:
-    from disp_plugin.evaluation.metric_name import MetricName
+    from metric_name import MetricName
 
     parsed = MetricName.parse(name)
     if parsed is None:

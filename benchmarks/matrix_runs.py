@@ -173,7 +173,7 @@ class Run:
         Raises:
             RuntimeError: One of the tools failed.
         """
-        from disp_plugin.evaluation.find_run import find_run
+        from disp_plugin.evaluation.run import find_run
         from disp_plugin.files import write_file
 
         write_file(self.config, self.text)

@@ -269,7 +269,7 @@ def check_trained(runner, cfg, before):
         assert state['generator.w_avg'].any()
     if cfg.get('val_evaluator'):
         cards = read_cards(Path(cfg.work_dir) / 'metric_cards.json')
-        names = {card['name'] for card in cards}
+        names = {card.name for card in cards}
         assert {'kid24_val_pixels', 'kid_floor24_val_pixels', 'disc_gap_val'} <= names
         has_prior_space = 'checkpoint' in (cfg.encoder or {})
         assert ('kid24_val_prior' in names) == has_prior_space

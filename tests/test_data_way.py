@@ -58,11 +58,11 @@ def test_digits_become_an_encoder_a_bank_a_gan_and_pictures(
 
     measure = ['--num-images', '60', '--cache-dir', str(tmp_path / 'features')]
     tool('evaluate.py').main([str(run), *measure])
-    cards = {card['name']: card for card in read_cards(run / 'metric_cards.json')}
+    cards = {card.name: card for card in read_cards(run / 'metric_cards.json')}
     for space in ('pixels', 'prior'):
-        assert cards[f'kid60_report_{space}']['reference']['num'] == 596
-        assert cards[f'kid50_val_{space}']['snapshot']['iteration'] == 2
-    assert cards['kid60_report_pixels']['snapshot']['file'].startswith('best_kid50_val_pixels')
+        assert cards[f'kid60_report_{space}'].protocol.reference.num == 596
+        assert cards[f'kid50_val_{space}'].snapshot.iteration == 2
+    assert cards['kid60_report_pixels'].snapshot.file.startswith('best_kid50_val_pixels')
     tool('report.py').main([str(run)])
     page = (run / 'report.html').read_text(encoding='utf-8')
     assert 'kid60_report_pixels' in page and 'src="http' not in page

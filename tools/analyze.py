@@ -10,6 +10,7 @@ classes from the priors of a bank?
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 
@@ -53,28 +54,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def reference_images(cfg, args):
-    """The images that are looked at, at most --num of them."""
-    from mmagic.registry import DATASETS
-
-    from disp_plugin.evaluation.reference_set import ReferenceSet
-    from disp_plugin.priors import view_config
-
-    changes = {'ann_file': args.ann_file} if args.ann_file else {}
-    dataset = DATASETS.build(view_config(cfg['train_dataloader']['dataset'], **changes))
-    return ReferenceSet(dataset, args.ann_file or 'train', args.cache_dir, args.num)
-
-
 def measure_similarity(args):
     """Tables 12 and 13 of a checkpoint."""
+    from mmagic.registry import DATASETS
+
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
     from disp_plugin.cli.check_range import check_range
     from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.encoders import can_encode_new_images
-    from disp_plugin.evaluation.discriminator_features import discriminator_features
-    from disp_plugin.evaluation.feature_space import get_space
-    from disp_plugin.evaluation.similarity_correlation import draw_pairs, similarity_correlation
+    from disp_plugin.evaluation.held_out import find_training_images
+    from disp_plugin.evaluation.reference_set import ReferenceSet
+    from disp_plugin.evaluation.similarity import (
+        discriminator_features,
+        draw_pairs,
+        similarity_correlation,
+    )
+    from disp_plugin.evaluation.spaces import get_space
 
     check_range(args, num=2, num_pairs=2, seed=0)
     device = choose_device(args.device)
@@ -83,7 +79,9 @@ def measure_similarity(args):
     if not (args.encoder or own):
         raise ValueError('this run has no encoder; name one for perceptual similarity: --encoder')
     space = get_space('perceptual', args.encoder or own)
-    reference = reference_images(cfg, args)
+    changes = {'ann_file': args.ann_file} if args.ann_file else {}
+    dataset = DATASETS.build(find_training_images(cfg, **changes))
+    reference = ReferenceSet(dataset, args.ann_file or 'train', args.cache_dir, args.num)
     images = reference.images(range(len(reference)))
     order = channel_order_of(gan)
     features = {
@@ -94,13 +92,13 @@ def measure_similarity(args):
     found = similarity_correlation(features['D_f'], features['perceptual'], images, pairs)
     numbers = {
         'checkpoint': str(args.checkpoint),
-        'images': reference.describe(),
-        'perceptual': space.describe(),
+        'images': asdict(reference.describe()),
+        'perceptual': asdict(space.describe()),
         'num_pairs': args.num_pairs,
         'seed': args.seed,
         'correlation': {name: values._asdict() for name, values in found.items()},
     }
-    if gan.prior_dim and can_encode_new_images(own):
+    if gan.prior_dim and not getattr(gan, 'per_image', False) and can_encode_new_images(own):
         priors = reference.features(get_space('prior', own))
         numbers['reconstruction'] = measure_reconstruction(gan, priors, features, space, args)
     return numbers
@@ -113,27 +111,26 @@ def measure_reconstruction(gan, priors, real, space, args):
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
-    from disp_plugin.evaluation.discriminator_features import discriminator_features
-    from disp_plugin.evaluation.reconstruction_similarity import reconstruction_similarity
+    from disp_plugin.evaluation.similarity import (
+        discriminator_features,
+        reconstruction_similarity,
+    )
     from disp_plugin.progress import track
 
     noise, _ = applications.draw_inputs(gan, len(priors), args.seed, priors[:1])
     batches = applications.sample_images(gan, noise, priors, sample_model=args.sample_model)
     made = np.concatenate(list(track(batches, -(-len(priors) // 32), 'sampling')))
+    parts = torch.from_numpy(made).split(32)
     generated = {
-        'perceptual': torch.cat(
-            [space.features(part) for part in torch.from_numpy(made).split(32)]
-        ),
+        'perceptual': torch.cat([space.features(part) for part in parts]),
         'D_f': discriminator_features(gan, from_rgb(made, channel_order_of(gan))),
     }
+    found = {
+        name: reconstruction_similarity(real[name], generated[name], args.seed) for name in real
+    }
     return {
-        name: {
-            row: values._asdict()
-            for row, values in reconstruction_similarity(
-                real[name], generated[name], args.seed
-            ).items()
-        }
-        for name in real
+        name: {row: values._asdict() for row, values in rows.items()}
+        for name, rows in found.items()
     }
 
 
@@ -160,8 +157,7 @@ def measure_probes(args):
     import numpy as np
 
     from disp_plugin.cli.check_range import check_range
-    from disp_plugin.evaluation.image_labels import image_labels
-    from disp_plugin.evaluation.linear_probe import linear_probe
+    from disp_plugin.evaluation.linear_probe import image_labels, linear_probe
     from disp_plugin.priors import PriorBank
     from disp_plugin.progress import track
 

@@ -49,7 +49,7 @@ def train_encoders(args, percents):
     from disp_plugin.datasets import ImageFolderDataset
     from disp_plugin.encoders.pretrain_encoder import pretrain_supervised
     from disp_plugin.encoders.pretraining_run import PretrainOptions
-    from disp_plugin.evaluation.image_labels import image_labels
+    from disp_plugin.evaluation.linear_probe import image_labels
 
     keys = ImageFolderDataset(args.data_root, args.ann_file).image_keys
     labels = dict(zip(keys, image_labels(keys, args.labels), strict=True))
@@ -72,8 +72,7 @@ def probe_encoders(args, encoders):
 
     from disp_plugin.datasets import ImageFolderDataset
     from disp_plugin.encoders import CheckpointEncoder
-    from disp_plugin.evaluation.image_labels import image_labels
-    from disp_plugin.evaluation.linear_probe import linear_probe
+    from disp_plugin.evaluation.linear_probe import image_labels, linear_probe
     from disp_plugin.priors import build_bank
 
     ann_file = args.ann_file if args.probe_ann_file is None else args.probe_ann_file

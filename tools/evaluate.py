@@ -10,8 +10,9 @@ beside the checkpoint. Several processes: torchrun --nproc_per_node 2 tools/eval
 """
 
 import argparse
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -85,19 +86,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def check_sizes(folders: list[str]) -> None:
-    """Refuse images of several sizes, which no batch and no comparison can hold."""
+    """Raise if images are of several sizes, which no batch and no comparison can hold."""
     from PIL import Image, UnidentifiedImageError
 
     from disp_plugin.datasets import ImageFolderDataset
 
-    sizes = {}
+    sizes: dict[tuple[int, int], str] = {}
     for folder in folders:
-        for info in ImageFolderDataset(folder).load_data_list():
+        for path in ImageFolderDataset(folder).image_paths:
             try:
-                with Image.open(info['gt_path']) as image:
-                    sizes.setdefault(image.size, info['gt_path'])
+                with Image.open(path) as image:
+                    sizes.setdefault(image.size, path)
             except (UnidentifiedImageError, OSError) as error:
-                raise ValueError(f'{info["gt_path"]} is no image: {error}') from error
+                raise ValueError(f'{path} is no image: {error}') from error
     if len(sizes) > 1:
         shown = ', '.join(f'{path} {w}x{h}' for (w, h), path in sorted(sizes.items())[:3])
         raise ValueError(
@@ -106,30 +107,27 @@ def check_sizes(folders: list[str]) -> None:
         )
 
 
-def build_evaluator(args: argparse.Namespace, cfg: Any, split: str, **fields: Any) -> Any:
+def build_evaluator(args: argparse.Namespace, cfg: Mapping | None, split: str, **fields):
     """Build the metrics that were asked for."""
-    from mmagic.registry import EVALUATORS
+    import disp_plugin.register  # noqa: F401
+    from disp_plugin.evaluation import StandardEvaluator
+    from disp_plugin.evaluation.spaces import choose_spaces, read_spaces
 
-    from disp_plugin.evaluation.choose_spaces import choose_spaces, read_spaces
-
-    return EVALUATORS.build(
-        dict(
-            type='StandardEvaluator',
-            spaces=choose_spaces(read_spaces(args.space), cfg),
-            split=split,
-            options=args.options,
-            cache_dir=args.cache_dir,
-            seed=args.seed,
-            truncation=args.truncation,
-            sample_model=args.sample_model,
-            **fields,
-        )
+    return StandardEvaluator(
+        spaces=choose_spaces(read_spaces(args.space), cfg),
+        split=split,
+        options=args.options,
+        cache_dir=args.cache_dir,
+        seed=args.seed,
+        truncation=args.truncation,
+        sample_model=args.sample_model,
+        **fields,
     )
 
 
 def find_checkpoint(given: str) -> Path:
     """Take a file, or the best snapshot of a folder, or else its last."""
-    from disp_plugin.evaluation.find_run import find_run
+    from disp_plugin.evaluation.run import find_run
 
     if not Path(given).is_dir():
         return Path(given)
@@ -140,19 +138,18 @@ def find_checkpoint(given: str) -> Path:
     return run.checkpoint
 
 
-def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str], Path]:
+def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list, list[str], Path]:
     from mmagic.registry import DATASETS
 
     from disp_plugin import applications
     from disp_plugin.applications.load_gan import read_checkpoint
-    from disp_plugin.cli.choose_device import choose_device
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
-    from disp_plugin.evaluation.find_held_out import find_held_out
-    from disp_plugin.evaluation.metric_card import CARDS_FILE
-    from disp_plugin.priors import view_config
+    from disp_plugin.evaluation.held_out import find_held_out, find_training_images
+    from disp_plugin.evaluation.metric_card import CARDS_FILE, Snapshot
+    from disp_plugin.evaluation.spaces import default_device, run_encoder
 
     path = find_checkpoint(args.checkpoint)
-    gan, cfg = applications.load_gan(path, args.config, choose_device())
+    gan, cfg = applications.load_gan(path, args.config, default_device())
     dataset, split = find_held_out(cfg, args.held_out, args.split)
     num = args.num_images or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
     evaluator = build_evaluator(
@@ -160,36 +157,31 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list[dict], list[str]
         cfg,
         split,
         metrics=args.metrics,
-        train_dataset=view_config(cfg['train_dataloader']['dataset']),
-        encoder=cfg.get('encoder'),
+        train_dataset=find_training_images(cfg),
+        encoder=run_encoder(cfg),
         fake_nums=num,
     )
     cards = evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
     iteration = (read_checkpoint(path).get('meta') or {}).get('iter')
-    run = path.absolute().parent.name
-    snapshot = {'file': path.name, 'iteration': iteration, 'run': run}
-    cards = [{**card, 'snapshot': snapshot} for card in cards]
-    return cards, evaluator.left_out, Path(args.out or path.parent / CARDS_FILE)
+    snapshot = Snapshot(iteration, path.name, path.absolute().parent.name)
+    out = Path(args.out or path.parent / CARDS_FILE)
+    return [card.of(snapshot) for card in cards], evaluator.left_out, out
 
 
-def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Path]:
-    from mmagic.registry import DATASETS
-
-    import disp_plugin.register  # noqa: F401
-    from disp_plugin.datasets.folder_view import folder_view
+def evaluate_folder(args: argparse.Namespace) -> tuple[list, list[str], Path]:
+    from disp_plugin.datasets import ImageFolderDataset
     from disp_plugin.evaluation.evaluate_gan import evaluate_images
-    from disp_plugin.evaluation.metric_card import CARDS_FILE
+    from disp_plugin.evaluation.metric_card import CARDS_FILE, Snapshot
     from disp_plugin.evaluation.reference_set import ReferenceSet
 
     if args.size is None:
         check_sizes([folder for folder in (args.images, args.held_out, args.train) if folder])
-    images, held_out = (
-        DATASETS.build(folder_view(folder, args.size)) for folder in (args.images, args.held_out)
-    )
+    images = ImageFolderDataset(args.images, image_size=args.size)
+    held_out = ImageFolderDataset(args.held_out, image_size=args.size)
     generated = ReferenceSet(images, 'generated', args.cache_dir, args.num_images or len(images))
-    train = folder_view(args.train, args.size) if args.train else None
+    train = dict(type='ImageFolderDataset', data_root=args.train, image_size=args.size)
     metrics = args.metrics or ['fid', 'kid', 'precision_recall']
-    if args.metrics is None and train is not None:
+    if args.metrics is None and args.train:
         metrics += ['copying', 'floor']
     split = args.split or Path(args.held_out).name
     evaluator = build_evaluator(
@@ -197,11 +189,11 @@ def evaluate_folder(args: argparse.Namespace) -> tuple[list[dict], list[str], Pa
         None,
         split,
         metrics=metrics,
-        train_dataset=train,
+        train_dataset=train if args.train else None,
         fake_nums=len(generated),
     )
     cards = evaluate_images(generated, evaluator, held_out, args.batch_size)
-    cards = [{**card, 'snapshot': {'file': args.images}} for card in cards]
+    cards = [card.of(Snapshot(file=args.images)) for card in cards]
     return cards, evaluator.left_out, Path(args.out or CARDS_FILE)
 
 
@@ -210,6 +202,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     import disp_plugin.register  # noqa: F401
     from disp_plugin.distributed import leave_group
+    from disp_plugin.evaluation.metric_card import choose_headline, format_cards, write_cards
 
     if args.launcher != 'none':
         # the first process may encode many real images while the others wait
@@ -217,8 +210,6 @@ def evaluate(args: argparse.Namespace) -> None:
     work = evaluate_checkpoint if args.images is None else evaluate_folder
     cards, left_out, out = work(args)
     if dist.is_main_process():
-        from disp_plugin.evaluation.metric_card import choose_headline, format_cards, write_cards
-
         print(format_cards(cards))
         headline = choose_headline(cards)
         if headline is not None:
@@ -235,9 +226,6 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-
-    import os
-
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
     from disp_plugin.cli.explain_error import user_errors

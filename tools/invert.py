@@ -57,7 +57,7 @@ def invert(args: argparse.Namespace) -> None:
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
     from disp_plugin.cli.check_range import check_range
     from disp_plugin.cli.choose_device import choose_device
-    from disp_plugin.evaluation.inversion_error import inversion_error
+    from disp_plugin.evaluation.metrics.ivom import inversion_error
     from disp_plugin.files import check_out, write_file
 
     check_range(args, steps=0, seed=0, batch_size=1)

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     from disp_plugin.cli.explain_error import user_errors
 
     with user_errors(args.debug):
-        from disp_plugin.evaluation.write_report import write_report
+        from disp_plugin.evaluation.report.page import write_report
 
         file = write_report(args.work_dir, args.out, args.checkpoint, args.seed)
         print(f'the report: {file} ({file.stat().st_size / 1e6:.1f} MB)')

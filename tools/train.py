@@ -95,8 +95,8 @@ def _add_validation(cfg: Any, args: argparse.Namespace) -> None:
                 raise ValueError(f'--{flag} needs --held-out, the images to measure by')
         return
     import disp_plugin.register  # noqa: F401
-    from disp_plugin.evaluation.add_validation import add_validation
-    from disp_plugin.evaluation.choose_spaces import read_spaces
+    from disp_plugin.evaluation.held_out import add_validation
+    from disp_plugin.evaluation.spaces import read_spaces
 
     metric = add_validation(
         cfg, args.held_out, read_spaces(args.space), args.val_interval, args.patience

@@ -7,12 +7,6 @@ encoder of the priors, which flatters a generator that was trained on it.
 
 _base_ = './disp_runtime.py'
 
-evaluation_pipeline = [
-    dict(type='LoadTrainingImage'),
-    dict(
-        type='Resize', keys='gt', scale=(16, 16), interpolation='bicubic', backend='pillow'),
-]
-
 val_dataloader = dict(
     _delete_=True,
     batch_size=64,
@@ -22,7 +16,7 @@ val_dataloader = dict(
         type='ImageFolderDataset',
         data_root='data/digits',
         ann_file='val.txt',
-        pipeline=evaluation_pipeline))
+        image_size=16))
 val_cfg = dict(_delete_=True, type='MultiValLoop')
 val_evaluator = dict(
     _delete_=True,
@@ -33,7 +27,7 @@ val_evaluator = dict(
         type='ImageFolderDataset',
         data_root='data/digits',
         ann_file='train.txt',
-        pipeline=evaluation_pipeline),
+        image_size=16),
     fake_nums=1000,
     split='val')
 

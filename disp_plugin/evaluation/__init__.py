@@ -4,16 +4,17 @@ from disp_plugin.upstream import apply_patches
 
 apply_patches()
 
-from .data_copying_metric import DataCopyingMetric  # noqa: E402
-from .discriminator_gap_metric import DiscriminatorGapMetric  # noqa: E402
-from .frechet_distance_metric import FrechetDistanceMetric  # noqa: E402
-from .ivom_metric import IvOMMetric  # noqa: E402
-from .kernel_distance_metric import KernelDistanceMetric  # noqa: E402
-from .memorization_floor_metric import MemorisationFloorMetric  # noqa: E402
-from .metric_card_hook import MetricCardHook  # noqa: E402
-from .overfitting_hook import OverfittingHook  # noqa: E402
-from .precision_recall_metric import PrecisionRecallMetric  # noqa: E402
-from .standard_evaluator import StandardEvaluator  # noqa: E402
+from .metric_hooks import MetricCardHook, OverfittingHook  # noqa: E402
+from .metrics import (  # noqa: E402
+    DataCopyingMetric,
+    DiscriminatorGapMetric,
+    FrechetDistanceMetric,
+    IvOMMetric,
+    KernelDistanceMetric,
+    MemorizationFloorMetric,
+    PrecisionRecallMetric,
+    StandardEvaluator,
+)
 
 __all__ = [
     'DataCopyingMetric',
@@ -21,7 +22,7 @@ __all__ = [
     'FrechetDistanceMetric',
     'IvOMMetric',
     'KernelDistanceMetric',
-    'MemorisationFloorMetric',
+    'MemorizationFloorMetric',
     'MetricCardHook',
     'OverfittingHook',
     'PrecisionRecallMetric',

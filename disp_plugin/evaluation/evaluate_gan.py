@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank, get_world_size
+from torch import nn
 
 from disp_plugin.progress import track
 
+from .metric_card import MetricCard
+from .metrics.gan_metric import FeatureMetric
+from .metrics.standard_evaluator import StandardEvaluator
 from .reference_set import ReferenceSet
-from .standard_evaluator import StandardEvaluator
 
 __all__ = ['evaluate_gan', 'evaluate_images']
 
 
 @torch.no_grad()
 def evaluate_gan(
-    gan: Any, evaluator: StandardEvaluator, held_out: Any, batch_size: int = 64
-) -> list[dict[str, Any]]:
+    gan: nn.Module, evaluator: StandardEvaluator, held_out: BaseDataset, batch_size: int = 64
+) -> list[MetricCard]:
     """Sample from a GAN and evaluate, as mmagic's loop does it, with a progress bar.
 
     Args:
         gan (nn.Module): The GAN, in evaluation mode.
         evaluator (StandardEvaluator): Its metrics.
-        held_out (Dataset): The held-out images.
+        held_out (BaseDataset): The held-out images.
         batch_size (int): Samples at a time. Defaults to 64.
 
     Returns:
-        list[dict[str, Any]]: The cards, on every rank.
+        list[MetricCard]: The cards, on every rank.
     """
     loader = SimpleNamespace(dataset=held_out, batch_size=batch_size)
     evaluator.prepare_metrics(gan, loader)
@@ -42,19 +45,23 @@ def evaluate_gan(
 
 
 def evaluate_images(
-    images: ReferenceSet, evaluator: StandardEvaluator, held_out: Any, batch_size: int = 64
-) -> list[dict[str, Any]]:
+    images: ReferenceSet,
+    evaluator: StandardEvaluator,
+    held_out: BaseDataset,
+    batch_size: int = 64,
+) -> list[MetricCard]:
     """Evaluate images that are files already.
 
     Args:
         images (ReferenceSet): The images; processes share them.
         evaluator (StandardEvaluator): Metrics that need no GAN.
-        held_out (Dataset): The held-out images.
+        held_out (BaseDataset): The held-out images.
         batch_size (int): Images at a time. Defaults to 64.
 
     Returns:
-        list[dict[str, Any]]: The cards, on every rank.
+        list[MetricCard]: The cards, on every rank.
     """
+    evaluator.use_run(None, None)
     if get_rank() == 0:
         evaluator.set_references(held_out)
     num, world_size = len(images), get_world_size()
@@ -64,6 +71,7 @@ def evaluate_images(
     for start in track(starts, len(starts), 'encoding', get_rank() == 0, batch_size):
         pixels = torch.from_numpy(images.images(rows[start : start + batch_size]))
         for metric in evaluator.metrics:
-            metric.add_images(pixels)
+            if isinstance(metric, FeatureMetric):
+                metric.add_images(pixels)
     evaluator.evaluate()
     return evaluator.cards

@@ -2,245 +2,330 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import types
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from disp_plugin.files import write_file
 
 __all__ = [
     'CARDS_FILE',
+    'ImageSet',
+    'MetricCard',
+    'Protocol',
+    'Snapshot',
+    'Space',
     'choose_headline',
     'format_cards',
     'format_count',
-    'make_card',
     'merge_cards',
     'read_cards',
     'write_cards',
 ]
 
 CARDS_FILE = 'metric_cards.json'
-VERSION = 1
+VERSION = 2
 
-BETTER = {
+
+Better = Literal['lower', 'higher', 'zero', '']
+
+BETTER: dict[str, Better] = {
     'fid': 'lower',
+    'fid_floor': '',
     'kid': 'lower',
+    'kid_floor': '',
+    'copying': 'zero',
     'precision': 'higher',
     'recall': 'higher',
     'density': 'higher',
     'coverage': 'higher',
-    'copying': 'zero',
-    'fid_floor': None,
-    'kid_floor': None,
-    'ivom': 'lower',
-    'fid_inverted': 'lower',
     'disc_gap': 'zero',
     'disc_gap_in_sd': 'zero',
+    'ivom': 'lower',
+    'fid_inverted': 'lower',
 }
-"""Metric -> which values of it are better."""
-
-PARAMETERS = ('k', 'cells', 'queries', 'steps', 'lr')
-"""Details of a card that are not results."""
+"""Metric -> which of its values are better; what to look at first stands first."""
 
 LEAST_FOR_FID = 2048
 """As many images as Inception has features: with fewer, covariances have no full rank, and FID's
 bias, which depends on the count, outgrows differences between models (Binkowski et al. 2018)."""
 
 
-def format_count(num: int) -> str:
-    """Write a count as names of metrics do.
+@dataclass(frozen=True)
+class ImageSet:
+    """Real images that a number rests on.
 
     Args:
-        num (int): Such as 10000.
-
-    Returns:
-        str: '10k'; whole thousands from 10,000 on are shortened.
+        split (str): Their name, such as 'test'.
+        num (int): Images.
+        data_root (str): Their folder. Defaults to ''.
+        flips (bool): Whether mirrored views are used, too. Defaults to False.
+        fingerprint (str): Hash of the images. Defaults to ''.
     """
-    return f'{num // 1000}k' if num >= 10000 and num % 1000 == 0 else str(num)
+
+    split: str
+    num: int
+    data_root: str = ''
+    flips: bool = False
+    fingerprint: str = ''
 
 
-def spell(name: str) -> str:
-    """Write the name of a split or space so that the names of numbers can be read again.
+@dataclass(frozen=True)
+class Space:
+    """The space of features that a number was measured in.
 
     Args:
-        name (str): Such as 'my_test photos'.
-
-    Returns:
-        str: 'my-test-photos'.
+        name (str): Such as 'clean'.
+        encoder (str): Architecture and layer. Defaults to ''.
+        preprocessing (str): What the encoder does to images first. Defaults to ''.
+        fingerprint (str): Hash of the encoder. Defaults to ''.
     """
-    return re.sub(r'[^A-Za-z0-9.-]+', '-', name)
+
+    name: str
+    encoder: str = ''
+    preprocessing: str = ''
+    fingerprint: str = ''
 
 
-def make_card(
-    metric: str,
-    value: float,
-    standard_deviation: float | None = None,
-    *,
-    split: str,
-    num_generated: int = 0,
-    space: Mapping[str, Any] | None = None,
-    reference: Mapping[str, Any] | None = None,
-    train: Mapping[str, Any] | None = None,
-    details: Mapping[str, Any] | None = None,
-    **protocol: Any,
-) -> dict[str, Any]:
-    """Write a number down with its protocol.
+@dataclass(frozen=True)
+class Snapshot:
+    """What was measured: a snapshot of a run, or a folder of images.
+
+    Args:
+        iteration (int | None): Iterations of training. Defaults to None, unknown.
+        file (str): The checkpoint, or the folder. Defaults to ''.
+        run (str): Name of the run's folder. Defaults to ''.
+    """
+
+    iteration: int | None = None
+    file: str = ''
+    run: str = ''
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a number was measured.
 
     Args:
         metric (str): One of :data:`BETTER`.
-        value (float): The number.
-        standard_deviation (float | None): How far chance moves it. Defaults to None, unknown.
         split (str): Name of the held-out split.
         num_generated (int): Generated images. Defaults to 0: none were needed.
-        space (Mapping | None): From ``FeatureSpace.describe``. Defaults to None.
-        reference (Mapping | None): From ``ReferenceSet.describe``. Defaults to None.
-        train (Mapping | None): Likewise, the training set. Defaults to None.
-        details (Mapping | None): Parameters of the metric, such as ``k``. Defaults to None.
-        **protocol: ``seed``, ``sample_model``, ``truncation``, ``snapshot``.
+        k (int | None): Which nearest neighbor. Defaults to None.
+        space (Space | None): Where features come from. Defaults to None.
+        reference (ImageSet | None): The held-out images. Defaults to None.
+        train (ImageSet | None): The training images. Defaults to None: not used.
+        seed (int): Of the samples. Defaults to 0.
+        sample_model (str | None): 'ema' or 'orig'. Defaults to None: no GAN was sampled.
+        truncation (float | None): As in ``tools/sample.py``. Defaults to None.
+        parameters (dict[str, float]): Of the metric, such as the number of cells. Defaults to {}.
 
-    Returns:
-        dict[str, Any]: The card; its ``name`` is the protocol in short, 'fid10k_test_clean'.
+    Raises:
+        ValueError: The metric is unknown.
+    """
+
+    metric: str
+    split: str
+    num_generated: int = 0
+    k: int | None = None
+    space: Space | None = None
+    reference: ImageSet | None = None
+    train: ImageSet | None = None
+    seed: int = 0
+    sample_model: str | None = None
+    truncation: float | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.metric not in BETTER:
+            raise ValueError(f'metric {self.metric!r} is unknown; known are {", ".join(BETTER)}')
+
+    @property
+    def name(self) -> str:
+        """str: The protocol in short, such as 'precision10k_k10_test_clean'."""
+        count = format_count(self.num_generated) if self.num_generated else ''
+        has_k = self.k is not None and self.metric in ('precision', 'recall')
+        parts = [f'{self.metric}{count}', *([f'k{self.k}'] if has_k else []), _spell(self.split)]
+        return '_'.join(parts + ([_spell(self.space.name)] if self.space else []))
+
+    @property
+    def rank(self) -> int:
+        """int: Place in a list of numbers: what to look at first is first."""
+        return list(BETTER).index(self.metric)
+
+    @property
+    def better(self) -> Better:
+        """str: Which values are better: 'lower', 'higher', those near 'zero', or ''."""
+        return BETTER[self.metric]
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """A number with its protocol.
+
+    Args:
+        protocol (Protocol): How it was measured.
+        value (float): The number.
+        standard_deviation (float | None): How far chance moves it. Defaults to None, unknown.
+        details (dict[str, float | list[float]]): Other results beside it. Defaults to {}.
+        snapshot (Snapshot): What was measured. Defaults to an unknown one.
 
     Raises:
         ValueError: The number is not finite.
     """
-    if not math.isfinite(value):
-        raise ValueError(f'{metric} is {value}: the features are damaged or overflow')
-    k = (details or {}).get('k')
-    split = spell(split)
-    parts = [
-        f'{metric}{format_count(num_generated) if num_generated else ""}',
-        *([f'k{k}'] if k and metric in ('precision', 'recall') else []),
-        split,
-        *([spell(space['name'])] if space else []),
-    ]
-    return {
-        'name': '_'.join(parts),
-        'value': float(value),
-        'standard_deviation': None if standard_deviation is None else float(standard_deviation),
-        'better': BETTER[metric],
-        'metric': metric,
-        'space': dict(space) if space else None,
-        'reference': dict(reference) if reference else None,
-        'train': dict(train) if train else None,
-        'num_generated': num_generated,
-        'details': dict(details or {}),
-        **protocol,
-    }
+
+    protocol: Protocol
+    value: float
+    standard_deviation: float | None = None
+    details: dict[str, float | list[float]] = field(default_factory=dict)
+    snapshot: Snapshot = field(default_factory=Snapshot)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(
+                f'{self.protocol.metric} is {self.value}: the features are damaged or overflow'
+            )
+
+    @property
+    def name(self) -> str:
+        """str: Name of the protocol."""
+        return self.protocol.name
+
+    def of(self, snapshot: Snapshot) -> MetricCard:
+        """Copy the card for a snapshot."""
+        return dataclasses.replace(self, snapshot=snapshot)
 
 
-def read_cards(file: str | Path) -> list[dict[str, Any]]:
+def format_count(num: int) -> str:
+    """Write a count as names of metrics do: '10k', but '1000' and '12345'."""
+    return f'{num // 1000}k' if num >= 10000 and num % 1000 == 0 else str(num)
+
+
+def _spell(name: str) -> str:
+    """Write the name of a split or space without what separates the parts of a name."""
+    return re.sub(r'[^A-Za-z0-9.-]+', '-', name)
+
+
+def read_cards(file: str | Path) -> list[MetricCard]:
     """Read what :func:`write_cards` wrote.
-
-    Args:
-        file (str | Path): The file.
-
-    Returns:
-        list[dict[str, Any]]: The cards.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a file of cards, or one of a newer version.
+        ValueError: It is not a file of cards, or one of another version.
     """
     try:
         content = json.loads(Path(file).read_text(encoding='utf-8'))
-        version, cards = content['version'], content['cards']
-        names = [card['name'] for card in cards]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        if content['version'] == VERSION:
+            for card in content['cards']:
+                card.pop('name')
+            return _parse(list[MetricCard], content['cards'])
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(
             f'{file} does not hold metric cards ({type(error).__name__}: {error}); move it away, '
             'and evaluate again'
         ) from error
-    if version != VERSION or not all(isinstance(name, str) for name in names):
-        raise ValueError(
-            f'{file} holds metric cards of version {version}, but this is version {VERSION}; '
-            'use the disp_plugin that wrote it'
-        )
-    return cards
+    raise ValueError(
+        f'{file} holds metric cards of version {content["version"]}, but this disp_plugin reads '
+        f'version {VERSION}; use the one that wrote it, or move it away and evaluate again'
+    )
 
 
-def merge_cards(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict]:
-    """Add cards; one of the same name, snapshot and seed replaces the old one.
+def _parse(kind: Any, value: Any) -> Any:
+    """Turn JSON into a type made of dataclasses, lists, dicts, unions and plain values."""
+    origin, args = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        return kind(**{name: _parse(hints[name], part) for name, part in value.items()})  # type: ignore[operator]
+    if origin is types.UnionType:
+        matching = next((arg for arg in args if _fits(arg, value)), args[0])
+        return _parse(matching, value)
+    if origin is list and isinstance(value, list):
+        return [_parse(args[0], part) for part in value]
+    if origin is dict and isinstance(value, dict):
+        return {name: _parse(args[1], part) for name, part in value.items()}
+    if _fits(kind, value):
+        return float(value) if kind is float else value
+    raise ValueError(f'{value!r:.80} is no {getattr(kind, "__name__", kind)}')
 
-    Args:
-        old (Iterable[dict[str, Any]]): Cards.
-        new (Iterable[dict[str, Any]]): Newer cards.
+
+def _fits(kind: Any, value: Any) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if dataclasses.is_dataclass(kind):
+        return isinstance(value, dict)
+    return type(value) is (get_origin(kind) or kind)
+
+
+def merge_cards(old: Iterable[MetricCard], new: Iterable[MetricCard]) -> list[MetricCard]:
+    """Add cards; one of the same protocol and snapshot replaces the old one.
 
     Returns:
-        list[dict]: All, by iteration and name.
+        list[MetricCard]: All, by iteration and name.
     """
     merged = {_identify(card): card for card in (*old, *new)}
-    return sorted(merged.values(), key=lambda card: (_iteration(card), card['name']))
+
+    def place(card: MetricCard) -> tuple[int, str]:
+        iteration = card.snapshot.iteration
+        return -1 if iteration is None else iteration, card.name
+
+    return sorted(merged.values(), key=place)
 
 
-def write_cards(file: str | Path, cards: Sequence[dict[str, Any]]) -> None:
-    """Add cards to a file, which is written whole or not at all.
+def _identify(card: MetricCard) -> str:
+    """Hash what tells a measurement from others: fingerprints, not names of folders."""
+    protocol, snapshot = card.protocol, card.snapshot
+    sources = (protocol.reference, protocol.train, protocol.space)
+    where = [source and source.fingerprint for source in sources]
+    taken_at = snapshot.file if snapshot.iteration is None else snapshot.iteration
+    drawn = [protocol.seed, protocol.sample_model, protocol.truncation, protocol.k]
+    told = [card.name, *drawn, protocol.parameters, *where, snapshot.run, taken_at]
+    return json.dumps(told, sort_keys=True)
 
-    Args:
-        file (str | Path): The file; what it holds already is kept.
-        cards (Sequence[dict[str, Any]]): The cards.
+
+def write_cards(file: str | Path, cards: Sequence[MetricCard]) -> None:
+    """Add cards to a file. It is written whole or not at all, and keeps the cards it holds.
 
     Raises:
         ValueError: There is a file that holds no cards.
     """
     old = read_cards(file) if Path(file).is_file() else []
-    content = {'version': VERSION, 'cards': merge_cards(old, cards)}
+    # the name is for readers of the file
+    merged = [{'name': c.name, **dataclasses.asdict(c)} for c in merge_cards(old, cards)]
+    content = {'version': VERSION, 'cards': merged}
     write_file(file, json.dumps(content, indent=1, allow_nan=False) + '\n')
 
 
-def choose_headline(cards: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+def choose_headline(cards: Iterable[MetricCard]) -> MetricCard | None:
     """Choose the number to look at first: FID, but KID where there are too few images for it.
 
     Args:
-        cards (Iterable[dict[str, Any]]): Cards of one snapshot.
+        cards (Iterable[MetricCard]): Cards of one snapshot.
 
     Returns:
-        dict[str, Any] | None: Its card; None where neither was measured.
+        MetricCard | None: None where neither was measured.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, MetricCard] = {}
     for card in cards:
-        if card['metric'] in ('fid', 'kid'):
-            found.setdefault(card['metric'], card)
-    fid = found.get('fid')
-    if fid is not None and fid['reference'] is not None:
-        least = min(fid['num_generated'], fid['reference']['num'])
-        if least < LEAST_FOR_FID and 'kid' in found:
-            return found['kid']
-    return fid or found.get('kid')
+        found.setdefault(card.protocol.metric, card)
+    fid, kid = found.get('fid'), found.get('kid')
+    if fid is not None and kid is not None and fid.protocol.reference is not None:
+        protocol = fid.protocol
+        if min(protocol.num_generated, fid.protocol.reference.num) < LEAST_FOR_FID:
+            return kid
+    return fid or kid
 
 
-def format_cards(cards: Sequence[dict[str, Any]]) -> str:
-    """Lay cards out as a table.
-
-    Args:
-        cards (Sequence[dict[str, Any]]): The cards.
-
-    Returns:
-        str: A line for each: name, value, standard deviation.
-    """
-    width = max((len(card['name']) for card in cards), default=0)
+def format_cards(cards: Sequence[MetricCard]) -> str:
+    """Lay cards out as a table: a line for each, with name, value and standard deviation."""
+    width = max((len(card.name) for card in cards), default=0)
     lines = []
     for card in cards:
-        spread = card['standard_deviation']
+        spread = card.standard_deviation
         tail = '' if spread is None else f' +- {spread:.3g}'
-        lines.append(f'{card["name"]:<{width}}  {card["value"]:.5g}{tail}')
+        lines.append(f'{card.name:<{width}}  {card.value:.5g}{tail}')
     return '\n'.join(lines)
-
-
-def _iteration(card: Mapping[str, Any]) -> int:
-    snapshot = card.get('snapshot') or {}
-    iteration = snapshot.get('iteration')
-    return iteration if isinstance(iteration, int) else -1
-
-
-def _identify(card: Mapping[str, Any]) -> str:
-    snapshot, details = card.get('snapshot') or {}, card.get('details') or {}
-    protocol = [card.get(key) for key in ('name', 'seed', 'sample_model', 'truncation')]
-    protocol += [details.get(key) for key in PARAMETERS]
-    where = [(card.get(name) or {}).get('fingerprint') for name in ('reference', 'train', 'space')]
-    iteration = snapshot.get('iteration')
-    taken_at = snapshot.get('file') if iteration is None else iteration
-    return json.dumps([*protocol, *where, snapshot.get('run'), taken_at], sort_keys=True)

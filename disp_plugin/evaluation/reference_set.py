@@ -3,99 +3,94 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 from torch import Tensor
 
-from disp_plugin.priors import PriorBank, TrainingView, build_bank
+from disp_plugin.datasets.image_folder_dataset import ImageViews
+from disp_plugin.priors import PriorBank, build_bank
 from disp_plugin.priors.bank_errors import DamagedBankError
 from disp_plugin.priors.lock_file import lock_file
-from disp_plugin.priors.training_view import unwrap_dataset
 
-from .feature_space import FeatureSpace
+from .metric_card import ImageSet
+from .spaces import FeatureSpace
 
-__all__ = ['BrokenImagesError', 'ReferenceSet']
+__all__ = ['BrokenImagesError', 'ReferenceSet', 'check_disjoint']
 
 CACHE_DIR = 'data/features'
 MAX_IMAGES = 50000
 """As many as published FIDs take at most; a larger set is represented by a seeded choice."""
+MAX_COPIES = 0.01
+"""Fraction of held-out files that may be copies: data sets have a few duplicates."""
 
 
 class BrokenImagesError(ValueError):
-    """Real images that cannot be read, without which nothing can be measured."""
+    """Real images cannot be read; without them nothing can be measured."""
 
 
 class ReferenceSet:
     """The training set, or a held-out split, as training shows it.
 
     Features are kept in ``cache_dir``, one file for each pair of images and encoder: another file,
-    another date, another step of the pipeline or other weights make another file.
+    another date, another view or other weights make another file.
 
     Args:
-        dataset (Dataset): Built data set, wrapped or not; a random flip in its pipeline gives a
-            second, mirrored view of every image.
+        images (BaseDataset): Data set that states its views, wrapped or not, such as an
+            ``ImageFolderDataset``.
         split (str): Name of the split, such as 'val'.
         cache_dir (str | Path): Folder of the features. Defaults to 'data/features'.
         max_images (int): More are not used. Defaults to 50000.
 
     Raises:
-        ValueError: The data set is empty or its pipeline draws at random.
+        ValueError: The data set states no views.
     """
 
     def __init__(
         self,
-        dataset: Any,
+        images: BaseDataset,
         split: str,
         cache_dir: str | Path = CACHE_DIR,
         max_images: int = MAX_IMAGES,
     ) -> None:
-        dataset = unwrap_dataset(dataset)
-        if len(dataset) > max_images:
-            chosen = np.random.default_rng(0).choice(len(dataset), max_images, replace=False)
-            dataset = dataset.get_subset(sorted(chosen.tolist()))
-        self.view = TrainingView(dataset)
-        self.view.check_deterministic()
+        while hasattr(images, 'dataset'):
+            images = images.dataset
+        if len(images) > max_images:
+            chosen = np.random.default_rng(0).choice(len(images), max_images, replace=False)
+            images = images.get_subset(sorted(chosen.tolist()))
+        if not isinstance(images, ImageViews):
+            raise ValueError(
+                f'a {type(images).__name__} does not say how its images are seen; give the '
+                "metrics dict(type='ImageFolderDataset', data_root=..., image_size=...)"
+            )
+        self.views: ImageViews = images
         self.split = split
         self.cache_dir = Path(cache_dir)
-        self.data_root = str(getattr(dataset, 'data_root', ''))
-        self._fingerprint = self.view.fingerprint(self.view.file_sizes())
+        self.paths = images.image_paths
+        self.data_root = str(getattr(images, 'data_root', ''))
+        self._fingerprint = self._hash_images()
         self._features: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
-        return len(self.view)
+        return len(self.paths)
 
-    @property
-    def flips(self) -> bool:
-        """bool: Whether mirrored views are in it."""
-        return self.view.num_views == 2
-
-    def images(self, rows: list[int] | range) -> np.ndarray:
+    def images(self, rows: Iterable[int]) -> np.ndarray:
         """Decode some of the images.
 
         Args:
-            rows (list[int] | range): Their rows, in the order of image keys.
+            rows (Iterable[int]): Their rows, in the order of image keys.
 
         Returns:
             np.ndarray: (n, H, W, 3) uint8 RGB, not mirrored.
         """
-        return np.stack([self.view[row][0] for row in rows])
-
-    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        """Decode all images in turn.
-
-        Args:
-            batch_size (int): Images at a time.
-
-        Yields:
-            np.ndarray: (n, H, W, 3) uint8 RGB, not mirrored.
-        """
-        for start in range(0, len(self), batch_size):
-            yield self.images(range(start, min(start + batch_size, len(self))))
+        return np.stack([self.views.view(row) for row in rows])
 
     def features(self, space: FeatureSpace, mirrored: bool = False) -> Tensor:
         """Look the features up, or compute them and keep them.
@@ -114,7 +109,7 @@ class ReferenceSet:
         known = space.encoder.fingerprint()
         if known not in self._features:
             try:
-                bank = self._open(space.encoder)
+                bank = self._open(space)
             except ValueError as error:
                 raise BrokenImagesError(f'the {self.split} images: {error}') from error
             views = [bank.take(np.arange(len(bank)), view) for view in range(bank.num_views)]
@@ -122,22 +117,23 @@ class ReferenceSet:
         features = self._features[known]
         return features if mirrored else features[: len(self)]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, mirrored: bool = True) -> ImageSet:
         """Say which images these are, for a card.
 
-        Returns:
-            dict[str, Any]: ``data_root``, ``split``, ``num``, ``flips`` and ``fingerprint``.
+        Args:
+            mirrored (bool): Whether their mirrored views were used, too. Defaults to True.
         """
-        return {
-            'data_root': self.data_root,
-            'split': self.split,
-            'num': len(self),
-            'flips': self.flips,
-            'fingerprint': self._fingerprint,
-        }
+        flips = mirrored and self.views.num_views == 2
+        return ImageSet(self.split, len(self), self.data_root, flips, self._fingerprint)
 
-    def _open(self, encoder: Any) -> PriorBank:
-        file = self.cache_dir / f'{self._identify(encoder)}.safetensors'
+    def _hash_images(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.views.describe_view(), sort_keys=True).encode())
+        for key, path in zip(self.views.image_keys, self.paths, strict=True):
+            digest.update(f'{key}\0{_size(path)}\n'.encode())
+        return digest.hexdigest()
+
+    def _open(self, space: FeatureSpace) -> PriorBank:
+        file = self.cache_dir / f'{self._identify(space)}.safetensors'
         file.parent.mkdir(parents=True, exist_ok=True)
         # Another evaluation may be computing the same: wait for it.
         with open(file.with_suffix('.lock'), 'w') as lock:
@@ -149,12 +145,63 @@ class ReferenceSet:
                     return bank
             except DamagedBankError:
                 file.unlink()
-            return build_bank(self.view.dataset, encoder, file, amp=False)
+            return build_bank(self.views, space.encoder, file, amp=False)
 
-    def _identify(self, encoder: Any) -> str:
-        digest = hashlib.sha256(f'{self._fingerprint} {encoder.fingerprint()}'.encode())
-        for path in self.view.paths:
+    def _identify(self, space: FeatureSpace) -> str:
+        digest = hashlib.sha256(f'{self._fingerprint} {space.encoder.fingerprint()}'.encode())
+        digest.update(str(self.views.num_views).encode())
+        for path in self.paths:
             status = os.stat(path)  # a copy that keeps its date has another time of change
             dates = f'{status.st_mtime_ns} {status.st_ctime_ns}'
             digest.update(f'{os.path.abspath(path)} {dates}\n'.encode())
         return digest.hexdigest()[:24]
+
+
+def check_disjoint(train: Iterable[str], held_out: Iterable[str], what: str) -> None:
+    """Raise if held-out images are training images, or mostly copies of them.
+
+    Files are compared by path, and those of equal size by content.
+
+    Args:
+        train (Iterable[str]): Paths of the training images.
+        held_out (Iterable[str]): Paths of the others.
+        what (str): Names the others, for the message.
+
+    Raises:
+        ValueError: Some are the same files, or more than 1 % are copies.
+    """
+    unseen = {os.path.realpath(path) for path in held_out}
+    seen = {os.path.realpath(path) for path in train}
+    way_out = 'name images that the run does not train on (for a run on a folder: in another one)'
+    if seen & unseen:
+        raise ValueError(
+            f'{len(seen & unseen)} of the {len(unseen)} images of {what} are training images, so '
+            f'that they tell nothing; {way_out}'
+        )
+    copies = _count_copies(seen, unseen)
+    told = f'{copies} of the {len(unseen)} images of {what} are copies of training images'
+    if copies > MAX_COPIES * len(unseen):
+        raise ValueError(f'{told}, so that they tell nothing; {way_out}')
+    if copies:
+        print_log(told, logger='current', level=logging.WARNING)
+
+
+def _count_copies(seen: Iterable[str], unseen: Iterable[str]) -> int:
+    by_size: dict[int, list[str]] = {}
+    for path in unseen:
+        by_size.setdefault(_size(path), []).append(path)
+    by_size.pop(-1, None)
+    of_size = [path for path in seen if _size(path) in by_size]
+    sizes, known = {_size(path) for path in of_size}, {_hash(path) for path in of_size}
+    return sum(_hash(path) in known for size in sizes for path in by_size[size])
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
+def _hash(path: str) -> bytes:
+    return hashlib.sha256(Path(path).read_bytes()).digest()

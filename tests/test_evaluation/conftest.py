@@ -16,12 +16,7 @@ def view(make_image_folder, tmp_path_factory):
     def make(num, seed, flip=False):
         folder = tmp_path_factory.mktemp('images')
         make_image_folder(folder, num=num, seed=seed)
-        pipeline = [dict(type='LoadTrainingImage')]
-        if flip:
-            pipeline.append(dict(type='Flip', keys='gt', flip_ratio=0.5, direction='horizontal'))
-        return dict(
-            type='ImageFolderDataset', data_root=str(folder), ann_file='', pipeline=pipeline
-        )
+        return dict(type='ImageFolderDataset', data_root=str(folder), flip=flip)
 
     return make
 

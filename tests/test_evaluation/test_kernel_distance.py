@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.evaluation import kernel_distance as module
-from disp_plugin.evaluation.kernel_distance import kernel_distance, kernel_distance_of_subsets
+from disp_plugin.evaluation.metrics import kernel_distance as module
+from disp_plugin.evaluation.metrics.kernel_distance import kernel_distance
 
 
 def features(rng, num, dim=12, scale=1.0):
@@ -43,12 +43,10 @@ def test_distance_is_that_of_clean_fid_and_torch_fidelity(rng):
     # one subset that is the whole set leaves nothing to chance
     theirs = clean_fid.kernel_distance(generated.numpy(), reference.numpy(), num_subsets=1)
     assert kernel_distance(generated, reference).value == pytest.approx(theirs, rel=1e-10)
-    again = kernel_distance_of_subsets(generated, reference, num_subsets=1)
-    assert again.value == pytest.approx(theirs, rel=1e-10)
-    options = dict(kid_subsets=7, kid_subset_size=40, rng_seed=5, verbose=False)
+    options = dict(kid_subsets=1, kid_subset_size=60, verbose=False)
     theirs = fidelity.kid_features_to_metric(generated, reference, **options)
-    ours = kernel_distance_of_subsets(generated, reference, 7, 40, seed=5)
-    assert ours == pytest.approx(tuple(theirs.values()), rel=1e-10)
+    mean = theirs['kernel_inception_distance_mean']
+    assert kernel_distance(generated, reference).value == pytest.approx(mean, rel=1e-10)
 
 
 def test_equal_sets_and_one_repeated_image(rng):
@@ -85,13 +83,3 @@ def test_mean_over_draws_of_one_distribution_is_zero(rng):
         for seed in range(200)
     ]
     assert abs(np.mean(values)) < 3 * np.std(values) / 200**0.5
-
-
-def test_subsets_are_those_of_the_seed_and_options_have_bounds(rng):
-    generated, reference = features(rng(0), 60), features(rng(1), 50)
-    first, again, other = (
-        kernel_distance_of_subsets(generated, reference, 3, 20, seed) for seed in (1, 1, 2)
-    )
-    assert first == again != other
-    with pytest.raises(ValueError, match='subset_size at least 2, but they are 3 and 1'):
-        kernel_distance_of_subsets(generated, reference, 3, 1)

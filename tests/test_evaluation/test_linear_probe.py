@@ -6,8 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from disp_plugin.evaluation.image_labels import image_labels
-from disp_plugin.evaluation.linear_probe import linear_probe
+from disp_plugin.evaluation.linear_probe import image_labels, linear_probe
 
 
 @pytest.fixture(scope='module')

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.evaluation import manifold_scores as module
-from disp_plugin.evaluation import nearest_neighbors, squared_distances
-from disp_plugin.evaluation.manifold_scores import manifold_scores
+from disp_plugin.evaluation.metrics import manifold_scores as module
+from disp_plugin.evaluation.metrics.manifold_scores import manifold_scores, nearest_distances
 
 
 def naive(generated, reference, precision_ks, recall_ks, density_k):
@@ -55,7 +54,7 @@ PAIRS = {
     'both repeated': lambda rng: (torch.full((60, 8), 0.1), torch.full((50, 8), 0.1)),
     'near copies': lambda rng: (near_copies(rng(0), 120), near_copies(rng(1), 90)),
     'ties': lambda rng: tuple(
-        torch.from_numpy(rng(seed).integers(0, 3, size=(80, 4)).astype(np.float32) + 0.1)
+        torch.from_numpy(rng(seed).integers(0, 3, size=(80, 4)).astype(np.float32))
         for seed in (0, 1)
     ),
 }
@@ -65,9 +64,7 @@ PAIRS = {
 @pytest.mark.parametrize('blocks', [False, True])
 def test_scores_are_the_definition(rng, monkeypatch, kind, blocks):
     if blocks:
-        monkeypatch.setattr(module, 'BLOCK_ROWS', 32)
-        monkeypatch.setattr(nearest_neighbors, 'BLOCK_ROWS', 32)
-        monkeypatch.setattr(squared_distances, 'BLOCK_COLUMNS', 25)
+        monkeypatch.setattr(module, 'BLOCK', 32)
     generated, reference = PAIRS[kind](rng)
     found = manifold_scores(generated, reference)
     expected = naive(generated, reference, (10, 3), (40, 3), 5)
@@ -146,3 +143,11 @@ def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match='density_neighbors is k = 9, but reference'):
         manifold_scores(*sets, (1,), (1,), density_neighbors=9)
     assert len(manifold_scores(*sets, (1,), (8,), 8)) == 4  # one more than k is enough
+
+
+def test_the_copied_image_is_found_among_near_copies_far_from_the_origin(rng):
+    points = near_copies(rng(0), 300)
+    queries = points[torch.from_numpy(rng(1).permutation(300))].clone()
+    assert nearest_distances(queries, points).tolist() == [0] * 300
+    queries[:, 0] += 2**-11  # far less than to the next copy
+    assert nearest_distances(queries, points).tolist() == pytest.approx([2**-11] * 300)

@@ -1,26 +1,31 @@
 """Cards: a number cannot be parted from its protocol."""
 
+import dataclasses
 import json
 
 import pytest
 
 from disp_plugin.evaluation.metric_card import (
+    ImageSet,
+    MetricCard,
+    Protocol,
+    Snapshot,
+    Space,
     choose_headline,
     format_cards,
-    make_card,
     merge_cards,
     read_cards,
     write_cards,
 )
-from disp_plugin.evaluation.metric_name import MetricName
 
-CLEAN = dict(name='clean', encoder='inception', preprocessing='resize', fingerprint='ab')
-TEST = dict(data_root='data', split='test', num=5000, flips=False, fingerprint='cd')
+CLEAN = Space('clean', 'inception', 'resize', 'ab')
+TEST = ImageSet('test', 5000, 'data', False, 'cd')
 
 
-def card(metric='fid', value=1.0, num=10000, **fields):
-    fields = {'space': CLEAN, 'reference': TEST, 'seed': 0, **fields}
-    return make_card(metric, value, split='test', num_generated=num, **fields)
+def card(metric='fid', value=1.0, num=10000, iteration=None, run='', file='', **fields):
+    fields = {'space': CLEAN, 'reference': TEST, **fields}
+    protocol = Protocol(metric, 'test', num, **fields)
+    return MetricCard(protocol, value, snapshot=Snapshot(iteration, file, run))
 
 
 @pytest.mark.parametrize(
@@ -29,13 +34,18 @@ def card(metric='fid', value=1.0, num=10000, **fields):
         (dict(), 'fid10k_test_clean'),
         (dict(num=1000), 'fid1000_test_clean'),
         (dict(num=12345), 'fid12345_test_clean'),
-        (dict(metric='precision', details=dict(k=10)), 'precision10k_k10_test_clean'),
-        (dict(metric='density', details=dict(k=5)), 'density10k_test_clean'),
+        (dict(metric='precision', k=10), 'precision10k_k10_test_clean'),
+        (dict(metric='density', k=5), 'density10k_test_clean'),
         (dict(metric='disc_gap', num=0, space=None), 'disc_gap_test'),
     ],
 )
-def test_the_name_is_the_protocol(fields, name):
-    assert card(**fields)['name'] == name
+def test_the_name_is_the_protocol_in_short(fields, name):
+    assert card(**fields).name == name
+
+
+def test_names_of_splits_and_spaces_hold_no_separators():
+    odd = Protocol('kid', 'my_test photos', space=Space('a_b'))
+    assert odd.name == 'kid_my-test-photos_a-b'
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
@@ -44,48 +54,79 @@ def test_no_card_holds_a_number_that_is_none(value):
         card(value=value)
 
 
+def test_unknown_metrics_are_refused():
+    with pytest.raises(ValueError, match="metric 'fido' is unknown; known are fid, "):
+        Protocol('fido', 'test')
+
+
 def test_cards_come_back_from_their_file(tmp_path):
     file = tmp_path / 'cards.json'
-    cards = [card(snapshot=dict(iteration=i), value=i / 3) for i in (1, 2)]
-    write_cards(file, cards)
-    assert read_cards(file) == cards
-    assert json.loads(file.read_text())['version'] == 1
+    full = dataclasses.replace(
+        card(iteration=2, run='a', file='b', k=3, truncation=0.5, parameters={'cells': 4}),
+        standard_deviation=0.25,
+        details={'trials': [1.0, 2.0], 'used_cells': 3.5},
+    )
+    bare = MetricCard(Protocol('ivom', 'val'), 1)
+    write_cards(file, [bare, full])
+    assert read_cards(file) == [bare, full]
+    assert [each['name'] for each in json.loads(file.read_text())['cards']] == [
+        'ivom_val',
+        full.name,
+    ]
 
 
 def test_a_number_is_replaced_by_one_of_the_same_protocol_only():
-    first = card(value=1.0, snapshot=dict(iteration=5))
-    again = card(value=2.0, snapshot=dict(iteration=5, file='iter_5.pth'))
-    other_seed = card(value=3.0, snapshot=dict(iteration=5), seed=1)
-    later = card(value=4.0, snapshot=dict(iteration=6))
+    first = card(value=1.0, iteration=5)
+    again = card(value=2.0, iteration=5, file='iter_5.pth')
+    other_seed = card(value=3.0, iteration=5, seed=1)
+    later = card(value=4.0, iteration=6)
     other_images = card(
-        value=5.0, snapshot=dict(iteration=5), reference=dict(TEST, fingerprint='xx')
+        value=5.0, iteration=5, reference=dataclasses.replace(TEST, fingerprint='x')
     )
     merged = merge_cards([first], [again, other_seed, later, other_images])
-    assert sorted(c['value'] for c in merged) == [2.0, 3.0, 4.0, 5.0]
+    assert sorted(c.value for c in merged) == [2.0, 3.0, 4.0, 5.0]
     assert merged[-1] is later
 
 
 def test_numbers_of_other_runs_files_training_sets_and_parameters_stay():
-    inverted = [
-        card('ivom', snapshot=dict(iteration=5), details=dict(steps=n, score=n)) for n in (5, 9)
-    ]
-    runs = [card(snapshot=dict(iteration=5, run=name)) for name in 'ab']
-    files = [card(snapshot=dict(iteration=None, file=name)) for name in ('a.pth', 'b.pth')]
-    trained = [card(snapshot=dict(iteration=5), train=dict(TEST, fingerprint=n)) for n in 'xy']
+    inverted = [card('ivom', iteration=5, parameters={'steps': n}) for n in (5, 9)]
+    runs = [card(iteration=5, run=name) for name in 'ab']
+    files = [card(file=name) for name in ('a.pth', 'b.pth')]
+    trained = [card(iteration=5, train=dataclasses.replace(TEST, fingerprint=n)) for n in 'xy']
     distinct = [*inverted, *runs, *files, *trained]
     assert len(merge_cards([], distinct)) == len(distinct)
-    again = card('ivom', snapshot=dict(iteration=5), details=dict(steps=5, score=7))
+    again = dataclasses.replace(inverted[0], details={'score': 7})
     assert len(merge_cards(inverted, [again])) == 2
 
 
-def test_names_of_splits_and_spaces_can_be_read_again():
-    odd = make_card('kid', 0.0, split='my_test photos', space=dict(CLEAN, name='a_b'))
-    assert odd['name'] == 'kid_my-test-photos_a-b'
-    name = MetricName.parse(odd['name'])
-    assert (name.split, name.space) == ('my-test-photos', 'a-b')
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'value': 'low'},
+        {'value': None},
+        {'value': True},
+        {'value': float('nan')},
+        {'value': 10**400},
+        {'standard_deviation': 'x'},
+        {'details': [1]},
+        {'snapshot': {'iteration': 'x'}},
+        {'protocol': {'metric': 'fid', 'split': 'val', 'space': 3}},
+        {'protocol': {'metric': 'fid'}},
+        {'protocol': {'metric': 'no', 'split': 'val'}},
+        {'unknown': 1},
+    ],
+)
+def test_fields_of_another_kind_are_refused(tmp_path, change):
+    file = tmp_path / 'cards.json'
+    write_cards(file, [card()])
+    content = json.loads(file.read_text())
+    content['cards'][0].update(change)
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='does not hold metric cards'):
+        read_cards(file)
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{"version": 1}', '{"version": 1, "cards": [3]}'])
+@pytest.mark.parametrize('text', ['', '[]', '{"version": 2}', '{"version": 2, "cards": [3]}'])
 def test_another_file_is_neither_read_nor_overwritten(tmp_path, text):
     file = tmp_path / 'cards.json'
     file.write_text(text)
@@ -94,25 +135,25 @@ def test_another_file_is_neither_read_nor_overwritten(tmp_path, text):
     assert file.read_text() == text
 
 
-def test_cards_of_a_newer_version_are_refused(tmp_path):
+def test_cards_of_another_version_are_refused(tmp_path):
     file = tmp_path / 'cards.json'
-    file.write_text('{"version": 2, "cards": []}')
-    with pytest.raises(ValueError, match='version 2'):
+    file.write_text('{"version": 3, "cards": []}')
+    with pytest.raises(ValueError, match='version 3'):
         read_cards(file)
 
 
 def test_kid_comes_first_where_images_are_too_few_for_fid():
     kid, fid = card('kid'), card('fid')
     assert choose_headline([kid, fid]) is fid
-    few = dict(TEST, num=2047)
+    few = dataclasses.replace(TEST, num=2047)
     few_real = [card('kid', reference=few), card('fid', reference=few)]
-    assert choose_headline(few_real)['metric'] == 'kid'
-    assert choose_headline([card('kid', num=2047), card('fid', num=2047)])['metric'] == 'kid'
-    assert choose_headline([card('fid', num=2047)])['metric'] == 'fid'
-    assert choose_headline([card('recall', details=dict(k=3))]) is None
+    assert choose_headline(few_real).protocol.metric == 'kid'
+    assert choose_headline([card('kid', num=2047), card('fid', num=2047)]).protocol.metric == 'kid'
+    assert choose_headline([card('fid', num=2047)]).protocol.metric == 'fid'
+    assert choose_headline([card('recall', k=3)]) is None
 
 
 def test_a_table_shows_value_and_spread():
-    table = format_cards([card(value=12.3456), make_card('fid', 2.0, 0.25, split='v')])
+    table = format_cards([card(value=12.3456), MetricCard(Protocol('fid', 'v'), 2.0, 0.25)])
     assert table.splitlines()[0].split() == ['fid10k_test_clean', '12.346']
     assert table.splitlines()[1].split() == ['fid_v', '2', '+-', '0.25']

@@ -9,8 +9,8 @@ from mmagic.registry import DATASETS
 from PIL import Image
 
 from disp_plugin.encoders import PixelEncoder
-from disp_plugin.evaluation.feature_space import FeatureSpace
 from disp_plugin.evaluation.reference_set import ReferenceSet
+from disp_plugin.evaluation.spaces import FeatureSpace
 
 
 class CountingSpace(FeatureSpace):
@@ -56,7 +56,7 @@ def test_features_are_those_of_the_files_and_computed_once(make, view):
 def test_a_changed_image_is_encoded_anew(make, view):
     cfg, space = view(5, seed=3), CountingSpace()
     before = make(cfg).features(space)
-    path = make(cfg).view.paths[2]
+    path = make(cfg).paths[2]
     pixels = np.asarray(Image.open(path))
     Image.fromarray(255 - pixels).save(path)
     after = make(cfg).features(space)
@@ -79,7 +79,7 @@ def test_a_damaged_file_is_replaced(make, view, tmp_path):
 
 def test_mirrored_views_follow_on_request_only(make, view):
     reference, space = make(view(3, seed=4, flip=True)), CountingSpace()
-    assert reference.flips and reference.describe()['flips']
+    assert reference.describe().flips and not reference.describe(mirrored=False).flips
     plain, both = reference.features(space), reference.features(space, mirrored=True)
     assert plain.shape == (3, 16) and both.shape == (6, 16)
     torch.testing.assert_close(both[:3], plain)
@@ -89,9 +89,9 @@ def test_mirrored_views_follow_on_request_only(make, view):
 
 def test_a_large_set_is_represented_by_a_choice_that_stays(make, view):
     cfg = view(9, seed=5)
-    chosen = [make(cfg, max_images=4).view.keys for _ in range(2)]
+    chosen = [make(cfg, max_images=4).views.image_keys for _ in range(2)]
     assert chosen[0] == chosen[1] and len(chosen[0]) == 4
-    assert chosen[0] != make(cfg).view.keys[:4]
+    assert chosen[0] != make(cfg).views.image_keys[:4]
     assert len(make(cfg)) == 9
 
 
@@ -99,4 +99,3 @@ def test_images_come_in_the_order_of_the_features(make, view):
     reference, space = make(view(5, seed=6)), CountingSpace()
     pixels = torch.from_numpy(reference.images([3, 1]))
     torch.testing.assert_close(space.features(pixels), reference.features(space)[[3, 1]])
-    assert [len(batch) for batch in reference.batches(2)] == [2, 2, 1]

@@ -12,22 +12,20 @@ from mmagic.registry import DATASETS, EVALUATORS, METRICS, MODELS
 
 from disp_plugin.applications import draw_inputs, sample_images
 from disp_plugin.encoders import PixelEncoder
-from disp_plugin.evaluation.data_copying import data_copying
 from disp_plugin.evaluation.evaluate_gan import evaluate_gan, evaluate_images
-from disp_plugin.evaluation.frechet_distance import frechet_distance
-from disp_plugin.evaluation.kernel_distance import kernel_distance
-from disp_plugin.evaluation.manifold_scores import manifold_scores
-from disp_plugin.evaluation.memorization_floor import memorization_floor
+from disp_plugin.evaluation.metrics.frechet_distance import frechet_distance
+from disp_plugin.evaluation.metrics.kernel_distance import kernel_distance
+from disp_plugin.evaluation.metrics.manifold_scores import manifold_scores
+from disp_plugin.evaluation.metrics.memorization import data_copying, memorization_floor
 from disp_plugin.evaluation.reference_set import ReferenceSet
-from disp_plugin.priors import TrainingView
 
 PIXELS = dict(type='PixelEncoder', size=4)
 NEIGHBORS = dict(precision_neighbors=[4], recall_neighbors=[6], density_neighbors=3)
 
 
 def features_of(cfg):
-    view = TrainingView(DATASETS.build(cfg))
-    return encode(np.stack([view[row][0] for row in range(len(view))]))
+    images = DATASETS.build(cfg)
+    return encode(np.stack([images.view(row) for row in range(len(images))]))
 
 
 def encode(images):
@@ -56,7 +54,7 @@ def evaluator(train_cfg, tmp_path):
 
 
 def values(cards):
-    return {card['name']: card['value'] for card in cards}
+    return {card.name: card.value for card in cards}
 
 
 @pytest.mark.parametrize('batch_size', [7, 64])
@@ -86,12 +84,28 @@ def test_numbers_are_those_of_the_functions(
 def test_cards_carry_the_protocol(evaluator, gan, held_out):
     cards = evaluate_gan(gan, evaluator(metrics=['kid', 'copying'], split='test', seed=3), held_out)
     kid, copying = cards
-    assert kid['name'] == 'kid30_test_pixels' and kid['standard_deviation'] > 0
-    assert kid['reference']['num'] == 20 and kid['train'] is None
-    assert copying['train']['num'] == 24 and copying['details']['cells'] == 1
-    assert len(copying['details']['trials']) == 5
-    assert kid['space']['fingerprint'] == PixelEncoder(4).fingerprint()
-    assert (kid['seed'], kid['sample_model'], kid['num_generated']) == (3, 'orig', 30)
+    assert kid.name == 'kid30_test_pixels' and kid.standard_deviation > 0
+    assert kid.protocol.reference.num == 20 and kid.protocol.train is None
+    assert copying.protocol.train.num == 24 and copying.protocol.parameters == {'cells': 1}
+    assert len(copying.details['trials']) == 5
+    assert kid.protocol.space.fingerprint == PixelEncoder(4).fingerprint()
+    protocol = kid.protocol
+    assert (protocol.seed, protocol.sample_model, protocol.num_generated) == (3, 'orig', 30)
+
+
+def test_what_a_config_does_not_state_is_the_runs_own(evaluator, gan, held_out, train_cfg):
+    spaces = dict(pixels=dict(type='PixelEncoder', size=2), prior='encoder')
+    built = evaluator(spaces=spaces, train_dataset=None, metrics=None, options=None)
+    built.use_run(PIXELS, train_cfg)
+    found = values(evaluate_gan(gan, built, held_out))
+    assert {'kid30_val_prior', 'copying30_val_pixels', 'disc_gap_val'} <= set(found)
+    stated = evaluator(metrics=['kid', 'copying'], options=None, encoder=PIXELS, spaces=spaces)
+    stated.use_run(None, None)
+    again = values(evaluate_gan(gan, stated, held_out))
+    assert again.items() <= found.items()
+    alone = evaluator(spaces=spaces, train_dataset=None, metrics=None, options=None)
+    names = set(values(evaluate_gan(gan, alone, held_out)))  # a run without priors hands in nothing
+    assert 'kid30_val_pixels' in names and not any('prior' in n or 'copying' in n for n in names)
 
 
 def test_another_seed_gives_other_samples_and_the_same_seed_the_same(evaluator, gan, held_out):
@@ -107,7 +121,7 @@ def test_what_cannot_be_computed_is_left_out_and_said(evaluator, gan, held_out):
     neighbors = dict(precision_recall=dict(density_neighbors=20))
     built = evaluator(metrics=['precision_recall', 'fid'], options=neighbors)
     cards = evaluate_gan(gan, built, held_out)
-    assert [card['metric'] for card in cards] == ['fid']
+    assert [card.protocol.metric for card in cards] == ['fid']
     (reason,) = built.left_out
     assert 'PrecisionRecallMetric is left out' in reason and '20' in reason
 
@@ -115,7 +129,7 @@ def test_what_cannot_be_computed_is_left_out_and_said(evaluator, gan, held_out):
 def test_only_the_k_that_is_too_large_is_left_out(evaluator, gan, held_out):
     neighbors = dict(precision_recall=dict(recall_neighbors=[40, 3], precision_neighbors=[20]))
     built = evaluator(metrics=['precision_recall'], options=neighbors)
-    found = {(card['metric'], card['details']['k']) for card in evaluate_gan(gan, built, held_out)}
+    found = {(c.protocol.metric, c.protocol.k) for c in evaluate_gan(gan, built, held_out)}
     assert found == {('recall', 3), ('density', 5), ('coverage', 5)}
 
 
@@ -181,7 +195,7 @@ def test_classes_of_mmagics_gans_are_drawn_by_the_seed(evaluator, held_out):
 
 
 def test_a_moving_average_that_is_not_there_is_refused(evaluator, gan, held_out):
-    with pytest.raises(ValueError, match='no moving average'):
+    with pytest.raises(ValueError, match='no EMA generator'):
         evaluate_gan(gan, evaluator(sample_model='ema'), held_out)
 
 
@@ -196,12 +210,12 @@ def test_files_are_evaluated_as_samples_are(evaluator, train_cfg, held_out_cfg, 
 
 def test_processes_sample_what_one_would(evaluator, gan, held_out, monkeypatch):
     """Rank by rank, with the gathering of both in the place of a process group."""
-    from disp_plugin.evaluation import feature_metric, seeded_batches
+    from disp_plugin.evaluation.metrics import gan_metric, seeded_batches
 
     (whole,) = evaluate_gan(gan, evaluator(metrics=['kid'], fake_nums=31), held_out)
     shares = []
     for rank in range(2):
-        for module in (feature_metric, seeded_batches):
+        for module in (gan_metric, seeded_batches):
             monkeypatch.setattr(module, 'get_world_size', lambda: 2)
         monkeypatch.setattr(seeded_batches, 'get_rank', lambda rank=rank: rank)
         monkeypatch.setattr('mmagic.evaluation.metrics.base_gen_metric.get_world_size', lambda: 2)
@@ -213,9 +227,9 @@ def test_processes_sample_what_one_would(evaluator, gan, held_out, monkeypatch):
                 built.process(gan.test_step(batch), batch, metrics)
         shares.append(torch.cat(built.metrics[0]._features))
     assert [len(share) for share in shares] == [16, 16]
-    monkeypatch.setattr(feature_metric, 'all_gather', lambda own: shares)
+    monkeypatch.setattr(gan_metric, 'all_gather', lambda own: shares)
     value = built.metrics[0].evaluate()['kid31_val_pixels']
-    assert value == pytest.approx(whole['value'], rel=1e-4)
+    assert value == pytest.approx(whole.value, rel=1e-4)
 
 
 def test_samples_that_cannot_be_shared_are_refused(gan, held_out, tmp_path):
@@ -240,8 +254,6 @@ def test_wrong_configs_are_refused():
     with pytest.raises(ValueError, match='at least one space'):
         per_image = dict(type='PerImageEncoder', num_images=3)
         EVALUATORS.build(dict(type='StandardEvaluator', spaces=dict(a=per_image, b=None)))
-    with pytest.raises(ValueError, match='DataCopyingMetric compares with the training images'):
-        METRICS.build(dict(type='DataCopyingMetric', encoder=PIXELS, space='pixels'))
     with pytest.raises(ValueError, match='at least 2 images, but fake_nums is 1'):
         METRICS.build(
             dict(type='KernelDistanceMetric', encoder=PIXELS, space='pixels', fake_nums=1)

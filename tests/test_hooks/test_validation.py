@@ -6,7 +6,8 @@ import pytest
 from mmagic.evaluation.metrics.base_gen_metric import GenMetric
 from mmagic.registry import METRICS
 
-import disp_plugin.evaluation.overfitting_hook  # noqa: F401
+import disp_plugin.evaluation.metric_hooks  # noqa: F401
+from tests.metric_cards import card
 
 NAME = 'kid10_val_pixels'
 
@@ -34,7 +35,9 @@ class ScriptedMetric(GenMetric):
 
     def evaluate(self):
         self.asked.append(self.runner.iter)
-        return {NAME: self.values[self.runner.iter - 1]}
+        value = self.values[self.runner.iter - 1]
+        self.cards = [] if value is None else [card(NAME, value)]
+        return {NAME: value}
 
 
 @pytest.fixture

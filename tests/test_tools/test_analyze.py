@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.evaluation.image_labels import image_labels
-from disp_plugin.evaluation.linear_probe import linear_probe
+from disp_plugin.evaluation.linear_probe import image_labels, linear_probe
 from disp_plugin.priors import PriorBank
 
 

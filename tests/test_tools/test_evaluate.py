@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from disp_plugin.evaluation.metric_card import read_cards
+from disp_plugin.evaluation.metric_card import Snapshot, read_cards
 
 FEW = ['--num-images', '40', '--space', 'pixels=', '--batch-size', '16']
 NEIGHBORS = 'precision_recall=dict(precision_neighbors=[3], recall_neighbors=[3])'
@@ -26,7 +26,7 @@ def checkpoint(trained):
 
 
 def by_name(file):
-    return {card['name']: card for card in read_cards(file)}
+    return {card.name: card for card in read_cards(file)}
 
 
 def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
@@ -42,9 +42,9 @@ def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
     names = {f'{name}_report_pixels' for name in wanted}
     assert set(cards) == names | {'disc_gap_report', 'disc_gap_in_sd_report'}
     card = cards['kid40_report_pixels']
-    assert card['reference']['num'] == 596 and card['reference']['split'] == 'report'
-    assert card['snapshot'] == {'file': 'iter_4.pth', 'iteration': 4, 'run': 'trained'}
-    assert card['sample_model'] == 'ema'
+    assert card.protocol.reference.num == 596 and card.protocol.reference.split == 'report'
+    assert card.snapshot == Snapshot(4, 'iter_4.pth', 'trained')
+    assert card.protocol.sample_model == 'ema'
     printed = capsys.readouterr().out
     assert 'the number to look at first: kid40_report_pixels' in printed
     evaluate.main([*arguments, '--metrics', 'fid', '--seed', '1'])
@@ -75,7 +75,7 @@ def test_two_processes_measure_what_one_does(repo_root, evaluate, checkpoint, tm
     one, two = (by_name(tmp_path / f'{name}.json') for name in ('one', 'two'))
     assert set(one) == set(two) == {'fid41_report_pixels', 'kid41_report_pixels'}
     for name, card in one.items():
-        assert two[name]['value'] == pytest.approx(card['value'], rel=1e-4)
+        assert two[name].value == pytest.approx(card.value, rel=1e-4)
 
 
 def write_images(folder, images):
@@ -97,14 +97,14 @@ def test_folders_are_compared_and_copies_are_seen(evaluate, tmp_path):
     values = {}
     for folder in (fresh, copies):
         evaluate.main(['--images', folder, *shared])
-        cards = [card for card in read_cards(out) if card['snapshot']['file'] == folder]
-        values[folder] = {card['name']: card['value'] for card in cards}
+        cards = [card for card in read_cards(out) if card.snapshot.file == folder]
+        values[folder] = {card.name: card.value for card in cards}
     assert abs(values[fresh]['copying40_unseen_pixels']) < 3
     assert values[copies]['copying40_unseen_pixels'] < -5
     assert abs(values[fresh]['kid40_unseen_pixels']) < 0.01
     same = ['--images', unseen, *shared, '--metrics', 'fid', '--split', 'itself']
     evaluate.main(same)
-    assert by_name(out)['fid40_itself_pixels']['value'] == pytest.approx(0, abs=1e-6)
+    assert by_name(out)['fid40_itself_pixels'].value == pytest.approx(0, abs=1e-6)
 
 
 def test_folders_of_different_sizes_need_one(evaluate, tmp_path, capsys):
@@ -152,9 +152,9 @@ def test_a_run_measures_itself_by_held_out_images(train, small_run, tmp_path, ca
     flags = ['--held-out', 'val.txt', '--space', 'pixels=', '--val-interval', '2']
     train.main(small_run.arguments(work_dir, flags=[*flags, '--patience', '5']))
     assert 'the best snapshot is chosen by kid2048_val_pixels' in capsys.readouterr().out
-    cards = [card for card in read_cards(work_dir / 'metric_cards.json') if card['metric'] == 'kid']
-    assert [card['snapshot']['iteration'] for card in cards] == [2, 4]
-    best = min(cards, key=lambda card: card['value'])['snapshot']['iteration']
+    cards = [c for c in read_cards(work_dir / 'metric_cards.json') if c.protocol.metric == 'kid']
+    assert [card.snapshot.iteration for card in cards] == [2, 4]
+    best = min(cards, key=lambda card: card.value).snapshot.iteration
     assert [p.name for p in work_dir.glob('best_*.pth')] == [
         f'best_kid2048_val_pixels_iter_{best}.pth'
     ]
@@ -164,8 +164,8 @@ def test_a_test_by_the_runner_knows_its_snapshot(tool, small_run, checkpoint, tm
     options = ['test_evaluator.fake_nums=30', f'test_evaluator.cache_dir={tmp_path}']
     config, *arguments = small_run.arguments(tmp_path / 'tested', *options)
     tool('test.py').main([config, str(checkpoint), *arguments])
-    snapshots = [card['snapshot'] for card in read_cards(tmp_path / 'tested/metric_cards.json')]
-    expected = {'file': 'iter_4.pth', 'iteration': 4, 'run': 'tested'}
+    snapshots = [card.snapshot for card in read_cards(tmp_path / 'tested/metric_cards.json')]
+    expected = Snapshot(4, 'iter_4.pth', 'tested')
     assert snapshots and all(snapshot == expected for snapshot in snapshots)
 
 

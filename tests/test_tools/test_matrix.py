@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.evaluation.read_log import read_log
+from disp_plugin.evaluation.run import read_log
 from disp_plugin.priors import PriorBank
 
 ENCODER = (

@@ -1,11 +1,21 @@
 """The report of a run is one page that holds all it needs, and real browsers show it so."""
 
+import itertools
 import json
 import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
+
+from disp_plugin.evaluation.metric_card import (
+    ImageSet,
+    MetricCard,
+    Protocol,
+    Snapshot,
+    Space,
+    write_cards,
+)
 
 
 class Outline(HTMLParser):
@@ -42,26 +52,28 @@ def page(tool, trained, tmp_path_factory):
     """The file of the report of a small run with a number."""
     run = tmp_path_factory.mktemp('report') / 'run'
     shutil.copytree(trained, run)
-    images = {'num': 1000, 'split': 'report', 'data_root': 'data/digits', 'fingerprint': 'ab' * 32}
-    protocol = {'reference': images, 'train': images, 'space': images | {'name': 'pixels'}}
-    protocol |= {'num_generated': 1000, 'sample_model': 'ema', 'standard_deviation': 0.00012345}
-    protocol |= {'better': 'higher', 'details': {'trials': [1.23456] * 5}}
-    cards = [
-        {
-            'name': f'precision1000_k10_report_{space}',
-            'value': 3.0 + i,
-            'snapshot': {'iteration': i},
-            **protocol,
-        }
-        for space in ('pixels', 'prior')
-        for i in (2, 4)
-    ]
+    images = ImageSet('report', 1000, 'data/digits', fingerprint='ab' * 32)
+    cards = []
+    for space, i in itertools.product(('pixels', 'prior'), (2, 4)):
+        protocol = Protocol(
+            'precision',
+            'report',
+            1000,
+            k=10,
+            space=Space(space, fingerprint=space),
+            reference=images,
+            train=images,
+            sample_model='ema',
+        )
+        details = {'trials': [1.23456] * 5}
+        cards.append(MetricCard(protocol, 3.0 + i, 0.00012345, details, Snapshot(i)))
     log, *later = sorted(run.glob('*/vis_data'))
     for folder in later:  # of tests that went on with the run
         shutil.rmtree(folder.parent)
     records = [{'loss': 1.0, 'score_real': 0.5, 'iter': i, 'step': i} for i in (2, 4)]
     (log / 'scalars.json').write_text('\n'.join(map(json.dumps, records)))
-    (run / 'metric_cards.json').write_text(json.dumps({'version': 1, 'cards': cards}))
+    (run / 'metric_cards.json').unlink(missing_ok=True)
+    write_cards(run / 'metric_cards.json', cards)
     tool('report.py').main([str(run), '--debug'])
     return run / 'report.html'
 
@@ -98,7 +110,7 @@ def test_the_same_seed_gives_the_same_page(tool, page, tmp_path):
 def test_a_folder_to_write_to_is_given_the_page_and_a_wrong_place_refused(tool, tmp_path, capsys):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'file').touch()
-    (tmp_path / 'metric_cards.json').write_text('{"version": 1, "cards": []}')
+    (tmp_path / 'metric_cards.json').write_text('{"version": 2, "cards": []}')
     tool('report.py').main([str(tmp_path), '--out', str(tmp_path / 'out')])
     assert [file.name for file in (tmp_path / 'out').iterdir()] == ['report.html']
     with pytest.raises(SystemExit) as stop:

@@ -1,0 +1,168 @@
+"""Which images a run trains on, which it has not seen, and how it measures itself by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmagic.registry import DATASETS
+from mmengine.config import Config as RunConfig
+
+from .metric_card import LEAST_FOR_FID, Protocol, Space
+from .reference_set import check_disjoint
+from .spaces import Config, choose_spaces
+
+__all__ = ['add_validation', 'find_held_out', 'find_training_images']
+
+NUM_IMAGES = 2048
+
+
+def find_training_images(cfg: Mapping[str, Any], **changes: object) -> dict[str, Any]:
+    """Find the images that a run trains on, as a data set that states its view.
+
+    Another data set than ``ImageFolderDataset`` is taken for a folder of images that training shows
+    as central squares of the model's size.
+
+    Args:
+        cfg (Mapping[str, Any]): The run's config.
+        **changes: Fields to replace, such as ``ann_file`` or ``flip``.
+
+    Returns:
+        dict[str, Any]: Config of an ``ImageFolderDataset`` without bank and wrappers.
+
+    Raises:
+        ValueError: The data set has no folder.
+    """
+    dataset = cfg['train_dataloader']['dataset']
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if dataset['type'] == 'ImageFolderDataset' and not dataset.get('pipeline'):
+        plain = {key: value for key, value in dataset.items() if key not in ('bank_file', 'seed')}
+        return {**plain, **changes}
+    if not dataset.get('data_root'):
+        raise ValueError(
+            f'the training set is a {dataset["type"]} without data_root; give the metrics '
+            "train_dataset=dict(type='ImageFolderDataset', data_root=..., image_size=...)"
+        )
+    folder = (dataset.get('data_prefix') or {}).get('gt', '')
+    steps = [str(step['type']).split('.')[-1] for step in dataset.get('pipeline', ())]
+    stated = dict(
+        type='ImageFolderDataset',
+        data_root=str(Path(dataset['data_root'], folder)),
+        ann_file=dataset.get('ann_file', ''),
+        image_size=find_image_size(cfg),
+        flip='Flip' in steps,
+        **({'indices': dataset['indices']} if 'indices' in dataset else {}),
+    )
+    return {**stated, **changes}
+
+
+def find_image_size(cfg: Mapping[str, Any]) -> int | None:
+    """Find the side of a run's images in its config; None where it does not say."""
+    model = cfg.get('model') or {}
+    generator = model.get('generator') or {}
+    sizes = (model.get('image_size'), generator.get('output_scale'), generator.get('out_size'))
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def find_held_out(
+    cfg: Mapping[str, Any], held_out: str | None, split: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """Find images that a run has not been trained on.
+
+    Args:
+        cfg (Mapping[str, Any]): The run's config.
+        held_out (str | None): A folder, or a manifest of images in the folder of the training
+            images. None takes the config's ``test_dataloader``.
+        split (str | None): A name for them. Defaults to None: 'test' for a folder, the manifest's
+            name, or what the config says.
+
+    Returns:
+        tuple[dict[str, Any], str]: Config of the data set, unmirrored, and the name.
+
+    Raises:
+        FileNotFoundError: There is no such folder or manifest.
+        ValueError: None are named, or some of them are training images.
+    """
+    if held_out is None:
+        test = cfg.get('test_dataloader')
+        if not test:
+            raise ValueError(
+                'the config has no test_dataloader: name unseen images by --held-out, a folder or '
+                'a manifest in the folder of the training images'
+            )
+        name = (cfg.get('test_evaluator') or {}).get('split', 'test')
+        return find_training_images({**cfg, 'train_dataloader': test}, flip=False), split or name
+    train = find_training_images(cfg, flip=False)
+    root, given = Path(train['data_root']), Path(held_out)
+    if given.is_dir():
+        changes, name = {'data_root': str(given), 'ann_file': ''}, 'test'
+    elif (root / given).is_file() or given.is_file():
+        in_root = (root / given).is_file()
+        changes, name = {'ann_file': str(given if in_root else given.absolute())}, given.stem
+    else:
+        raise FileNotFoundError(
+            f'--held-out {given} is neither a folder nor a manifest, here or in {root}'
+        )
+    dataset = {**train, **changes}
+    dataset.pop('indices', None)  # a choice among the training images
+    seen, unseen = (DATASETS.build(dict(each)).image_paths for each in (train, dataset))
+    check_disjoint(seen, unseen, f'--held-out {held_out}')
+    return dataset, split or name
+
+
+def add_validation(
+    cfg: RunConfig,
+    held_out: str,
+    spaces: Sequence[str | tuple[str, Config]] | None = None,
+    interval: int | None = None,
+    patience: int | None = None,
+) -> str:
+    """Have a run measure itself on held-out images, and keep its best snapshot.
+
+    Args:
+        cfg (RunConfig): Config of a run. It is changed in place and then says all of it.
+        held_out (str): Folder or manifest, as for :func:`find_held_out`.
+        spaces (Sequence[str | tuple[str, Config]] | None): As for :func:`choose_spaces`. Defaults
+            to None: 'clean' and 'prior'.
+        interval (int | None): Iterations between validations. Defaults to None: between
+            checkpoints.
+        patience (int | None): Stop after this many validations without a better one. Defaults to
+            None: go on to the end.
+
+    Returns:
+        str: Name of the metric that chooses the snapshot.
+
+    Raises:
+        FileNotFoundError: There is no such folder or manifest.
+        ValueError: Held-out images are training images or fewer than 2, or an option is out of
+            range.
+    """
+    for name, value in (('the validation interval', interval), ('patience', patience)):
+        if value is not None and value < 1:
+            raise ValueError(f'{name} must be at least 1, but is {value}')
+    dataset, split = find_held_out(cfg, held_out, 'val')
+    num = len(DATASETS.build(dict(dataset)))
+    if num < 2:
+        raise ValueError(f'--held-out {held_out} holds 1 image; a metric needs at least 2')
+    chosen = choose_spaces(spaces, {**cfg, 'test_evaluator': None})
+    interval = interval or cfg.default_hooks.checkpoint.interval
+    cfg.val_dataloader = dict(
+        batch_size=cfg.train_dataloader.batch_size,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dataset,
+    )
+    cfg.val_cfg = dict(type='MultiValLoop')
+    cfg.val_evaluator = dict(
+        type='StandardEvaluator', metrics=None, spaces=chosen, fake_nums=NUM_IMAGES, split=split
+    )
+    cfg.train_cfg.update(val_begin=interval, val_interval=interval)
+    metric = 'fid' if min(num, NUM_IMAGES) >= LEAST_FOR_FID else 'kid'
+    name = Protocol(metric, split, NUM_IMAGES, space=Space(next(iter(chosen)))).name
+    cfg.default_hooks.checkpoint.update(save_best=name, rule='less')
+    if patience is not None:
+        hook = dict(type='ResumableEarlyStoppingHook', monitor=name, rule='less', patience=patience)
+        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    return name

@@ -1,0 +1,186 @@
+"""The metrics that compare features: FID, KID, precision and recall, copying, the floor."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from mmagic.registry import METRICS
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..metric_card import MetricCard
+from .estimate import Estimate
+from .frechet_distance import frechet_distance
+from .gan_metric import FeatureMetric
+from .kernel_distance import kernel_distance
+from .manifold_scores import manifold_scores
+from .memorization import data_copying, memorization_floor
+
+__all__ = [
+    'DataCopyingMetric',
+    'FrechetDistanceMetric',
+    'KernelDistanceMetric',
+    'MemorizationFloorMetric',
+    'PrecisionRecallMetric',
+]
+
+
+class DistanceMetric(FeatureMetric):
+    """A distance of two sets of features; a child names it and computes it.
+
+    Attributes:
+        METRIC (str): Short name of the number.
+    """
+
+    METRIC: str
+
+    def measure(self, generated: Tensor, held_out: Tensor) -> Estimate:
+        """Compute the distance of (N, F) and (M, F)."""
+        raise NotImplementedError
+
+    def compare(self, generated: Tensor) -> list[MetricCard]:
+        """Measure the distance to the held-out images."""
+        estimate = self.measure(generated, self.held_out_features())
+        return [self.card(self.METRIC, estimate, num_generated=len(generated))]
+
+    def missing(self) -> list[str]:
+        """List the number's name: snapshots are often chosen by it."""
+        return [self.protocol(self.METRIC, num_generated=self.fake_nums).name]
+
+
+@METRICS.register_module()
+class FrechetDistanceMetric(DistanceMetric):
+    """Fréchet distance between Gaussians fitted to generated and to held-out images.
+
+    In Inception's space this is FID (Heusel et al. 2017, arXiv 1706.08500).
+    """
+
+    METRIC = 'fid'
+
+    def measure(self, generated: Tensor, held_out: Tensor) -> Estimate:
+        """Compute the distance of (N, F) and (M, F)."""
+        return frechet_distance(generated, held_out)
+
+
+@METRICS.register_module()
+class KernelDistanceMetric(DistanceMetric):
+    """Unbiased squared maximum mean discrepancy with a cubic kernel, over all pairs of images.
+
+    In Inception's space this is KID (Binkowski et al. 2018, arXiv 1801.01401). Its expectation does
+    not depend on the number of images: it is the number to look at below 2,048 of them.
+    """
+
+    METRIC = 'kid'
+
+    def measure(self, generated: Tensor, held_out: Tensor) -> Estimate:
+        """Compute the distance of (N, F) and (M, F)."""
+        return kernel_distance(generated, held_out)
+
+
+@METRICS.register_module()
+class PrecisionRecallMetric(FeatureMetric):
+    """Are samples near real images, and real images near samples?
+
+    Precision and recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991), each with its own number of
+    neighbors; density and coverage of Naeem et al. 2020 (arXiv 2002.09797). A k that is not below
+    the number of images is left out.
+
+    Args:
+        precision_neighbors (Sequence[int]): k, one number for each. Defaults to (10, 3).
+        recall_neighbors (Sequence[int]): Likewise. Defaults to (40, 3).
+        density_neighbors (int): k of density and coverage. Defaults to 5.
+        **kwargs: Of :class:`FeatureMetric`.
+    """
+
+    def __init__(
+        self,
+        precision_neighbors: Sequence[int] = (10, 3),
+        recall_neighbors: Sequence[int] = (40, 3),
+        density_neighbors: int = 5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.precision_neighbors = tuple(precision_neighbors)
+        self.recall_neighbors = tuple(recall_neighbors)
+        self.density_neighbors = density_neighbors
+
+    def compare(self, generated: Tensor) -> list[MetricCard]:
+        """Compute a card for each number and k."""
+        reference, num = self.held_out_features(), len(generated)
+        scores = manifold_scores(
+            generated,
+            reference,
+            _possible(self.precision_neighbors, len(reference), 'held-out'),
+            _possible(self.recall_neighbors, num, 'generated'),
+            self.density_neighbors,
+        )
+        return [
+            self.card(metric, estimate, num_generated=num, k=k)
+            for (metric, k), estimate in scores.items()
+        ]
+
+
+def _possible(neighbors: Sequence[int], num: int, kind: str) -> list[int]:
+    possible = [k for k in neighbors if k < num]
+    if len(possible) < len(neighbors):
+        print_log(
+            f'k of {max(neighbors)} needs {max(neighbors) + 1} {kind} images, but there are '
+            f'{num}: left out',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return possible
+
+
+@METRICS.register_module()
+class DataCopyingMetric(FeatureMetric):
+    """The data-copying statistic C_T of Meehan et al. 2020 (arXiv 2004.05675).
+
+    Negative where samples lie nearer to training images than held-out images do.
+
+    Args:
+        num_cells (int | None): Cells of the training set. Defaults to None: by its size.
+        num_trials (int): Trials, each with other cells. Defaults to 5.
+        **kwargs: Of :class:`FeatureMetric`.
+    """
+
+    NEEDS_TRAIN = True
+
+    def __init__(self, num_cells: int | None = None, num_trials: int = 5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_cells = num_cells
+        self.num_trials = num_trials
+
+    def compare(self, generated: Tensor) -> list[MetricCard]:
+        """Compute the statistic."""
+        train, held_out = self.train_features(), self.held_out_features()
+        options = (self.num_cells, self.num_trials, self.seed)
+        found = data_copying(generated, train, held_out, *options)
+        card = self.card(
+            'copying',
+            Estimate(found.value, found.standard_deviation),
+            {'trials': list(found.trials), 'used_cells': found.used_cells},
+            num_generated=len(generated),
+            parameters={'cells': found.num_cells},
+        )
+        return [card]
+
+
+@METRICS.register_module()
+class MemorizationFloorMetric(FeatureMetric):
+    """FID and KID between training images, drawn with repetition, and the held-out images.
+
+    A model is credited with novelty only where it scores below this floor (arXiv 2012.04256). Of
+    the generated images only the number counts: as many training images are drawn.
+    """
+
+    NEEDS_TRAIN = True
+
+    def compare(self, generated: Tensor) -> list[MetricCard]:
+        """Compute cards 'fid_floor' and 'kid_floor'."""
+        num = len(generated)
+        floor = memorization_floor(self.train_features(), self.held_out_features(), num, self.seed)
+        return [
+            self.card(f'{name}_floor', estimate, num_generated=num)
+            for name, estimate in floor.items()
+        ]

@@ -1,0 +1,342 @@
+"""What all metrics share: the GAN, real images, cards; and features of generated images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmagic.evaluation.metrics.base_gen_metric import GenMetric
+from mmagic.registry import DATASETS
+from mmengine.dataset import BaseDataset
+from mmengine.dist import all_gather, get_world_size, is_main_process
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from disp_plugin.applications.sample_images import channel_order_of, to_rgb
+from disp_plugin.distributed import on_main_process
+
+from ..metric_card import MetricCard, Protocol
+from ..reference_set import CACHE_DIR, BrokenImagesError, ReferenceSet
+from ..spaces import Config, default_device, get_space
+from .estimate import Estimate
+from .seeded_batches import SeededBatches
+
+if TYPE_CHECKING:
+    from mmagic.structures import DataSample
+
+__all__ = ['FeatureMetric', 'GanMetric']
+
+
+class GanMetric(GenMetric):
+    """A number about a GAN, with the protocol that it was measured by.
+
+    mmagic's loop calls ``prepare`` once, ``process`` for each sampled batch and ``evaluate`` at the
+    end. Rank 0 computes. A number that cannot be computed, for too few images or because the
+    generator diverged, is left out with a warning that says why: a run of days is not stopped.
+    Damaged real images are an error.
+
+    Args:
+        fake_nums (int): Images to sample; metrics of one evaluator may differ in it. Defaults to 0.
+        split (str): Name of the held-out split, a part of the number's name. Defaults to 'val'.
+        train_dataset (Config | ReferenceSet | None): The training set. Defaults to None: the run's
+            own, which :class:`MetricCardHook` hands in.
+        sample_model (str | None): 'ema', 'orig', or None: the EMA generator where there is one.
+            Defaults to None.
+        seed (int): Of the samples and of whatever else is drawn. Defaults to 0.
+        truncation (float | None): As in ``tools/sample.py``. Defaults to None.
+        cache_dir (str): Folder of the features of real images. Defaults to 'data/features'.
+        collect_device (str): As in mmengine. Defaults to 'cpu'.
+        prefix (str | None): As in mmengine. Defaults to None.
+
+    Attributes:
+        cards (list[MetricCard]): What the last ``evaluate`` found, on every rank.
+        left_out (list[str]): Why something was not found.
+    """
+
+    SAMPLER_MODE = 'SeededSamples'
+    default_prefix = ''  # names say all; without it mmengine warns that there is none
+    NEEDS_TRAIN = False
+
+    def __init__(
+        self,
+        fake_nums: int = 0,
+        split: str = 'val',
+        train_dataset: Config | ReferenceSet | None = None,
+        sample_model: str | None = None,
+        seed: int = 0,
+        truncation: float | None = None,
+        cache_dir: str = CACHE_DIR,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(fake_nums, collect_device=collect_device, prefix=prefix)
+        self.sample_model: Any = sample_model
+        self.split = split
+        self.seed = seed
+        self.truncation = truncation
+        self.cache_dir = cache_dir
+        self.gan: Any = None
+        self.channel_order = 'BGR'
+        self.train_dataset = train_dataset
+        self._held_out: ReferenceSet | None = None
+        self.cards: list[MetricCard] = []
+        self.left_out: list[str] = []
+
+    @property
+    def held_out(self) -> ReferenceSet:
+        """ReferenceSet: The held-out images."""
+        assert self._held_out is not None, 'prepare comes first'
+        return self._held_out
+
+    @property
+    def train(self) -> ReferenceSet:
+        """ReferenceSet: The training images; built on first use.
+
+        Raises:
+            ValueError: None were given.
+        """
+        if self.train_dataset is None:
+            raise ValueError(
+                f'{type(self).__name__} compares with the training images; give it '
+                'train_dataset=, the config of the training set'
+            )
+        if isinstance(self.train_dataset, Mapping):
+            built = DATASETS.build(dict(self.train_dataset))
+            self.train_dataset = ReferenceSet(built, 'train', self.cache_dir)
+        return self.train_dataset
+
+    def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
+        """Note the GAN and the held-out images, the data set of the loader."""
+        self.set_gan(module)
+        if is_main_process() and self._held_out is None:
+            self.set_held_out(dataloader.dataset)
+
+    def set_gan(self, gan: nn.Module) -> None:
+        """Note the GAN, and settle which of its generators is sampled.
+
+        Raises:
+            ValueError: There is no EMA generator to sample.
+        """
+        self.gan = gan.module if is_model_wrapper(gan) else gan
+        self.channel_order = channel_order_of(self.gan)
+        has_ema = hasattr(self.gan, 'generator_ema')
+        if self.sample_model is None:
+            self.sample_model = 'ema' if has_ema else 'orig'
+        if self.sample_model == 'ema' and not has_ema:
+            raise ValueError("this GAN has no EMA generator; sample_model must be 'orig'")
+
+    def set_held_out(self, held_out: BaseDataset | ReferenceSet) -> None:
+        """Note the held-out images."""
+        if not isinstance(held_out, ReferenceSet):
+            held_out = ReferenceSet(held_out, self.split, self.cache_dir)
+        self._held_out = held_out
+
+    def get_metric_sampler(
+        self, model: nn.Module, dataloader: DataLoader, metrics: Sequence[GanMetric]
+    ) -> SeededBatches:
+        """Share one series of samples among metrics: as many as the one that needs most.
+
+        Raises:
+            ValueError: They differ in seed or truncation.
+        """
+        for name in ('seed', 'truncation'):
+            values = {getattr(metric, name) for metric in metrics}
+            if len(values) > 1:
+                raise ValueError(
+                    f'metrics of one evaluator share their samples, but theirs differ in {name}: '
+                    f'{sorted(values, key=str)}; give all the same'
+                )
+        num = max(metric.fake_nums for metric in metrics)
+        batch_size = getattr(dataloader, 'batch_size', None) or 32
+        return SeededBatches(model, num, batch_size, self.seed, self.sample_model, self.truncation)
+
+    def process(self, data_batch: dict, data_samples: Sequence[DataSample]) -> None:
+        """Ignore the samples; a metric that needs them overrides this."""
+
+    def evaluate(self) -> dict[str, float | None]:
+        """Compute on rank 0, tell all ranks.
+
+        Returns:
+            dict[str, float | None]: Values by name.
+        """
+        generated = self.collect()
+        self.cards, values, reason = on_main_process(lambda: self._compute(generated))
+        self.left_out = [reason] if reason else []
+        if reason:
+            print_log(reason, logger='current', level=logging.WARNING)
+        prefix = f'{self.prefix}/' if self.prefix else ''
+        return {f'{prefix}{name}': value for name, value in values.items()}
+
+    def _compute(
+        self, generated: Tensor | None
+    ) -> tuple[list[MetricCard], dict[str, float | None], str]:
+        """Compute cards and values, or say why they are left out."""
+        try:
+            cards = self.compute_cards(generated)
+        except BrokenImagesError:
+            raise
+        except (ValueError, ArithmeticError, RuntimeError) as error:
+            reason = f'{type(self).__name__} is left out: {error}'
+            return [], dict.fromkeys(self.missing()), reason
+        return cards, {card.name: card.value for card in cards}, ''
+
+    def missing(self) -> list[str]:
+        """List names that get the value None if they are left out.
+
+        A snapshot might be chosen by them, and None is no record.
+        """
+        return []
+
+    def collect(self) -> Tensor | None:
+        """Bring together what the ranks have; called on every one."""
+        return None
+
+    def compute_cards(self, generated: Tensor | None) -> list[MetricCard]:
+        """Compute the numbers; called on rank 0 with what ``collect`` gave."""
+        raise NotImplementedError
+
+    def protocol(self, metric: str, **fields: Any) -> Protocol:
+        """Describe how this metric measures.
+
+        Args:
+            metric (str): Short name of the number.
+            **fields: Further fields of :class:`Protocol`.
+        """
+        train = self.train.describe() if self.NEEDS_TRAIN else None
+        settled = dict(
+            split=self.split,
+            # mirrored views of held-out images are not used
+            reference=self.held_out.describe(mirrored=False),
+            train=train,
+            seed=self.seed,
+            sample_model=self.sample_model,
+            truncation=self.truncation,
+        )
+        return Protocol(metric, **{**settled, **fields})
+
+    def card(
+        self,
+        metric: str,
+        estimate: Estimate,
+        details: dict[str, float | list[float]] | None = None,
+        **fields: Any,
+    ) -> MetricCard:
+        """Write a number down with the protocol of this metric.
+
+        Args:
+            metric (str): Its short name.
+            estimate (Estimate): The number.
+            details (dict | None): Other results. Defaults to None.
+            **fields: Further fields of :class:`Protocol`.
+        """
+        return MetricCard(self.protocol(metric, **fields), *estimate, details or {})
+
+
+class FeatureMetric(GanMetric):
+    """A comparison in the space of an encoder.
+
+    Metrics with the same ``space`` and ``encoder`` share one network and encode each batch once.
+
+    Args:
+        encoder (Config): Config of the encoder.
+        space (str): Name of the space, a part of the number's name, such as 'clean'.
+        fake_nums (int): N, images to sample. Defaults to 1000.
+        **kwargs: Of :class:`GanMetric`.
+
+    Raises:
+        FileNotFoundError: The encoder's weights are not at hand.
+        ValueError: ``fake_nums`` is below 2, or the encoder knows no unseen images.
+    """
+
+    def __init__(self, encoder: Config, space: str, fake_nums: int = 1000, **kwargs: Any) -> None:
+        if fake_nums < 2:
+            raise ValueError(
+                f'{type(self).__name__} needs at least 2 images, but fake_nums is {fake_nums}'
+            )
+        super().__init__(fake_nums, **kwargs)
+        self.space = get_space(space, encoder)
+        self._features: list[Tensor] = []
+        self._num = 0
+
+    def process(self, data_batch: dict, data_samples: Sequence[DataSample]) -> None:
+        """Encode a batch of samples with ``fake_img`` (3, H, W) in [0, 255]."""
+        if self._num < self.fake_nums_per_device:
+            self.add_images(*_rgb_of(data_samples, self.channel_order))
+
+    def add_images(self, images: Tensor, is_finite: Tensor | None = None) -> None:
+        """Encode generated images.
+
+        Args:
+            images (Tensor): (n, H, W, 3) uint8 RGB; those beyond ``fake_nums`` are ignored.
+            is_finite (Tensor | None): (n,) bool, False for an image that was not finite before it
+                was rounded to 8 bits. Defaults to None: all are.
+        """
+        wanted = self.fake_nums_per_device - self._num
+        if wanted <= 0:
+            return
+        features = self.space.features(images)
+        if is_finite is not None and not is_finite.all():
+            features = features.masked_fill(~is_finite[:, None], float('nan'))
+        self._features.append(features[:wanted])
+        self._num += len(self._features[-1])
+
+    def collect(self) -> Tensor:
+        """Bring the features of all ranks (N, F) into the order of the draws."""
+        width = self.space.encoder.prior_dim
+        own = torch.cat(self._features) if self._features else torch.zeros(0, width)
+        self._features, self._num = [], 0
+        if get_world_size() == 1:
+            return own[: self.fake_nums]
+        parts = torch.stack([part.cpu() for part in all_gather(own)], dim=1)
+        return parts.flatten(0, 1)[: self.fake_nums]
+
+    def compute_cards(self, generated: Tensor | None) -> list[MetricCard]:
+        """Compare the features (N, F) of the generated images.
+
+        Raises:
+            ValueError: There are too few images, or features that are not finite.
+        """
+        assert generated is not None
+        num = int((~generated.isfinite().all(dim=1)).sum())
+        if num:
+            raise ValueError(
+                f'the features of {num} of {len(generated)} generated images are not finite'
+            )
+        return self.compare(generated.to(default_device()))
+
+    def compare(self, generated: Tensor) -> list[MetricCard]:
+        """Compare features (N, F); what a child implements."""
+        raise NotImplementedError
+
+    def held_out_features(self) -> Tensor:
+        """Get the features (M, F) of the held-out images."""
+        return self.held_out.features(self.space).to(default_device())
+
+    def train_features(self) -> Tensor:
+        """Get the features (T, F) of the training images, mirrored views included."""
+        return self.train.features(self.space, mirrored=True).to(default_device())
+
+    def protocol(self, metric: str, **fields: Any) -> Protocol:
+        """Describe how this metric measures, with its space."""
+        return super().protocol(metric, **{'space': self.space.describe(), **fields})
+
+
+class _LastBatch:
+    """The batch that was turned to RGB last; metrics that share it see one object."""
+
+    samples: Any = None
+    images: Any = None
+
+
+def _rgb_of(data_samples: Sequence[DataSample], channel_order: str) -> tuple[Tensor, Tensor]:
+    if _LastBatch.samples is not data_samples:
+        pixels = torch.stack([sample['fake_img'] for sample in data_samples])
+        is_finite = pixels.isfinite().flatten(1).all(dim=1).cpu()
+        rgb = torch.from_numpy(to_rgb(pixels.nan_to_num(), channel_order))
+        _LastBatch.images = rgb, is_finite
+        _LastBatch.samples = data_samples
+    return _LastBatch.images

@@ -1,0 +1,1 @@
+"""Numbers -> page: findings and a verdict in plain words, curves, pictures, cards."""

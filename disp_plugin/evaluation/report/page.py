@@ -1,0 +1,421 @@
+"""A run on one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from mmagic.registry import DATASETS
+from torch import nn
+
+from disp_plugin import __version__
+from disp_plugin.applications.load_gan import load_gan
+from disp_plugin.files import check_out, write_file
+
+from ..held_out import find_image_size, find_training_images
+from ..metric_card import ImageSet, MetricCard, Space
+from ..run import Run, RunLog, find_run, read_log
+from .curves import Curves, draw_curves, group_series
+from .findings import Finding, Series, judge_run
+from .pictures import show_grid, show_nearest, show_walks
+
+__all__ = ['digest_config', 'make_report', 'write_report']
+
+TEMPLATE = Path(__file__).with_name('report.html.j2')
+CONTENT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+"""What the page tells browsers: load nothing, run nothing."""
+CHOOSING_SPLIT = 'val'
+"""Validations during training, by which the best snapshot is chosen."""
+
+_EXPECTED = (
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError),
+    *(AttributeError, AssertionError, ImportError, ArithmeticError),
+)
+"""What a damaged or incomplete run raises."""
+
+_BETTER = {
+    'lower': 'lower is better',
+    'higher': 'higher is better',
+    'zero': 'nearer to zero is better',
+    '': '',
+}
+
+Content = TypeVar('Content')
+Result = TypeVar('Result')
+
+
+@dataclass(frozen=True)
+class Attempt(Generic[Content]):
+    """A part of the page, or why it is missing.
+
+    Attributes:
+        content (Content | None): The part; None where it is missing.
+        reason (str): Why; '' where it is there.
+    """
+
+    content: Content | None
+    reason: str = ''
+
+
+class Chart(NamedTuple):
+    """A drawing of curves.
+
+    Attributes:
+        curves (Curves): What is drawn.
+        svg (Attempt[str]): The drawing.
+        alt (str): What it shows, in words.
+    """
+
+    curves: Curves
+    svg: Attempt[str]
+    alt: str
+
+
+class Source(NamedTuple):
+    """Real images or a space: in short, with the hash that tells it apart, and at length."""
+
+    short: str
+    mark: str
+    text: str
+
+
+class Row(NamedTuple):
+    """A card as texts for a table."""
+
+    name: str
+    value: str
+    spread: str
+    better: str
+    images: list[Source]
+    space: Source | None
+    samples: str
+    seed: str
+    snapshot: str
+    run: str
+    details: str
+
+
+def write_report(
+    work_dir: str | Path,
+    out_file: str | Path | None = None,
+    checkpoint: str = 'best',
+    seed: int = 0,
+) -> Path:
+    """Write the page of a run.
+
+    Args:
+        work_dir (str | Path): The run's work folder.
+        out_file (str | Path | None): File to write, or a folder that exists to write
+            ``report.html`` into. Defaults to None: the work folder.
+        checkpoint (str): 'best', 'last' or a file. Defaults to 'best'.
+        seed (int): Seed of the samples. Defaults to 0.
+
+    Returns:
+        Path: The file. It is written whole or not at all.
+
+    Raises:
+        FileNotFoundError: The folder or the checkpoint does not exist, or the folder is no run's.
+        ValueError: The file cannot be written there.
+    """
+    file = Path(work_dir if out_file is None else out_file)
+    if out_file is None or file.is_dir():
+        file /= 'report.html'
+    check_out(file, is_folder=False)
+    page = make_report(work_dir, checkpoint, seed)
+    write_file(file, page.encode('utf-8', 'replace'))
+    return file
+
+
+def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -> str:
+    """Make the page of a run: one HTML text with all pictures in it.
+
+    What is missing from the run, or damaged, is said in its place. Everything that comes from the
+    run is taken for text.
+
+    Args:
+        work_dir (str | Path): The run's work folder.
+        checkpoint (str): 'best', 'last' or a file. Defaults to 'best'.
+        seed (int): Seed of the samples. Defaults to 0.
+
+    Returns:
+        str: The page.
+
+    Raises:
+        FileNotFoundError: The folder or the checkpoint does not exist, or the folder is no run's.
+    """
+    import jinja2
+
+    run = find_run(work_dir, checkpoint)
+    log = RunLog({}, []) if run.elsewhere else read_log(work_dir)
+    loaded = _attempt(lambda: _load(run))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
+        version=__version__,
+        policy=CONTENT_POLICY,
+        run=run,
+        seed=seed,
+        digest=_attempt(lambda: digest_config(run.cfg, run.iteration, run.seed)),
+        grid=_with_gan(loaded, lambda gan, cfg: show_grid(gan, seed)),
+        nearest=_with_gan(loaded, lambda gan, cfg: show_nearest(gan, cfg, seed)),
+        walks=_with_gan(loaded, lambda gan, cfg: show_walks(gan, seed)),
+        problems=run.problems + log.problems,
+        **_show_numbers(run, log),
+    )
+
+
+def _show_numbers(run: Run, log: RunLog) -> dict[str, object]:
+    """Make the parts of the page that rest on cards and logs."""
+    own, foreign = _divide_cards(run)
+    cards, others, measured = _choose_cards(own, run.iteration)
+    drawable = _leave_out_mixed(own)
+    history = _gather_history(drawable, log)
+    past = {name: series for name, series in history.items() if series.points}
+    if run.iteration is not None:
+        past = {
+            name: series._replace(points=[p for p in series.points if p[0] <= run.iteration])
+            for name, series in past.items()
+        }
+    verdict = judge_run(_leave_out_choosing(cards), past, measured)
+    rows = [_make_row(card) for card in cards]
+    other_rows = [_make_row(card) for card in others + foreign]
+    curves = group_series(log.series, history, drawable)
+    return {
+        'verdict': verdict,
+        'findings': _group_findings(verdict.findings),
+        'measured': measured,
+        'curves': [_draw(each, run.best) for each in curves],
+        'cards': rows,
+        'other_cards': other_rows,
+        'sources': _list_sources(rows + other_rows),
+    }
+
+
+def _group_findings(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Put together what one rule found in several spaces."""
+    grouped: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        grouped.setdefault((finding.severity, finding.subject), []).append(finding)
+    return list(grouped.values())
+
+
+def _load(run: Run) -> tuple[nn.Module, Mapping[str, Any]]:
+    if run.checkpoint is None:
+        raise ValueError('The folder holds no checkpoint.')
+    return load_gan(run.checkpoint)
+
+
+def _attempt(make: Callable[[], Result]) -> Attempt[Result]:
+    try:
+        return Attempt(make())
+    except _EXPECTED as error:
+        return Attempt(None, str(error) or type(error).__name__)
+
+
+def _with_gan(
+    loaded: Attempt[tuple[nn.Module, Mapping[str, Any]]],
+    make: Callable[[nn.Module, Mapping[str, Any]], Result],
+) -> Attempt[Result]:
+    if loaded.content is None:
+        return Attempt(None, loaded.reason)
+    gan, cfg = loaded.content
+    return _attempt(lambda: make(gan, cfg))
+
+
+def _draw(curves: Curves, best: int | None) -> Chart:
+    ends = [f'{name} ends at {points[-1][1]:.4g}' for name, points in curves.lines.items()]
+    ends += [f'{name}: {value:.4g}' for name, value in curves.floors.items()]
+    return Chart(curves, _attempt(functools.partial(_draw_one, curves, best)), '; '.join(ends))
+
+
+def _draw_one(curves: Curves, best: int | None) -> str:
+    import markupsafe
+
+    return markupsafe.Markup(draw_curves(curves, best))
+
+
+def _divide_cards(run: Run) -> tuple[list[MetricCard], list[MetricCard]]:
+    """Tell the cards of this run from those of others that were written beside them."""
+    names = ('', run.work_dir.resolve().name)
+    own = [card for card in run.cards if card.snapshot.run in names]
+    if not own:
+        return run.cards, []  # the folder was renamed
+    return own, [card for card in run.cards if card.snapshot.run not in names]
+
+
+def _choose_cards(
+    cards: Sequence[MetricCard], wanted: int | None
+) -> tuple[list[MetricCard], list[MetricCard], str]:
+    """Divide the cards into those of the reported snapshot and the others.
+
+    If the snapshot has none, the newest cards stand for it; the text says when they were measured.
+    """
+    iterations = [card.snapshot.iteration for card in cards]
+    newest = max((i for i in iterations if i is not None), default=None)
+    taken = wanted if wanted in iterations else newest
+    chosen = [card for card in cards if card.snapshot.iteration == taken]
+    others = [card for card in cards if card.snapshot.iteration != taken]
+    measured = ''
+    if chosen and taken != wanted:
+        measured = 'at an unknown iteration' if taken is None else f'at iteration {taken}'
+    chosen.sort(key=lambda card: (card.protocol.rank, _space_name(card)))
+    return chosen, others, measured
+
+
+def _space_name(card: MetricCard) -> str:
+    return card.protocol.space.name if card.protocol.space else ''
+
+
+def _leave_out_choosing(cards: list[MetricCard]) -> list[MetricCard]:
+    """Judge by images that did not choose the snapshot, where there are such."""
+    others = [card for card in cards if card.protocol.split != CHOOSING_SPLIT]
+    return others or cards
+
+
+def _leave_out_mixed(cards: Sequence[MetricCard]) -> list[MetricCard]:
+    """Leave out the numbers of held-out sets that share a name: no curve can hold both."""
+    marks: dict[str, set[str]] = {}
+    for card in cards:
+        reference = card.protocol.reference
+        marks.setdefault(card.name, set()).add(reference.fingerprint if reference else '')
+    return [card for card in cards if len(marks[card.name]) == 1]
+
+
+def _gather_history(cards: Sequence[MetricCard], log: RunLog) -> dict[str, Series]:
+    """Merge logged validations with numbers that were measured after training."""
+    values: dict[str, dict[int, float]] = {card.name: {} for card in cards}
+    for card in cards:
+        if card.snapshot.iteration is not None:
+            values[card.name][card.snapshot.iteration] = card.value
+    for name, points in log.series.items():
+        if name in values:
+            values[name].update(points)
+    protocols = {card.name: card.protocol for card in cards}
+    return {
+        name: Series(protocol, sorted(values[name].items())) for name, protocol in protocols.items()
+    }
+
+
+def _make_row(card: MetricCard) -> Row:
+    protocol, spread = card.protocol, card.standard_deviation
+    images = [_describe_images(each) for each in (protocol.reference, protocol.train) if each]
+    parameters = {**({'k': protocol.k} if protocol.k is not None else {}), **protocol.parameters}
+    details = [f'{name} {_list(value)}' for name, value in {**parameters, **card.details}.items()]
+    samples = [str(protocol.num_generated), protocol.sample_model or '']
+    if protocol.truncation is not None:
+        samples.append(f'truncation {protocol.truncation}')
+    iteration = card.snapshot.iteration
+    return Row(
+        name=card.name,
+        value=f'{card.value:.4g}',
+        spread='' if spread is None else f' ± {spread:.2g}',
+        better=_BETTER[protocol.better],
+        images=images,
+        space=_describe_space(protocol.space) if protocol.space else None,
+        samples=' '.join(filter(None, samples)) if protocol.num_generated else '-',
+        seed=str(protocol.seed),
+        snapshot='-' if iteration is None else f'iteration {iteration}',
+        run=card.snapshot.run,
+        details=', '.join(details),
+    )
+
+
+def _describe_images(images: ImageSet) -> Source:
+    short = f'{images.num} {images.split} images'
+    views = ', and mirrored' if images.flips else ', not mirrored'
+    return Source(short, images.fingerprint[:12], f'{short} of {images.data_root}{views}')
+
+
+def _describe_space(space: Space) -> Source:
+    text = f'the space {space.name}: {space.encoder}; {space.preprocessing}'
+    return Source(space.name, space.fingerprint[:12], text)
+
+
+def _list_sources(rows: Iterable[Row]) -> list[Source]:
+    """List what the cards name by a hash, once each."""
+    found = [source for row in rows for source in (*row.images, row.space) if source is not None]
+    return list({source.mark: source for source in found}.values())
+
+
+def _list(value: float | list[float]) -> str:
+    values = value if isinstance(value, list) else [value]
+    return ' '.join(f'{each:.4g}' for each in values)
+
+
+def digest_config(
+    cfg: Mapping[str, Any], iteration: int | None = None, seed: int | None = None
+) -> list[tuple[str, str]]:
+    """Say in a dozen lines what was trained.
+
+    Args:
+        cfg (Mapping[str, Any]): The run's config; whatever is missing from it is left out.
+        iteration (int | None): How far the snapshot is. Defaults to None, unknown.
+        seed (int | None): Seed of the run. Defaults to None: that of the config.
+
+    Returns:
+        list[tuple[str, str]]: What, and what it is.
+    """
+    model, loader = cfg.get('model') or {}, cfg.get('train_dataloader') or {}
+    generator = model.get('generator') or {}
+    seed = (cfg.get('randomness') or {}).get('seed') if seed is None else seed
+    size = find_image_size(cfg)
+    lines = {
+        'training images': _attempt(lambda: _describe_data(cfg)).content,
+        'GAN': _describe(model, ('loss', 'discriminator_steps')),
+        'image size': f'{size} x {size}' if size else None,
+        'generator': _describe(generator, ('base_channels', 'noise_size', 'style_channels')),
+        'prior': _describe_prior(model),
+        'encoder': _describe(cfg.get('encoder')),
+        'sampler of new priors': _describe(model.get('sampler')),
+        'batch size': loader.get('batch_size'),
+        'iterations': _describe_length(cfg, iteration),
+        'EMA generator': _describe(model.get('ema_config')),
+        'seed': seed,
+    }
+    return [(name, str(text)) for name, text in lines.items() if text not in (None, '')]
+
+
+def _describe(part: Mapping[str, Any] | None, names: tuple[str, ...] | None = None) -> str:
+    """Write a dict to build as its type and its plain fields, or those of them that are named."""
+    part = part or {}
+    kind = str(part.get('type', ''))
+    fields = [
+        f'{name} {value}'
+        for name, value in part.items()
+        if name != 'type' and name[:1] != '_' and (names is None or name in names)
+        if isinstance(value, (str, int, float))
+    ]
+    return kind + (f' ({", ".join(fields)})' if fields and kind else '')
+
+
+def _describe_prior(model: Mapping[str, Any]) -> str | None:
+    if 'prior_dim' not in model:
+        return None
+    if not model['prior_dim']:
+        return 'none (a baseline)'
+    length = model.get('prior_length')
+    told = f'{model["prior_dim"]} numbers, normalized by {model.get("prior_norm", "none")}'
+    return told if length is None else f'{told} to the length {length}'
+
+
+def _describe_length(cfg: Mapping[str, Any], iteration: int | None) -> str | None:
+    total = (cfg.get('train_cfg') or {}).get('max_iters')
+    if iteration is None:
+        return None if total is None else f'{total} planned'
+    return str(iteration) if total is None else f'{iteration} of {total}'
+
+
+def _describe_data(cfg: Mapping[str, Any]) -> str:
+    images = find_training_images(cfg)
+    where = ', '.join(str(images[name]) for name in ('data_root', 'ann_file') if images.get(name))
+    try:
+        return f'{len(DATASETS.build(images)):,} in {where}'
+    except (OSError, ValueError):
+        return f'{where} (not found here)'

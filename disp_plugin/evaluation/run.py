@@ -1,0 +1,235 @@
+"""What a work folder holds: snapshots, config, cards and logs, as far as they are there."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from disp_plugin.applications.load_gan import parse_config_text, read_checkpoint
+
+from .metric_card import CARDS_FILE, MetricCard, read_cards
+
+__all__ = ['Run', 'RunLog', 'find_run', 'read_log']
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was found of a run.
+
+    Attributes:
+        work_dir (Path): Its folder, the one in which the snapshot lies.
+        checkpoint (Path | None): The snapshot to report on; None where there is none.
+        iteration (int | None): Its iteration.
+        best (int | None): Iteration of the best snapshot that was kept.
+        config_text (str): The config as mmengine writes it; '' where it was not found.
+        cfg (Mapping[str, Any]): The same, read; empty where it cannot be.
+        cards (list[MetricCard]): Metric cards of all snapshots.
+        name (str): What the run is called.
+        seed (int | None): Its seed, from the snapshot.
+        problems (list[str]): What is missing or damaged, in plain words.
+        elsewhere (str): Says that the snapshot lies in another folder than the one that was looked
+            through, and that cards and logs are therefore left out; '' otherwise.
+    """
+
+    work_dir: Path
+    checkpoint: Path | None
+    iteration: int | None
+    best: int | None
+    config_text: str
+    cfg: Mapping[str, Any]
+    cards: list[MetricCard]
+    name: str
+    seed: int | None
+    problems: list[str]
+    elsewhere: str
+
+
+class RunLog(NamedTuple):
+    """What a run logged.
+
+    Attributes:
+        series (dict[str, list[tuple[int, float]]]): By name of the scalar, pairs of iteration and
+            value, in order of iterations; values are finite.
+        problems (list[str]): What could not be read, in plain words.
+    """
+
+    series: dict[str, list[tuple[int, float]]]
+    problems: list[str]
+
+
+def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
+    """Look through a work folder.
+
+    Args:
+        work_dir (str | Path): The run's work folder.
+        checkpoint (str): 'best' for the best snapshot that was kept (the last, where none was),
+            'last', or a file. Defaults to 'best'.
+
+    Returns:
+        Run: What was found. Problems name what is damaged. If the file lies in another folder,
+        nothing but the file is looked at.
+
+    Raises:
+        FileNotFoundError: The folder or the file does not exist, or the folder is no run's.
+    """
+    folder = Path(work_dir)
+    if not folder.is_dir():
+        raise FileNotFoundError(f'the work folder {work_dir} does not exist')
+    problems: list[str] = []
+    file = _choose_checkpoint(folder, checkpoint, problems)
+    logs = sorted(folder.glob('*/vis_data/config.py'))
+    if file is None and not logs and not (folder / CARDS_FILE).is_file():
+        raise FileNotFoundError(
+            f'{work_dir} is no work folder of a run: it holds neither a checkpoint nor a log; give '
+            'the folder that tools/train.py wrote (--work-dir)'
+        )
+    meta = _read_meta(file, problems)
+    elsewhere = ''
+    if file is not None and file.parent.resolve() != folder.resolve():
+        elsewhere = (
+            f'The snapshot {file} does not lie in {folder}: the numbers and curves of that folder '
+            'are not its own, and are left out.'
+        )
+        folder, logs = file.parent, []
+        problems.append(elsewhere)
+    text = meta.get('cfg')
+    if not isinstance(text, str):
+        text = logs[-1].read_text(encoding='utf-8', errors='replace') if logs else ''
+    iteration, seed = meta.get('iter'), meta.get('seed')
+    return Run(
+        work_dir=folder,
+        checkpoint=file,
+        iteration=iteration if isinstance(iteration, int) else None,
+        best=None if elsewhere else _iteration_of(_find_best(folder)),
+        config_text=text,
+        cfg=_read_config(text, problems),
+        cards=[] if elsewhere else _read_cards(folder, problems),
+        name=str(meta.get('experiment_name') or folder.resolve().name),
+        seed=seed if isinstance(seed, int) else None,
+        problems=problems,
+        elsewhere=elsewhere,
+    )
+
+
+def _choose_checkpoint(folder: Path, checkpoint: str, problems: list[str]) -> Path | None:
+    if checkpoint not in ('best', 'last'):
+        if not Path(checkpoint).is_file():
+            raise FileNotFoundError(
+                f'the checkpoint {checkpoint} does not exist; --checkpoint takes best, last or a '
+                'file'
+            )
+        return Path(checkpoint)
+    if checkpoint == 'best':
+        best = _find_best(folder)
+        if best is not None:
+            return best
+    snapshots = [file for file in folder.glob('*.pth') if not file.name.startswith('best_')]
+    last = max(snapshots, key=lambda file: _iteration_of(file) or -1, default=None)
+    if last is None:
+        problems.append('The folder holds no checkpoint: nothing can be sampled.')
+    elif checkpoint == 'best':
+        problems.append(
+            'No best snapshot was kept: this is the last one. A run keeps the best one with '
+            'default_hooks.checkpoint.save_best=NAME_OF_A_METRIC.'
+        )
+    return last
+
+
+def _find_best(folder: Path) -> Path | None:
+    files = sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
+    return files[-1] if files else None
+
+
+def _iteration_of(file: Path | None) -> int | None:
+    match = re.search(r'iter_(\d+)\.pth$', file.name) if file else None
+    return int(match.group(1)) if match else None
+
+
+def _read_meta(file: Path | None, problems: list[str]) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    try:
+        meta = read_checkpoint(file).get('meta')
+    except ValueError as error:
+        problems.append(f'The checkpoint cannot be read: {error}')
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def _read_config(text: str, problems: list[str]) -> Mapping[str, Any]:
+    try:
+        return parse_config_text(text)
+    except (ValueError, RecursionError) as error:
+        problems.append(f'The config cannot be read: {error}')
+        return {}
+
+
+def _read_cards(folder: Path, problems: list[str]) -> list[MetricCard]:
+    if not (folder / CARDS_FILE).is_file():
+        return []
+    try:
+        return read_cards(folder / CARDS_FILE)
+    except ValueError as error:
+        problems.append(f'The metric cards cannot be read: {error}')
+        return []
+
+
+def read_log(work_dir: str | Path) -> RunLog:
+    """Merge the logs of a run and of all that resumed it.
+
+    Each start of a run has a folder named by its time. If a later start did iterations again, its
+    records replace the earlier ones.
+
+    Args:
+        work_dir (str | Path): The run's work folder.
+
+    Returns:
+        RunLog: The series; empty where nothing was logged.
+    """
+    records: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for folder in sorted(Path(work_dir).glob('*/vis_data')):
+        session = list(_read_session(folder, problems))
+        trained = [record['step'] for record in session if 'iter' in record]
+        if not trained:
+            continue  # a validation alone, which has no place on the axis of iterations
+        first = min(trained)
+        records = [record for record in records if record['step'] < first] + session
+    series: dict[str, dict[int, float]] = {}
+    num_lost = 0
+    for record in records:
+        for name, value in record.items():
+            if name in ('iter', 'step', 'epoch'):
+                continue
+            if isinstance(value, float | int) and math.isfinite(value):
+                series.setdefault(name.rsplit('/', 1)[-1], {})[record['step']] = value
+            else:
+                num_lost += 1
+    if num_lost:
+        problems.append(f'{num_lost} logged values are not finite numbers; the curves omit them')
+    return RunLog({name: sorted(pairs.items()) for name, pairs in series.items()}, problems)
+
+
+def _read_session(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
+    """Read the records of one start of a run that have an iteration."""
+    file = folder / 'scalars.json'
+    if not file.is_file():
+        return
+    num_bad = 0
+    for line in file.read_bytes().splitlines():
+        try:
+            record = json.loads(line)
+            if not isinstance(record['step'], int):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            num_bad += 1
+            continue
+        yield record
+    if num_bad:
+        name = f'{folder.parent.name}/{folder.name}/{file.name}'
+        problems.append(f'{num_bad} lines of the log {name} are damaged; the curves omit them')

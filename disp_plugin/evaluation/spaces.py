@@ -1,0 +1,203 @@
+"""The spaces that images are compared in: encoders with names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmagic.registry import MODELS
+from torch import Tensor
+
+from disp_plugin.encoders import PriorEncoder, can_encode_new_images
+from disp_plugin.priors.check_origin import simplify_config
+
+from .metric_card import Space
+
+__all__ = [
+    'KNOWN_SPACES',
+    'RUN_ENCODER',
+    'Config',
+    'FeatureSpace',
+    'choose_spaces',
+    'default_device',
+    'get_space',
+    'read_spaces',
+    'run_encoder',
+]
+
+Config = Mapping[str, object]
+"""A dict to build something from: ``type`` and its arguments."""
+
+RUN_ENCODER = 'encoder'
+"""Stands for the encoder of the run's priors where a space is configured."""
+
+KNOWN_SPACES: dict[str, Config] = {
+    'clean': dict(type='InceptionEncoder', resize='clean'),
+    'legacy': dict(type='InceptionEncoder', resize='legacy'),
+    'dinov2': dict(type='TimmEncoder', model='vit_small_patch14_dinov2.lvd142m'),
+    'clip': dict(type='TimmEncoder', model='vit_base_patch16_clip_224.openai'),
+    'pixels': dict(type='PixelEncoder', size=8),
+}
+"""Name -> config of the encoder. 'prior' is that of the run's priors."""
+
+_SPACES: dict[str, FeatureSpace] = {}
+
+
+def default_device() -> torch.device:
+    """Choose where to compute: a GPU if there is one."""
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+class FeatureSpace:
+    """Images -> features, by an encoder that several metrics share.
+
+    Args:
+        name (str): Part of the names of numbers, such as 'clean' or 'dinov2'.
+        encoder (PriorEncoder): The encoder.
+    """
+
+    def __init__(self, name: str, encoder: PriorEncoder) -> None:
+        self.name = name
+        self.encoder = encoder
+        self._batch: Tensor | None = None
+        self._features: Tensor | None = None
+
+    def features(self, images: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            images (Tensor): (n, H, W, 3) uint8 RGB; a batch that came just before is not encoded
+                again.
+
+        Returns:
+            Tensor: (n, F) float32 on the CPU.
+        """
+        if self._features is None or self._batch is not images:
+            device = default_device()
+            pixels = images.to(device).permute(0, 3, 1, 2).float() / 255
+            self._features = self.encoder.to(device)(pixels).cpu()
+            self._batch = images
+        return self._features
+
+    def describe(self) -> Space:
+        """Say which space this is, for a card."""
+        parts = self.encoder.describe()
+        return Space(
+            self.name,
+            f'{parts["architecture"]}, {parts["layer"]}',
+            str(parts['preprocessing']),
+            self.encoder.fingerprint(),
+        )
+
+
+def get_space(name: str, encoder: Config) -> FeatureSpace:
+    """Build a space, or find it where this process has built it before.
+
+    Args:
+        name (str): Its name.
+        encoder (Config): Config of the encoder.
+
+    Returns:
+        FeatureSpace: One object for equal arguments.
+
+    Raises:
+        FileNotFoundError: The encoder's weights are not at hand.
+        ValueError: The encoder knows no unseen images.
+    """
+    if not can_encode_new_images(encoder):
+        raise ValueError(
+            f'a {encoder["type"]} knows only training images and is no space to compare images in; '
+            'name another encoder'
+        )
+    file = encoder.get('checkpoint')
+    status = os.stat(file) if isinstance(file, str) and os.path.isfile(file) else None
+    content = [status.st_size, status.st_mtime_ns] if status else []
+    identity = json.dumps([name, simplify_config(encoder), content], sort_keys=True)
+    if identity not in _SPACES:
+        _SPACES[identity] = FeatureSpace(name, MODELS.build(dict(encoder)))
+    return _SPACES[identity]
+
+
+def run_encoder(cfg: Mapping) -> Config | None:
+    """Find the encoder of a run's priors; None where its GAN takes none."""
+    model = cfg.get('model') or {}
+    takes_priors = model.get('prior_dim') and not model.get('per_image')
+    return cfg.get('encoder') if takes_priors else None
+
+
+def read_spaces(options: Mapping[str, object] | None) -> list[str | tuple[str, Config]] | None:
+    """Read the spaces of a command line: ``clean= mine="dict(type='TimmEncoder', ...)"``.
+
+    Args:
+        options (Mapping[str, object] | None): Name -> config of an encoder, or nothing.
+
+    Returns:
+        list[str | tuple[str, Config]] | None: For :func:`choose_spaces`.
+
+    Raises:
+        ValueError: A name has something that is no config of an encoder.
+    """
+    if options is None:
+        return None
+    chosen: list[str | tuple[str, Config]] = []
+    for name, encoder in options.items():
+        if not encoder:
+            chosen.append(name)
+        elif isinstance(encoder, Mapping) and 'type' in encoder:
+            chosen.append((name, encoder))
+        else:
+            raise ValueError(
+                f'space {name} has {encoder!r}, which is no config of an encoder such as '
+                "dict(type='TimmEncoder', model='...'); leave it empty for a known space"
+            )
+    return chosen
+
+
+def choose_spaces(
+    chosen: Sequence[str | tuple[str, Config]] | None, cfg: Mapping | None = None
+) -> dict[str, Config | str]:
+    """Settle in which spaces to measure.
+
+    Two stand beside each other unless told otherwise: one of the metrics' own, and that of the
+    prior, which flatters a generator that was trained on it.
+
+    Args:
+        chosen (Sequence[str | tuple[str, Config]] | None): Names from :data:`KNOWN_SPACES` or
+            'prior', or pairs of a name and the config of an encoder. None takes those of the
+            config's ``test_evaluator``, else 'clean' and 'prior'.
+        cfg (Mapping | None): Config of the run. Defaults to None.
+
+    Returns:
+        dict[str, Config | str]: Name -> config of the encoder, or 'encoder' for the run's own; for
+        :class:`StandardEvaluator`.
+
+    Raises:
+        ValueError: A name is unknown, or there is no encoder of priors.
+    """
+    cfg = cfg or {}
+    has_prior = can_encode_new_images(run_encoder(cfg))
+    if chosen is None:
+        configured = (cfg.get('test_evaluator') or {}).get('spaces')
+        if configured:
+            return dict(configured)
+        chosen = ['clean', 'prior'] if has_prior else ['clean']
+    spaces: dict[str, Config | str] = {}
+    for item in chosen:
+        if not isinstance(item, str):
+            spaces[item[0]] = item[1]
+        elif item == 'prior' and has_prior:
+            spaces[item] = RUN_ENCODER
+        elif item == 'prior':
+            raise ValueError(
+                "there is no space 'prior': the run has no encoder that knows unseen images"
+            )
+        elif item in KNOWN_SPACES:
+            spaces[item] = KNOWN_SPACES[item]
+        else:
+            raise ValueError(
+                f'space {item!r} is unknown; known are {", ".join(KNOWN_SPACES)} and prior; or '
+                f'give {item}=dict(type=...), the config of an encoder'
+            )
+    return spaces

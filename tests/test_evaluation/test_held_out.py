@@ -1,0 +1,82 @@
+"""Held-out images are found, unmirrored, and are no training images."""
+
+import pytest
+
+from disp_plugin.evaluation.held_out import find_held_out, find_training_images
+
+
+@pytest.fixture
+def run(make_image_folder, tmp_path):
+    """A run on four of six images of a folder; the other two are in a manifest."""
+    folder = make_image_folder(tmp_path / 'photos', num=6)
+    names = sorted(path.name for path in folder.glob('*.png'))
+    (folder / 'train.txt').write_text('\n'.join(names[:4]))
+    (folder / 'unseen.txt').write_text('\n'.join(names[4:]))
+    (folder / 'mixed.txt').write_text('\n'.join(names[3:]))
+    dataset = dict(
+        type='ImageFolderDataset',
+        data_root=str(folder),
+        ann_file='train.txt',
+        image_size=16,
+        flip=True,
+        bank_file='bank.safetensors',
+    )
+    return dict(train_dataloader=dict(dataset=dataset))
+
+
+def test_a_manifest_beside_the_training_images(run):
+    dataset, split = find_held_out(run, 'unseen.txt')
+    assert split == 'unseen' and dataset['ann_file'] == 'unseen.txt'
+    assert dataset['image_size'] == 16 and not dataset['flip'] and 'bank_file' not in dataset
+
+
+def test_a_folder(run, make_image_folder, tmp_path):
+    folder = make_image_folder(tmp_path / 'others', num=2, seed=1)
+    dataset, split = find_held_out(run, str(folder))
+    assert (dataset['data_root'], dataset['ann_file'], split) == (str(folder), '', 'test')
+    assert find_held_out(run, str(folder), 'mine')[1] == 'mine'
+
+
+def test_training_images_are_refused(run):
+    with pytest.raises(
+        ValueError, match=r'1 of the 3 images of --held-out mixed\.txt are training'
+    ):
+        find_held_out(run, 'mixed.txt')
+
+
+def test_a_choice_among_the_training_images_is_none_among_the_others(run):
+    run['train_dataloader']['dataset']['indices'] = 1
+    dataset, _ = find_held_out(run, 'unseen.txt')
+    assert 'indices' not in dataset
+
+
+def test_without_a_name_the_config_must_have_a_test_set(run):
+    with pytest.raises(ValueError, match='name unseen images by --held-out'):
+        find_held_out(run, None)
+    test = dict(type='ImageFolderDataset', data_root='x', ann_file='test.txt', flip=False)
+    run = dict(run, test_dataloader=dict(dataset=test), test_evaluator=dict(split='report'))
+    assert find_held_out(run, None) == (test, 'report')
+
+
+def test_a_missing_one_is_named(run):
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.txt is neither a folder nor a manifest'):
+        find_held_out(run, 'nowhere.txt')
+
+
+def test_another_data_set_is_taken_for_a_folder_of_squares():
+    """mmagic's own data sets say no view; their run's size and flips do."""
+    pipeline = [dict(type='LoadImageFromFile', key='gt'), dict(type='Flip', keys=['gt'])]
+    dataset = dict(type='BasicImageDataset', data_root='photos', pipeline=pipeline)
+    dataset['data_prefix'] = dict(gt='faces')
+    loader = dict(dataset=dict(type='SeededDraws', dataset=dataset))
+    run = dict(train_dataloader=loader, model=dict(generator=dict(out_size=64)))
+    assert find_training_images(run, ann_file='a.txt') == dict(
+        type='ImageFolderDataset',
+        data_root='photos/faces',
+        ann_file='a.txt',
+        image_size=64,
+        flip=True,
+    )
+    del dataset['data_root']
+    with pytest.raises(ValueError, match='a BasicImageDataset without data_root'):
+        find_training_images(run)
