@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from disp_plugin.datasets.decode_image import BadImageError, decode_image
 from disp_plugin.encoders import can_encode_new_images
-from disp_plugin.priors import PriorBank, TrainingView, view_config
+from disp_plugin.priors import PriorBank, TrainingView, check_encoder, view_config
 
 __all__ = ['encode_image', 'encode_shown', 'show_as_training']
 
@@ -87,7 +87,7 @@ def _build_encoder(cfg: Mapping[str, Any]) -> nn.Module:
     encoder = MODELS.build(dict(encoder_cfg))
     bank_file = cfg.get('bank_file')
     if bank_file and Path(bank_file).is_file():
-        PriorBank.open(bank_file).check_encoder(encoder)
+        check_encoder(PriorBank.open(bank_file), encoder)
     return encoder
 
 

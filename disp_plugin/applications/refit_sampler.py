@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from disp_plugin.files import replace_file
 from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK, describe_sampler
-from disp_plugin.priors import PriorBank
+from disp_plugin.priors import PriorBank, check_encoder, list_images
 
 from .load_gan import load_gan, read_checkpoint
 
@@ -77,9 +77,11 @@ def _open_bank(
             'name the bank of its training by --bank-file'
         )
     if cfg.get('encoder'):
-        bank.check_encoder(cfg['encoder'])
+        check_encoder(bank, cfg['encoder'])
     if not whole_bank:
-        bank = bank.restrict_to(DATASETS.build(cfg['train_dataloader']['dataset']))
+        bank = bank.restrict_to(
+            list_images(DATASETS.build(cfg['train_dataloader']['dataset'])).keys
+        )
     trained_on = content.get(PRIOR_BANK, {}).get('fingerprint')
     if not whole_bank and trained_on not in (None, bank.fingerprint):
         raise ValueError(

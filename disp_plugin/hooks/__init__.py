@@ -6,8 +6,7 @@ apply_patches()
 
 from .ema_batch_norm_hook import EMABatchNormHook, estimate_batch_norm  # noqa: E402
 from .fixed_priors import FixedPriorsSampler  # noqa: E402
-from .gmm_sampler_hook import GMMSamplerHook  # noqa: E402
-from .prior_sampler_hook import PriorSamplerHook  # noqa: E402
+from .prior_sampler_hook import GMMSamplerHook, PriorSamplerHook  # noqa: E402
 from .random_state_hook import RandomStateHook  # noqa: E402
 from .resumable_train_loop import ResumableTrainLoop  # noqa: E402
 from .validation_hooks import (  # noqa: E402

@@ -34,7 +34,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         **kwargs: ``val_begin``, ``val_interval``, ``dynamic_intervals``, as in mmengine.
 
     Raises:
-        ValueError: ``SeededDraws`` is used with a sampler that knows nothing of passes.
+        ValueError: The data set draws by a seed, but its sampler knows nothing of passes.
     """
 
     def __init__(
@@ -50,11 +50,13 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self._sampler_name = type(batches.sampler).__name__
         can_skip = isinstance(batches.sampler, ResumableSampler)
         self._sampler: ResumableSampler | None = batches.sampler if can_skip else None
-        if isinstance(loader.dataset, SeededDraws) and not can_skip:
+        dataset = loader.dataset
+        has_seed = takes_positions(dataset) and dataset.seed is not None
+        if (has_seed or isinstance(dataset, SeededDraws)) and not can_skip:
             raise ValueError(
-                "a SeededDraws data set needs sampler=dict(type='ResumableSampler'), but the "
-                f'training data loader has {self._sampler_name}, with which every pass over the '
-                'data would be flipped alike'
+                f'a {type(dataset).__name__} with a seed needs '
+                f"sampler=dict(type='ResumableSampler'), but the training data loader has "
+                f'{self._sampler_name}, with which every pass over the data would be flipped alike'
             )
 
     def run(self) -> nn.Module:

@@ -4,21 +4,27 @@ from disp_plugin.upstream import apply_patches
 
 apply_patches()
 
-from .bank_origin import BankOrigin  # noqa: E402
-from .build_bank import build_bank  # noqa: E402
-from .build_shard import Shard, build_shard, merge_shards  # noqa: E402
-from .load_prior import LoadPrior  # noqa: E402
-from .prior_bank import PriorBank  # noqa: E402
+from .build_bank import BankInUseError, Shard, build_bank, build_shard, merge_parts  # noqa: E402
+from .check_bank import check_dataset, check_encoder  # noqa: E402
+from .load_prior import LoadPrior, find_bank, list_images  # noqa: E402
+from .prior_bank import BankOrigin, BankWriteError, DamagedBankError, PriorBank  # noqa: E402
 from .training_view import TrainingView, view_config  # noqa: E402
 
 __all__ = [
+    'BankInUseError',
     'BankOrigin',
+    'BankWriteError',
+    'DamagedBankError',
     'LoadPrior',
     'PriorBank',
     'Shard',
     'TrainingView',
     'build_bank',
     'build_shard',
-    'merge_shards',
+    'check_dataset',
+    'check_encoder',
+    'find_bank',
+    'list_images',
+    'merge_parts',
     'view_config',
 ]

@@ -1,110 +1,131 @@
-"""The one loop that runs an encoder over images."""
+"""Decode the views of images in other processes; check them; run an encoder over them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
+from disp_plugin.datasets import BadImage, BadImageError, ImageViews, describe_bad_images
+from disp_plugin.encoders import PriorEncoder
 from disp_plugin.progress import track
 
-from .load_views import make_loader
-from .partial_bank import PartialBank
-from .training_view import TrainingView
 
-SYNC_SECONDS = 10.0
+class _Views(Dataset):
+    """Gives the views of an image, (V,H,W,3) uint8."""
+
+    def __init__(self, dataset: ImageViews) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        image = self.dataset.view(index)
+        return image[None] if self.dataset.num_views == 1 else np.stack([image, image[:, ::-1]])
 
 
-def load_batches(
-    view: TrainingView,
-    start: int,
-    batch_size: int,
+class _Shapes(_Views):
+    """Gives the shape of an image's view, or what is wrong with it."""
+
+    def __getitem__(self, index: int) -> tuple[tuple[int, ...], str]:  # type: ignore[override]
+        try:
+            return self.dataset.view(index).shape, ''
+        except BadImageError as error:
+            return (), error.reason or 'it cannot be decoded'
+        # A data set of someone else may raise anything on an odd image; the report names it.
+        except Exception as error:
+            return (), f'{type(error).__name__}: {error}'
+
+
+def check_views(
+    dataset: ImageViews,
+    indices: Sequence[int],
+    paths: Sequence[str],
     num_workers: int,
-    device: torch.device,
-    progress: bool,
-) -> Iterable[torch.Tensor]:
-    """Decode the images of a view.
-
-    Args:
-        view (TrainingView): The images.
-        start (int): First image.
-        batch_size (int): Images in a batch.
-        num_workers (int): Processes that decode; 0: this one.
-        device (torch.device): Where the batches go.
-        progress (bool): Whether to draw a progress bar on a terminal.
-
-    Returns:
-        Iterable[torch.Tensor]: Batches (n,V,H,W,3) uint8.
-    """
-    loader = make_loader(
-        view,
-        num_workers,
-        batch_size=batch_size,
-        sampler=range(start, len(view)),
-        pin_memory=device.type == 'cuda',
-    )
-    total = -(-len(view) // batch_size)
-    done = total - len(loader)
-    return track(loader, total, 'encoding images', progress, unit=batch_size, done=done)
-
-
-def encode_views(
-    encoder: Any,
-    batches: Iterable[torch.Tensor],
-    partial: PartialBank,
-    view: TrainingView,
-    device: torch.device,
-    amp_dtype: torch.dtype | None,
-    first_row: int = 0,
+    progress: bool = True,
 ) -> None:
-    """Encode batches and store their rows.
+    """Check that images can be decoded and are shown in one size.
 
     Args:
-        encoder (PriorEncoder): The encoder.
-        batches (Iterable[torch.Tensor]): As of ``load_batches``.
-        partial (PartialBank): Where rows go.
-        view (TrainingView): The images, of which it has the first.
-        device (torch.device): Where the encoder runs.
-        amp_dtype (torch.dtype | None): Type of autocast.
-        first_row (int): Row in the whole bank of the view's first image. Defaults to 0.
+        dataset (ImageViews): The data set.
+        indices (Sequence[int]): Which of its images.
+        paths (Sequence[str]): The files of these, for the report.
+        num_workers (int): Processes that decode; 0: this one.
+        progress (bool): Whether to show progress. Defaults to True.
 
     Raises:
-        ValueError: A prior that is not finite, or of another length than the encoder announces.
+        ValueError: Names every bad image and what is wrong with it.
     """
-    synced = time.monotonic()
-    start = first_row + partial.num_done
-    for priors in _run_encoder(encoder.to(device), batches, start, device, amp_dtype):
-        rows = _check_rows(priors, partial, view, amp_dtype)
-        partial.append(rows)
-        if time.monotonic() - synced > SYNC_SECONDS:
-            partial.sync()
-            synced = time.monotonic()
-    partial.sync()
+    batches = [list(indices[start : start + 16]) for start in range(0, len(indices), 16)]
+    loader = _load(_Shapes(dataset), batches, num_workers, collate_fn=list)
+    batches_of_results = track(loader, len(batches), 'checking images', progress, unit=16)
+    results = [result for batch in batches_of_results for result in batch]
+    shapes = Counter(shape for shape, reason in results if not reason)
+    usual = shapes.most_common(1)[0][0] if shapes else ()
+    bad = [
+        BadImage(path, reason or _explain_shape(shape, usual))
+        for path, (shape, reason) in zip(paths, results, strict=True)
+        if reason or shape != usual
+    ]
+    if bad:
+        raise ValueError(describe_bad_images(bad, len(paths)))
+
+
+def _explain_shape(shape: tuple[int, ...], usual: tuple[int, ...]) -> str:
+    return (
+        f'it is {shape[1]}x{shape[0]} (width x height) where most images are '
+        f'{usual[1]}x{usual[0]}; set image_size, which crops and resizes all to one square'
+    )
 
 
 @torch.inference_mode()
-def _run_encoder(
-    encoder: Any,
-    batches: Iterable[torch.Tensor],
-    start: int,
+def encode_views(
+    encoder: PriorEncoder,
+    dataset: ImageViews,
+    batches: list[list[int]],
+    num_workers: int,
     device: torch.device,
     amp_dtype: torch.dtype | None,
+    progress: bool = True,
 ) -> Iterator[np.ndarray]:
-    """Run the encoder over batches, a GPU always one batch ahead of what is copied back."""
+    """Run an encoder over batches of images, a GPU always one batch ahead of what is copied back.
+
+    Args:
+        encoder (PriorEncoder): The encoder; it is moved to the device.
+        dataset (ImageViews): The data set.
+        batches (list[list[int]]): Indices of the images in each batch.
+        num_workers (int): Processes that decode; 0: this one.
+        device (torch.device): Where the encoder runs.
+        amp_dtype (torch.dtype | None): Type of autocast; None for none.
+        progress (bool): Whether to show progress. Defaults to True.
+
+    Yields:
+        np.ndarray: (n,V,D) float32, a batch's priors.
+    """
+    encoder = encoder.to(device)
+    loader = _load(_Views(dataset), batches, num_workers, pin_memory=device.type == 'cuda')
+    unit = len(batches[0]) if batches else 1
     waiting: list[tuple[torch.Tensor, Any]] = []
-    for batch in batches:
+    for indices, batch in zip(
+        batches, track(loader, len(batches), 'encoding images', progress, unit=unit), strict=True
+    ):
         num, num_views = batch.shape[:2]
         pixels = batch.to(device, non_blocking=True).flatten(0, 1)
         images = pixels.permute(0, 3, 1, 2).float().div_(255)
-        rows = torch.arange(start, start + num, device=device).repeat_interleave(num_views)
         with torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
-            priors = encoder.encode(images, rows)
-        start += num
-        priors = priors.float().unflatten(0, (num, num_views))
-        waiting.append(_begin_copy(priors))
+            encode = getattr(encoder, 'encode', None)  # while there is an embedding per image
+            if encode is not None:
+                rows = torch.tensor(indices, device=device).repeat_interleave(num_views)
+                priors = encode(images, rows)
+            else:
+                priors = encoder(images)
+        waiting.append(_begin_copy(priors.float().unflatten(0, (num, num_views))))
         if len(waiting) > 1 or device.type == 'cpu':
             yield _end_copy(*waiting.pop(0))
     yield from (_end_copy(*copy) for copy in waiting)
@@ -125,25 +146,44 @@ def _end_copy(priors: torch.Tensor, done: Any) -> np.ndarray:
     return priors.numpy()
 
 
-def _check_rows(
-    priors: np.ndarray, partial: PartialBank, view: TrainingView, amp_dtype: torch.dtype | None
-) -> np.ndarray:
-    """Convert rows to what is stored, and name the first image whose prior is not finite."""
-    if priors.shape[1:] != partial.row_shape:
-        raise ValueError(
-            f'the encoder gave priors of shape {priors.shape[1:]}, but its prior_dim says '
-            f'{partial.row_shape}'
+def choose_num_workers(num_images: int, on_gpu: bool) -> int:
+    """Choose how many processes decode while the encoder runs.
+
+    Args:
+        num_images (int): Images to decode.
+        on_gpu (bool): Whether the encoder leaves the cores to them.
+
+    Returns:
+        int: 0 for so few images that processes are not worth starting.
+    """
+    can_ask = hasattr(os, 'sched_getaffinity')
+    num_cores = len(os.sched_getaffinity(0)) if can_ask else os.cpu_count() or 1
+    if num_images < 128:
+        return 0
+    return min(num_cores, 16) if on_gpu else max(1, num_cores // 2)
+
+
+def _load(
+    dataset: Dataset, batches: Iterable[list[int]], num_workers: int, **options: Any
+) -> DataLoader:
+    """Make a loader whose workers take one core each and start at once."""
+    # Forked workers need not import torch and mmagic again, which takes longer than small data.
+    can_fork = sys.platform == 'linux' and 'fork' in multiprocessing.get_all_start_methods()
+    if num_workers:
+        options.update(
+            multiprocessing_context='fork' if can_fork else None,
+            worker_init_fn=_use_one_core,
+            prefetch_factor=4,
         )
-    with np.errstate(over='ignore'):
-        rows = priors.astype(partial.dtype, copy=False)
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=(1, 2)))
-    if not len(bad):
-        return rows
-    path = view.paths[partial.num_done + bad[0]]
-    if np.isfinite(priors[bad[0]]).all():
-        cure = 'it is too large for float16; store float32 (--dtype float32)'
-    elif amp_dtype is not None:
-        cure = 'autocast may have overflowed; encode without it (--amp off)'
-    else:
-        cure = "the encoder's weights are damaged, or it cannot handle such an image"
-    raise ValueError(f'the prior of image {path} is not finite: {cure}')
+    # A generator of its own, or every loader would take a number from the global one.
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        num_workers=num_workers,
+        generator=torch.Generator(),
+        **options,
+    )
+
+
+def _use_one_core(_: int) -> None:
+    cv2.setNumThreads(0)

@@ -1,12 +1,16 @@
-"""The pipeline step that puts an image's prior beside the image."""
+"""Priors in a data set: the pipeline step that looks them up, and what names its images."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+
+from disp_plugin.datasets import ImageViews
 
 from .prior_bank import PriorBank
 
@@ -15,13 +19,15 @@ from .prior_bank import PriorBank
 class LoadPrior(BaseTransform):
     """Add the data instance prior C(x) of an image, out of a bank, by the image's key.
 
-    Where a horizontal ``Flip`` before this step did flip the image, its prior is that of the
-    flipped view. ``PackInputs(keys=['gt'], data_keys=['gt_prior'])`` then carries it into
+    :class:`ImageFolderDataset` does this itself; the step serves other data sets of mmagic. An
+    image's key is its ``image_key``, or its path relative to ``data_root``. Where a horizontal
+    ``Flip`` before this step did flip the image, its prior is that of the flipped view.
+    ``PackInputs(keys=['gt'], data_keys=['gt_prior'])`` then carries it into
     ``data_samples.gt_prior``.
 
     Required Keys:
 
-    - image_key
+    - image_key, or [KEY]_path
     - flip_infos (optional, as ``Flip`` records them)
 
     Added Keys:
@@ -31,6 +37,8 @@ class LoadPrior(BaseTransform):
     Args:
         bank_file (str | Path): File of the bank. It is opened, memory-mapped, at the first image,
             in each process by itself.
+        data_root (str | Path, optional): The folder that the bank was built from. Defaults to
+            None: images must have an ``image_key``.
         key (str): Name of the image that the prior belongs to. Defaults to 'gt'.
 
     Raises:
@@ -38,32 +46,46 @@ class LoadPrior(BaseTransform):
         ValueError: At an image that the bank lacks or holds no flipped view of.
     """
 
-    def __init__(self, bank_file: str | Path, key: str = 'gt') -> None:
+    def __init__(
+        self, bank_file: str | Path, data_root: str | Path | None = None, key: str = 'gt'
+    ) -> None:
         self.bank_file = str(bank_file)
+        self.data_root = data_root
         self.key = key
         self._bank: PriorBank | None = None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``gt_prior``.
-
-        Args:
-            results (dict): With ``image_key``, and ``flip_infos`` where Flip ran.
-
-        Returns:
-            dict: The same with ``gt_prior``.
-        """
+        """Add ``gt_prior``."""
         if self._bank is None:
             self._bank = PriorBank.open(self.bank_file)
-        if 'image_key' not in results:
-            raise ValueError(
-                "LoadPrior finds a prior by results['image_key'], which is not there; use "
-                'ImageFolderDataset, or let your data set give one'
-            )
         flipped = self._is_flipped(results.get('flip_infos', ()))
-        results['gt_prior'] = self._bank.lookup([results['image_key']], flipped)[0]
+        results['gt_prior'] = self._bank.lookup([self.find_key(results)], flipped)[0]
         return results
 
-    def _is_flipped(self, flip_infos: Any) -> bool:
+    def find_key(self, results: Mapping[str, Any]) -> str:
+        """Find the key of an image in what its data set tells of it.
+
+        Raises:
+            ValueError: There is no ``image_key``, and no path below ``data_root``.
+        """
+        if 'image_key' in results:
+            return results['image_key']
+        path = results.get(f'{self.key}_path')
+        if path is None or self.data_root is None:
+            raise ValueError(
+                f"LoadPrior finds a prior by results['image_key'], or by the path of {self.key!r} "
+                'relative to data_root; give LoadPrior(data_root=...) the folder that the bank was '
+                f'built from (here data_root is {self.data_root!r}, the path {path!r})'
+            )
+        key = Path(os.path.relpath(path, self.data_root)).as_posix()
+        if key.startswith('../'):
+            raise ValueError(
+                f'{path} does not lie below data_root {str(self.data_root)!r} of LoadPrior; give '
+                'it the folder that the bank was built from'
+            )
+        return key
+
+    def _is_flipped(self, flip_infos: Iterable[Mapping[str, Any]]) -> bool:
         flipped = False
         for info in flip_infos:
             if info['flip'] and self.key in info['keys']:
@@ -80,3 +102,76 @@ class LoadPrior(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(bank_file={self.bank_file!r}, key={self.key!r})'
+
+
+class ImageList(NamedTuple):
+    """The images of a data set.
+
+    Attributes:
+        keys (list[str]): Key of each.
+        paths (list[str]): File of each.
+    """
+
+    keys: list[str]
+    paths: list[str]
+
+
+def list_images(dataset: Any) -> ImageList:
+    """List the images of a data set as its bank knows them.
+
+    Args:
+        dataset (Dataset): An ``ImageFolderDataset``, or another data set of mmengine's kind with
+            ``LoadPrior`` in its pipeline; wrapped or not.
+
+    Raises:
+        ValueError: It is of another kind, or has no image.
+    """
+    dataset = unwrap_dataset(dataset)
+    if isinstance(dataset, ImageViews):
+        images = ImageList(dataset.image_keys, dataset.image_paths)
+    else:
+        step = find_load_prior(dataset)
+        if step is None or not hasattr(dataset, 'get_data_info'):
+            raise ValueError(
+                f'the images of a {type(dataset).__name__} have no keys by which a bank could find '
+                'their priors; use ImageFolderDataset, or put LoadPrior into its pipeline'
+            )
+        infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        keys = [step.find_key(info) for info in infos]
+        images = ImageList(keys, [str(info[f'{step.key}_path']) for info in infos])
+    if not images.keys:
+        raise ValueError(f'{type(dataset).__name__} has no images')
+    return images
+
+
+def find_bank(dataset: Any) -> Path | None:
+    """Find the bank file that a data set takes its priors from; None where it takes none."""
+    dataset = unwrap_dataset(dataset)
+    if getattr(dataset, 'bank_path', None):
+        return dataset.bank_path
+    step = find_load_prior(dataset)
+    return None if step is None else Path(step.bank_file)
+
+
+def find_load_prior(dataset: Any) -> LoadPrior | None:
+    """Find the ``LoadPrior`` in a data set's pipeline; None where there is none."""
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    return next((step for step in steps if isinstance(step, LoadPrior)), None)
+
+
+def unwrap_dataset(dataset: Any) -> Any:
+    """Take a data set out of wrappers such as ``SeededDraws``, ready to be asked for its images.
+
+    Raises:
+        ValueError: It is a concatenation.
+    """
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    if hasattr(dataset, 'datasets'):
+        raise ValueError(
+            f'a bank belongs to one data set such as ImageFolderDataset, not to a '
+            f'{type(dataset).__name__}'
+        )
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    return dataset

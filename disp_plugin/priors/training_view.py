@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from mmagic.registry import DATASETS
 from torch.utils.data import Dataset
 
 from .random_steps import find_random_step
@@ -93,6 +94,24 @@ class TrainingView(Dataset):
             views.append(self._to_rgb(_run(self._view_steps, view)))
         return np.stack(views)
 
+    @property
+    def image_keys(self) -> list[str]:
+        """list[str]: The keys."""
+        return self.keys
+
+    @property
+    def image_paths(self) -> list[str]:
+        """list[str]: The paths."""
+        return self.paths
+
+    def view(self, index: int, flipped: bool = False) -> np.ndarray:
+        """Make one view."""
+        return self[index][int(flipped)]
+
+    def describe_view(self) -> dict[str, Any]:
+        """Describe the steps."""
+        return {'steps': self.steps}
+
     def share(self, start: int, stop: int) -> TrainingView:
         """Take a run of images, for a process that encodes no others.
 
@@ -161,6 +180,27 @@ class TrainingView(Dataset):
             raise ValueError(f'the pipeline gives {image.shape[2]} channels, but 3 are needed')
         order = results.get(f'{self.image_name}_channel_order', 'bgr')
         return np.ascontiguousarray(image[..., ::-1]) if order == 'bgr' else image
+
+
+def as_views(dataset: Any) -> Any:
+    """Build what a config states, and give pipelines a view."""
+    if isinstance(dataset, Mapping) or hasattr(dataset, '_cfg_dict'):
+        if 'train_dataloader' in dataset:
+            dataset = dataset['train_dataloader']['dataset']
+        if 'type' not in dataset:
+            raise ValueError(
+                "the config has neither train_dataloader.dataset nor a data set's type; give the "
+                'config that you train with'
+            )
+        dataset = DATASETS.build(dataset)
+    if isinstance(dataset, TrainingView):
+        return dataset
+    inner = unwrap_dataset(dataset)
+    if getattr(inner, 'takes_positions', False) or not hasattr(inner, 'pipeline'):
+        return inner
+    view = TrainingView(inner)
+    view.check_deterministic()
+    return view
 
 
 def view_config(dataset: Mapping[str, Any], flips: bool = True, **changes: Any) -> dict[str, Any]:

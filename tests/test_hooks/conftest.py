@@ -138,7 +138,7 @@ def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
         # serializing ends in a full garbage collection: a quarter of a tiny run's time
         'serialize_data': False,
     }
-    hooks = [{'type': 'PriorSamplerHook', 'bank_file': str(bank_file)}] if takes_priors else []
+    hooks = [{'type': 'PriorSamplerHook'}] if takes_priors else []
     checkpoint = {'type': 'CheckpointHook', 'interval': 100, 'by_epoch': False, 'save_last': False}
     checkpoint.update(options.pop('checkpoint', {}))
     config = {

@@ -34,7 +34,7 @@ def make(make_runner, gan_cfg, visualization, data):
     def build(name='sngan', max_iters=2, hook=True, vis=100, **options):
         hooks = [{'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4}] if hook else []
         model = options.pop('model', None) or gan_cfg[name]()
-        fit = [{'type': 'PriorSamplerHook', 'bank_file': str(data[1])}]
+        fit = [{'type': 'PriorSamplerHook'}]
         return make_runner(
             model,
             max_iters,

@@ -9,7 +9,7 @@ import torch
 
 def hooks_of(visualization, bank_file):
     return [
-        {'type': 'PriorSamplerHook', 'bank_file': str(bank_file)},
+        {'type': 'PriorSamplerHook'},
         {'type': 'RandomStateHook'},
         {'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4},
         visualization(3),

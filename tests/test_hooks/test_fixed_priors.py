@@ -102,7 +102,7 @@ def test_the_grids_of_a_run_and_of_its_resume_show_the_same_inputs(
     monkeypatch.setattr(VisualizationHook, 'vis_sample', start)
     options = {
         'custom_hooks': [
-            {'type': 'PriorSamplerHook', 'bank_file': str(data[1])},
+            {'type': 'PriorSamplerHook'},
             {**visualization(1), 'fixed_input': fixed_input},
         ],
         'checkpoint': {'interval': 1},

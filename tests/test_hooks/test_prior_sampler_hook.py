@@ -11,16 +11,13 @@ from disp_plugin.samplers import VicinalMixSampler
 
 @pytest.fixture
 def make(make_runner, gan_cfg, data):
-    def build(max_iters=1, bank_file=None, encoder=None, **options):
+    def build(max_iters=1, bank_file=None, **options):
         model = options.pop('model', None) or gan_cfg['sngan']()
-        hook = {'type': 'PriorSamplerHook', 'bank_file': str(bank_file or data[1])}
-        if encoder:
-            hook['encoder'] = encoder
         return make_runner(
             model,
             max_iters,
             data=(data[0], bank_file or data[1]),
-            custom_hooks=[hook],
+            custom_hooks=[{'type': 'PriorSamplerHook'}],
             checkpoint={'interval': 1},
             **options,
         )
@@ -130,28 +127,39 @@ def test_a_bank_without_flipped_views_is_refused_where_the_pipeline_flips(make, 
         make(bank_file=other).train()
 
 
-def test_the_encoder_of_the_config_is_compared_with_the_banks(make, monkeypatch):
-    compared = []
-    monkeypatch.setattr(PriorBank, 'check_encoder', lambda self, encoder: compared.append(encoder))
-    encoder = {'type': 'PerImageEncoder', 'num_images': 6}
-    make(encoder=encoder).train()
-    make().train()
-    assert [dict(config) for config in compared] == [encoder]
-
-
 def test_an_encoder_that_is_not_the_banks_stops_training(make):
-    encoder = {'type': 'PerImageEncoder', 'num_images': 6}
     with pytest.raises(ValueError, match='holds priors of another encoder'):
-        make(encoder=encoder).train()
+        make(encoder={'type': 'PixelEncoder', 'size': 2}).train()
+
+
+def test_a_data_set_without_a_bank_is_told_where_to_name_it(make):
+    runner = make()
+    runner.train_dataloader.dataset.bank_path = None
+    with pytest.raises(ValueError, match='set train_dataloader.dataset.bank_file'):
+        runner.call_hook('before_train')
+
+
+def test_images_of_another_size_than_the_model_makes_are_refused(make):
+    runner = make()
+    runner.train_dataloader.dataset.image_size = 8
+    with pytest.raises(ValueError, match='image_size is 8 but model.image_size is 16; set both'):
+        runner.call_hook('before_train')
+
+
+def test_a_per_image_baseline_needs_no_bank_but_the_right_number_of_images(make, gan_cfg):
+    changes = dict(per_image=True, prior_norm='none', sampler={'type': 'PerImageSampler'})
+    runner = make(model=gan_cfg['sngan'](prior_dim=10, **changes), bank_file='absent')
+    runner.train_dataloader.dataset._load_prior = None
+    runner.train()
+    wrong = make(model=gan_cfg['sngan'](prior_dim=9, **changes))
+    with pytest.raises(ValueError, match='prior_dim is 9, but the data set has 10 images; set pri'):
+        wrong.call_hook('before_train')
 
 
 def test_a_missing_bank_is_told_with_the_command_that_builds_it(make, tmp_path):
     missing = tmp_path / 'none.safetensors'
     with pytest.raises(FileNotFoundError, match=r'none.safetensors.*build_prior_bank'):
         make(bank_file=missing).train()
-    runner = make()
-    with pytest.raises(FileNotFoundError, match=r'none.safetensors.*build_prior_bank'):
-        PriorSamplerHook(str(missing)).before_train(runner)
 
 
 def test_a_model_without_priors_opens_no_bank(make, gan_cfg):

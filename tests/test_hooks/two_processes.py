@@ -43,7 +43,7 @@ def train(folder, bank_file, work_dir, resume_from=None):
             'find_unused_parameters': False,
         },
         custom_hooks=[
-            {'type': 'GMMSamplerHook', 'bank_file': bank_file},
+            {'type': 'GMMSamplerHook'},
             {'type': 'RandomStateHook'},
             {'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4},
         ],

@@ -1,4 +1,4 @@
-"""A small encoder that keeps the contract, and data sets in the way that configs state them."""
+"""A small encoder that keeps the contract, and the data set that it encodes."""
 
 import hashlib
 
@@ -6,25 +6,25 @@ import pytest
 import torch
 from torch import nn
 
-import disp_plugin.datasets  # noqa: F401
+from disp_plugin.datasets import ImageFolderDataset
+from disp_plugin.encoders import PriorEncoder
 
 
-class TinyEncoder(nn.Module):
+class TinyEncoder(PriorEncoder):
     """Means of the image's quarters through a fixed random matrix: sees flips and colors."""
 
     def __init__(self, prior_dim=6, layer='last', seed=0):
-        super().__init__()
+        nn.Module.__init__(self)
         self.prior_dim, self.layer = prior_dim, layer
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer('weight', torch.randn(12, prior_dim, generator=generator))
         self.num_seen = 0
+        self.before_batch = lambda: None
 
     def forward(self, img):
-        return nn.functional.adaptive_avg_pool2d(img, 2).flatten(1) @ self.weight
-
-    def encode(self, img, rows):
+        self.before_batch()
         self.num_seen += len(img)
-        return self(img)
+        return nn.functional.adaptive_avg_pool2d(img, 2).flatten(1) @ self.weight
 
     def describe(self):
         weights = hashlib.sha256(self.weight.numpy().tobytes()).hexdigest()
@@ -45,23 +45,10 @@ def make_encoder():
 
 
 @pytest.fixture(scope='session')
-def dataset_cfg():
-    """A function -> config of a data set whose pipeline crops, resizes and, if asked, flips."""
+def make_dataset():
+    """A function (folder, changes) -> data set that crops, resizes and flips."""
 
-    def make(folder, bank_file=None, flip=True, size=12, before=(), **kwargs):
-        pipeline = [
-            dict(type='LoadTrainingImage', key='gt'),
-            dict(type='CenterCropLongEdge', keys='gt'),
-            dict(type='Resize', keys='gt', scale=(size, size), backend='pillow'),
-            *before,
-        ]
-        if flip:
-            pipeline.append(dict(type='Flip', keys='gt', flip_ratio=0.5))
-        if bank_file is not None:
-            pipeline.append(dict(type='LoadPrior', bank_file=str(bank_file)))
-        pipeline.append(
-            dict(type='PackInputs', keys=['gt'], data_keys=['gt_prior'] if bank_file else [])
-        )
-        return dict(type='ImageFolderDataset', data_root=str(folder), pipeline=pipeline, **kwargs)
+    def make(folder, **changes):
+        return ImageFolderDataset(str(folder), **{'image_size': 12, 'flip': True, **changes})
 
     return make

@@ -1,46 +1,107 @@
 import errno
-import json
+import importlib
 import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 
+import filelock
 import numpy as np
 import pytest
 import torch
-from mmagic.registry import DATASETS, MODELS
-from mmengine import Config
+from mmagic.registry import MODELS
 from PIL import Image
 
-import disp_plugin.encoders  # noqa: F401
-from disp_plugin.datasets import SeededDraws
-from disp_plugin.priors import PriorBank, build_bank
-from disp_plugin.priors.bank_file import BankWriteError
-from disp_plugin.priors.build_plan import choose_amp
+from disp_plugin.priors import (
+    BankInUseError,
+    BankWriteError,
+    PriorBank,
+    Shard,
+    build_bank,
+    build_shard,
+    check_encoder,
+    merge_parts,
+)
+
+MODULE = importlib.import_module('disp_plugin.priors.build_bank')
 
 
 class Stop(Exception):
     """What ends a build on purpose."""
 
 
-@pytest.fixture
-def build(image_folder, tmp_path, dataset_cfg, make_encoder):
-    """A function that builds the bank of the image folder; options as of build_bank."""
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Parts of one batch, for a few images to make several."""
+    monkeypatch.setattr(MODULE, 'PART_IMAGES', 2)
+    monkeypatch.setattr(MODULE, 'POLL_SECONDS', 0.01)
 
-    def run(encoder=None, bank_file=tmp_path / 'bank', flip=True, **options):
-        cfg = dataset_cfg(image_folder, bank_file, flip=flip)
+
+@pytest.fixture
+def build(image_folder, tmp_path, make_dataset, make_encoder):
+    """A function that builds the bank of eight images, in four parts; options as of build_bank."""
+
+    def run(encoder=None, bank_file=tmp_path / 'bank', view=(), **options):
+        dataset = make_dataset(image_folder, **dict(view))
         options = {'progress': False, 'num_workers': 0, 'batch_size': 4, **options}
-        return build_bank(cfg, encoder or make_encoder(), bank_file, **options)
+        task = (dataset, encoder or make_encoder(), bank_file)
+        if 'wait_seconds' in options:
+            options = {name: options[name] for name in ('wait_seconds', 'batch_size')}
+            return merge_parts(*task, **options)
+        return (build_shard if 'shard' in options else build_bank)(*task, **options)
 
     return run
+
+
+@pytest.fixture
+def whole(build, tmp_path):
+    """The bytes of the bank by one process that nobody stops."""
+    build(bank_file=tmp_path / 'whole')
+    content = (tmp_path / 'whole').read_bytes()
+    (tmp_path / 'whole').unlink()
+    return content
+
+
+def stop_after(encoder, num_batches):
+    """Let an encoder raise in the middle of a build."""
+    left = [num_batches]
+
+    def stop():
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stop
+
+    encoder.before_batch = stop
+    return encoder
+
+
+def hang_after(encoder, num_batches, marker):
+    """Let an encoder wait for ever in the middle of a build, and say when it is there."""
+    left = [num_batches]
+
+    def hang():
+        left[0] -= 1
+        if left[0] < 0:
+            marker.touch()
+            time.sleep(3600)
+
+    encoder.before_batch = hang
+    return encoder
+
+
+def start(target, *args, **kwargs):
+    process = multiprocessing.get_context('fork').Process(target=target, args=args, kwargs=kwargs)
+    process.start()
+    return process
 
 
 def test_rows_are_those_of_a_plain_loop(build, image_folder, make_encoder):
     bank, encoder = build(), make_encoder()
     assert (bank.num_images, bank.num_views, bank.prior_dim) == (8, 2, 6)
     for file in sorted(image_folder.rglob('*.png')):
-        resized = np.asarray(Image.open(file).resize((12, 12), Image.BILINEAR))
+        resized = np.asarray(Image.open(file).resize((12, 12), Image.BICUBIC))
         image = torch.from_numpy(resized / 255.0).permute(2, 0, 1)[None].float()
         key = file.relative_to(image_folder).as_posix()
         for flipped, view in enumerate((image, image.flip(3))):
@@ -48,38 +109,27 @@ def test_rows_are_those_of_a_plain_loop(build, image_folder, make_encoder):
             torch.testing.assert_close(found, encoder(view), rtol=0, atol=1e-6)
 
 
-def test_data_set_may_be_a_config_of_a_run_wrapped_or_built(
-    build, image_folder, tmp_path, dataset_cfg, make_encoder
-):
-    expected = build()
-    inner = dataset_cfg(image_folder, 'none')
-    wrapped = dict(type='SeededDraws', dataset=inner, seed=0)
-    run = Config(dict(train_dataloader=dict(batch_size=2, dataset=wrapped)))
-    for number, form in enumerate((run, wrapped, SeededDraws(DATASETS.build(inner)))):
-        bank = build_bank(form, make_encoder(), tmp_path / f'{number}', 4, progress=False)
-        assert bank.fingerprint == expected.fingerprint
-    with pytest.raises(ValueError, match='has neither train_dataloader.dataset nor'):
-        build_bank(dict(data_root='x'), make_encoder(), tmp_path / 'x')
-
-
-def test_bank_names_its_origin(build, make_encoder):
+def test_bank_names_its_origin(build, make_encoder, image_folder, make_dataset):
     bank, encoder = build(), make_encoder()
     assert bank.origin.encoder == encoder.describe()
     assert bank.origin.encoder_fingerprint == encoder.fingerprint()
     assert bank.origin.encoder_config is None
-    assert [step['type'] for step in bank.origin.pipeline] == [
-        'LoadTrainingImage', 'CenterCropLongEdge', 'Resize',
-    ]  # fmt: skip
+    assert bank.origin.view == make_dataset(image_folder).describe_view()
     assert bank.origin.precision == 'float32'
+    assert bank.file_sizes.tolist() == [p.stat().st_size for p in sorted(image_folder.rglob('*.*'))]
 
 
-def test_encoder_of_a_config_is_built_and_kept_in_the_bank(build):
-    cfg = dict(type='PerImageEncoder', num_images=8, scale=2.0)
+def test_encoder_of_a_config_is_built_and_kept_in_the_bank(build, make_encoder):
+    MODELS.register_module(name='TinyEncoderOfTest', module=make_encoder, force=True)
+    cfg = dict(type='TinyEncoderOfTest', layer='first')
     bank = build(cfg)
     assert bank.origin.encoder_config == cfg
-    for view in (False, True):
-        torch.testing.assert_close(bank.lookup(list(bank.keys), view), 2 * torch.eye(8))
-    bank.check_encoder(MODELS.build(cfg))
+    check_encoder(bank, make_encoder(layer='first'))
+
+
+def test_an_order_of_its_own_does_not_matter(build, whole, tmp_path):
+    build(view=dict(indices=[3, 1, 7, 5, 0, 2, 4, 6]))
+    assert (tmp_path / 'bank').read_bytes() == whole
 
 
 def test_priors_can_be_stored_as_float16(build, tmp_path):
@@ -88,13 +138,11 @@ def test_priors_can_be_stored_as_float16(build, tmp_path):
     np.testing.assert_array_equal(half.priors, build().priors.astype(np.float16))
 
 
-def test_workers_change_nothing(build, tmp_path):
-    assert build(bank_file=tmp_path / 'two', num_workers=2).fingerprint == build().fingerprint
-
-
-def test_batch_size_changes_nothing_of_note(build, tmp_path):
+def test_workers_change_nothing_and_batches_nothing_of_note(build, tmp_path):
+    first = build()
+    assert build(bank_file=tmp_path / 'two', num_workers=2).fingerprint == first.fingerprint
     small = build(bank_file=tmp_path / 'small', batch_size=1)
-    np.testing.assert_allclose(small.priors, build(batch_size=100).priors, atol=1e-6)
+    np.testing.assert_allclose(small.priors, first.priors, atol=1e-6)
 
 
 def test_up_to_date_bank_is_not_built_again(build, make_encoder, tmp_path):
@@ -110,39 +158,21 @@ def test_bank_of_another_encoder_is_kept_unless_it_may_be_replaced(build, make_e
     with pytest.raises(ValueError, match='with other encoder than would be built.*--overwrite'):
         build(make_encoder(seed=1))
     assert PriorBank.open(tmp_path / 'bank').fingerprint == first.fingerprint
-    second = build(make_encoder(seed=1), overwrite=True)
-    assert second.fingerprint != first.fingerprint
-    second.check_encoder(make_encoder(seed=1))
+    with pytest.raises(ValueError, match='with other data, number of views than'):
+        build(view=dict(flip=False, image_size=8))
+    check_encoder(build(make_encoder(seed=1), overwrite=True), make_encoder(seed=1))
 
 
-def test_a_damaged_bank_is_replaced_only_if_it_may_be(build, tmp_path):
-    whole = build().fingerprint
-    (tmp_path / 'bank').write_bytes((tmp_path / 'bank').read_bytes()[:-1])
-    with pytest.raises(ValueError, match='is truncated.*--overwrite'):
-        build()
-    assert build(overwrite=True).fingerprint == whole
-
-
-@pytest.mark.parametrize('name', ['priors', 'key_bytes', 'file_sizes', 'key_table', 'checksums'])
-def test_a_bank_with_an_altered_block_is_replaced_if_it_may_be(build, tmp_path, name):
-    whole = build().fingerprint
-    content = bytearray((tmp_path / 'bank').read_bytes())
-    start = 8 + int.from_bytes(content[:8], 'little')
-    end = json.loads(content[8:start])[name]['data_offsets'][1]
-    content[start + end - 5] ^= 1
-    (tmp_path / 'bank').write_bytes(content)
-    bank = build(overwrite=True)
-    bank.verify()
-    assert bank.fingerprint == whole
-    assert PriorBank.open(tmp_path / 'bank').fingerprint == whole
-
-
-def test_a_bank_cut_within_its_header_is_replaced_if_it_may_be(build, tmp_path):
-    whole = build().fingerprint
-    (tmp_path / 'bank').write_bytes((tmp_path / 'bank').read_bytes()[:300])
-    with pytest.raises(ValueError, match='300 bytes, fewer than its header.*--overwrite'):
-        build()
-    assert build(overwrite=True).fingerprint == whole
+def test_a_damaged_bank_is_replaced_only_if_it_may_be(build, whole, tmp_path):
+    altered = bytearray(whole)
+    altered[-60] ^= 1
+    for content in (whole[:-1], whole[:300], bytes(altered)):
+        (tmp_path / 'bank').write_bytes(content)
+        if len(content) < len(whole):
+            with pytest.raises(ValueError, match='is truncated.*--overwrite'):
+                build()
+        build(overwrite=True)
+        assert (tmp_path / 'bank').read_bytes() == whole
 
 
 @pytest.mark.parametrize('overwrite', [False, True])
@@ -153,99 +183,86 @@ def test_file_that_is_no_bank_is_not_replaced(overwrite, build, tmp_path):
     assert (tmp_path / 'bank').read_bytes() == b'my precious weights'
 
 
-def stop_after(encoder, num_batches):
-    """Let an encoder raise in the middle of a build."""
-    encode, left = encoder.encode, [num_batches]
-
-    def limited(img, rows):
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stop
-        return encode(img, rows)
-
-    encoder.encode = limited
-    return encoder
-
-
-def test_stopped_build_goes_on_and_gives_the_same_bank(build, make_encoder, tmp_path):
-    whole = build(bank_file=tmp_path / 'whole')
+def test_stopped_build_goes_on_and_gives_the_same_bank(build, whole, make_encoder, tmp_path):
     with pytest.raises(Stop):
         build(stop_after(make_encoder(), 3))
-    assert not (tmp_path / 'bank').exists()
+    assert sorted(os.listdir(tmp_path)) == ['bank.parts', 'images']
     encoder = make_encoder()
-    bank = build(encoder)
+    build(encoder)
     assert encoder.num_seen == 4  # images 6 and 7, two views each
-    assert (tmp_path / 'bank').read_bytes() == (tmp_path / 'whole').read_bytes()
-    assert bank.fingerprint == whole.fingerprint
-    assert not (tmp_path / 'bank.part').exists()
+    assert (tmp_path / 'bank').read_bytes() == whole
+    assert sorted(os.listdir(tmp_path)) == ['bank', 'images']
 
 
-def test_rows_of_a_stopped_build_are_not_mixed_with_another_encoder(build, make_encoder, tmp_path):
-    with pytest.raises(Stop):
-        build(stop_after(make_encoder(seed=1), 3))
-    bank = build()
-    whole = build(bank_file=tmp_path / 'whole')
-    assert bank.fingerprint == whole.fingerprint
-
-
-def hang_in_batch(encoder, number, marker):
-    """Let an encoder wait for ever in the middle of a build, and say when it is there."""
-    encode, left = encoder.encode, [number]
-
-    def hanging(img, rows):
-        left[0] -= 1
-        if not left[0]:
-            marker.touch()
-            time.sleep(3600)
-        return encode(img, rows)
-
-    encoder.encode = hanging
-    return encoder
-
-
-def test_killed_build_goes_on_and_gives_the_same_bank(build, make_encoder, tmp_path):
-    whole = build(bank_file=tmp_path / 'whole')
-    encoder = hang_in_batch(make_encoder(), 3, tmp_path / 'marker')
-    process = multiprocessing.get_context('fork').Process(target=build, args=(encoder,))
-    process.start()
+def test_killed_build_goes_on_and_gives_the_same_bank(build, whole, make_encoder, tmp_path):
+    process = start(build, hang_after(make_encoder(), 2, tmp_path / 'marker'))
     while not (tmp_path / 'marker').exists():
         assert process.is_alive()
         time.sleep(0.01)
+    with pytest.raises(BankInUseError, match='another process is building this bank'):
+        build()
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert not (tmp_path / 'bank').exists()
     encoder = make_encoder()
-    bank = build(encoder)
+    build(encoder)
     assert encoder.num_seen == 8  # images 4 to 7, two views each
-    assert bank.fingerprint == whole.fingerprint
-    assert (tmp_path / 'bank').read_bytes() == (tmp_path / 'whole').read_bytes()
+    assert (tmp_path / 'bank').read_bytes() == whole
+
+
+def test_a_damaged_part_is_built_again(build, whole, make_encoder, tmp_path, capsys):
+    with pytest.raises(Stop):
+        build(stop_after(make_encoder(), 3))
+    for number, cut in ((0, None), (2, -3)):
+        part = tmp_path / 'bank.parts' / f'part-{number:05d}'
+        content = bytearray(part.read_bytes())
+        content[-5] ^= 1
+        part.write_bytes(bytes(content[:cut]))
+    encoder = make_encoder()
+    build(encoder)
+    assert encoder.num_seen == 12
+    assert 'part-00000 of an earlier build is not used: it is damaged' in capsys.readouterr().out
+    assert (tmp_path / 'bank').read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ('other', 'name'),
+    [
+        (dict(batch_size=6), 'batch size'),
+        (dict(dtype='float16'), 'dtype'),
+        (dict(amp='bfloat16'), 'precision'),
+        (dict(view=dict(image_size=8)), 'data set'),
+        (dict(seed=1), 'encoder'),
+    ],
+)
+def test_parts_of_another_build_are_not_mixed_in(
+    build, whole, make_encoder, other, name, tmp_path, capsys
+):
+    encoder = make_encoder(seed=other.pop('seed', 0))
+    with pytest.raises(Stop):
+        build(stop_after(encoder, 2), **other)
+    build()
+    assert f'is not used: it belongs to another {name}' in capsys.readouterr().out
+    assert (tmp_path / 'bank').read_bytes() == whole
 
 
 def test_all_bad_images_are_reported_before_any_is_encoded(build, image_folder, make_encoder):
     good = (image_folder / 'a' / 'image_0000.png').read_bytes()
     (image_folder / 'cut.png').write_bytes(good[: len(good) // 2])
     (image_folder / 'empty.jpg').write_bytes(b'')
-    (image_folder / 'a' / 'text.png').write_text('no picture')
+    (image_folder / 'a' / 'image_0000.png').write_text('no picture')
     encoder = make_encoder()
     with pytest.raises(ValueError) as error:
         build(encoder)
     message = str(error.value)
-    assert message.startswith('3 of 11 images cannot be read:')
+    assert message.startswith('3 of 10 images cannot be read:')
     for name, reason in [
         ('cut.png', 'the file is damaged or cut short'),
         ('empty.jpg', 'the file is empty'),
-        ('a/text.png', 'it is not an image of a known format'),
+        ('a/image_0000.png', 'it is not an image of a known format'),
     ]:
         assert f'{image_folder / name}: {reason}' in message
     assert encoder.num_seen == 0
-    assert os.listdir(image_folder.parent) == ['images']  # neither bank nor partial file
-
-
-def test_bad_first_image_is_reported_like_any_other(build, image_folder):
-    (image_folder / 'a' / 'image_0000.png').write_bytes(b'')
-    (image_folder / 'b' / 'image_0007.png').write_bytes(b'')
-    with pytest.raises(ValueError, match='2 of 8 images cannot be read'):
-        build()
+    assert os.listdir(image_folder.parent) == ['images']  # neither bank nor parts
 
 
 def test_odd_kinds_of_images_are_encoded(build, image_folder):
@@ -261,46 +278,40 @@ def test_odd_kinds_of_images_are_encoded(build, image_folder):
     torch.testing.assert_close(*bank.lookup(['gray.png', 'wide.png']), atol=0.02, rtol=0)
 
 
-def test_images_of_different_sizes_are_reported_together(
-    image_folder, tmp_path, dataset_cfg, make_encoder
-):
+def test_images_of_different_sizes_are_reported_together(build, image_folder):
     for name, size in [('wide.png', (9, 7)), ('tall.png', (7, 9))]:
         Image.new('RGB', size).save(image_folder / name)
-    cfg = dataset_cfg(image_folder, tmp_path / 'bank')
-    del cfg['pipeline'][1:3]  # neither crop nor resize
     with pytest.raises(ValueError) as error:
-        build_bank(cfg, make_encoder(), tmp_path / 'bank', progress=False)
+        build(view=dict(image_size=None))
     assert '2 of 10 images' in str(error.value)
-    assert 'wide.png: it is 9x7 (width x height) behind the pipeline' in str(error.value)
-    assert 'most images are 16x16; add a crop or Resize' in str(error.value)
+    assert 'wide.png: it is 9x7 (width x height) where most images are 16x16; set image_size' in (
+        str(error.value)
+    )
 
 
-def test_random_pipeline_is_refused(image_folder, tmp_path, dataset_cfg, make_encoder):
-    crop = dict(type='RandomResizedCrop', keys=['gt'], crop_size=8)
-    cfg = dataset_cfg(image_folder, tmp_path / 'bank', before=[crop])
-    with pytest.raises(ValueError, match='draws at random before LoadPrior: RandomResizedCrop'):
-        build_bank(cfg, make_encoder(), tmp_path / 'bank')
-    assert os.listdir(tmp_path) == ['images']
-
-
-def test_prior_that_is_not_finite_names_its_image(build, image_folder, make_encoder, tmp_path):
+def test_prior_that_is_not_finite_names_its_image(build, image_folder, make_encoder):
     encoder = make_encoder()
-    encode = encoder.encode
-    encoder.encode = lambda img, rows: torch.where(rows[:, None] == 5, torch.nan, encode(img, rows))
+    forward, batches = encoder.forward, []
+
+    def spoil(img):
+        priors = forward(img)
+        batches.append(priors)
+        if len(batches) == 3:
+            priors[2] = torch.nan
+        return priors
+
+    encoder.forward = spoil
     with pytest.raises(ValueError) as error:
         build(encoder)
-    assert f'the prior of image {image_folder / "b" / "image_0003.png"} is not finite' in str(
-        error.value
-    )
+    bad = image_folder / 'b' / 'image_0003.png'
+    assert f'the prior of image {bad} is not finite' in str(error.value)
     assert "the encoder's weights are damaged" in str(error.value)
 
 
 def test_prior_too_large_for_float16_says_so(build, make_encoder):
     encoder = make_encoder()
     encoder.weight.mul_(1e6)
-    with pytest.raises(
-        ValueError, match='is not finite: it is too large for float16; store float32'
-    ):
+    with pytest.raises(ValueError, match='is too large for float16; store float32'):
         build(encoder, dtype='float16')
 
 
@@ -311,13 +322,6 @@ def test_encoder_that_breaks_its_word_on_prior_dim_is_named(build, make_encoder)
         build(encoder)
 
 
-def test_one_image_makes_a_bank(tmp_path, make_image_folder, dataset_cfg, make_encoder):
-    folder = make_image_folder(tmp_path / 'one', num=1)
-    cfg = dataset_cfg(folder, tmp_path / 'bank')
-    bank = build_bank(cfg, make_encoder(), tmp_path / 'bank', progress=False)
-    assert (bank.num_images, bank.num_views) == (1, 2)
-
-
 def test_full_disk_is_said_before_the_work(build, tmp_path, monkeypatch):
     usage = type('Usage', (), {'free': 100})
     monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage)
@@ -326,15 +330,15 @@ def test_full_disk_is_said_before_the_work(build, tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ['images']
 
 
-def test_disk_that_fills_up_keeps_the_rows(build, make_encoder, tmp_path, monkeypatch):
+def test_disk_that_fills_up_keeps_the_parts(build, make_encoder, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, 'fsync', full)
-        with pytest.raises(BankWriteError, match=r'no space left to write .*bank.part; free some'):
+        patch.setattr(os, 'fsync', full)  # of the bank itself
+        with pytest.raises(BankWriteError, match=r'no space left to write .*bank; free some'):
             build()
-    assert sorted(os.listdir(tmp_path)) == ['bank.part', 'images']
+    assert sorted(os.listdir(tmp_path)) == ['bank.parts', 'images']
     encoder = make_encoder()
     build(encoder)
     assert encoder.num_seen == 0
@@ -360,8 +364,8 @@ def test_options_out_of_range_are_refused(build, options, message):
 
 
 def test_autocast_is_for_gpus_and_is_noted(build, tmp_path):
-    assert choose_amp(None, torch.device('cpu')) is None
-    assert choose_amp(None, torch.device('cuda')) is torch.float16
+    assert MODULE.choose_amp(None, torch.device('cpu')) is None
+    assert MODULE.choose_amp(None, torch.device('cuda')) is torch.float16
     bank = build(bank_file=tmp_path / 'bf16', amp='bfloat16')
     assert bank.origin.precision == 'bfloat16'
     assert bank.priors.dtype == np.float32
@@ -381,6 +385,131 @@ def test_bank_of_a_gpu_is_that_of_the_cpu(build, tmp_path):
 
 def test_build_leaves_the_random_state_alone(build):
     state = torch.get_rng_state(), np.random.get_state()[1].tolist()
-    PriorBank.open(build().path)
+    build()
     assert torch.equal(torch.get_rng_state(), state[0])
     assert np.random.get_state()[1].tolist() == state[1]
+
+
+@pytest.mark.parametrize('num_parts', [1, 4, 1000])
+@pytest.mark.parametrize('count', [1, 3, 100])
+def test_shards_leave_no_part_out(num_parts, count):
+    parts = [Shard(number, count).take(num_parts) for number in range(1, count + 1)]
+    assert [part for taken in parts for part in taken] == list(range(num_parts))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('0/4', 'no shard 0 of 4; shards are counted from 1, as in --shard 1/4'),
+        ('5/4', 'no shard 5 of 4'),
+        ('2', "must be given as I/N, such as 2/4, but is '2'"),
+        ('a/b', "but is 'a/b'"),
+    ],
+)
+def test_shards_that_are_none_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        Shard.parse(text)
+
+
+@pytest.mark.parametrize('order', [[1, 2, 3], [3, 1, 2], [7, 6, 5, 4, 3, 2, 1]])
+def test_the_last_shard_writes_the_bank_of_one_process_bit_for_bit(build, whole, tmp_path, order):
+    banks = [build(shard=Shard(number, len(order))) for number in order]
+    assert banks[0] is None and banks[-1] is not None
+    assert (tmp_path / 'bank').read_bytes() == whole
+    assert sorted(os.listdir(tmp_path)) == ['bank', 'images']
+
+
+def test_a_stopped_shard_goes_on_even_with_another_number_of_processes(
+    build, whole, make_encoder, tmp_path, capsys
+):
+    build(shard=Shard(1, 2))
+    assert f'{tmp_path / "bank"} will be written by the last to finish (2 parts to come)' in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(Stop):
+        build(stop_after(make_encoder(), 1), shard=Shard(2, 2))
+    encoder = make_encoder()
+    assert build(encoder) is not None
+    assert encoder.num_seen == 4
+    assert (tmp_path / 'bank').read_bytes() == whole
+
+
+def test_processes_that_end_together_write_one_bank(build, whole, tmp_path):
+    for _ in range(3):
+        processes = [start(build, shard=Shard(number, 4)) for number in range(1, 5)]
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 4
+        assert (tmp_path / 'bank').read_bytes() == whole
+        assert sorted(os.listdir(tmp_path)) == ['bank', 'images']
+        (tmp_path / 'bank').unlink()
+
+
+def test_bad_images_and_other_sizes_are_those_of_the_share(build, image_folder, tmp_path):
+    (image_folder / 'b' / 'image_0007.png').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'1 of 5 images cannot be read:\n.*0007.png: the file is'):
+        build(shard=Shard(2, 2))
+    assert os.listdir(tmp_path) == ['images']
+    for file in (image_folder / 'b').iterdir():
+        Image.new('RGB', (9, 7)).save(file)
+    with pytest.raises(ValueError, match=r'0000.png: it is 16x16 \(width x height\) where most'):
+        build(shard=Shard(2, 2), view=dict(image_size=None))
+
+
+def test_parts_are_merged_when_the_last_process_was_killed_before_it_could(
+    build, whole, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULE, 'write_bank', lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build()
+    assert build(wait_seconds=0).num_images == 8
+    assert (tmp_path / 'bank').read_bytes() == whole
+    assert build(wait_seconds=0).fingerprint == PriorBank.open(tmp_path / 'bank').fingerprint
+
+
+def test_merging_names_what_is_missing_after_a_time(build, make_encoder):
+    build(shard=Shard(4, 4))
+    with pytest.raises(ValueError) as error:
+        build(wait_seconds=0.02)
+    assert '3 of 4 parts are missing (part-00000, part-00001, part-00002), and none came' in (
+        str(error.value)
+    )
+
+
+def test_merging_waits_as_long_as_parts_come(build):
+    build(shard=Shard(1, 2))
+    later = threading.Timer(0.2, build, kwargs=dict(shard=Shard(2, 2)))
+    later.start()
+    bank = build(wait_seconds=20)
+    later.join()
+    assert bank.num_images == 8
+
+
+def test_a_part_that_is_damaged_before_the_merge_is_deleted_and_said(build, whole, tmp_path):
+    build(shard=Shard(1, 2))
+    part = tmp_path / 'bank.parts' / 'part-00000'
+    content = bytearray(part.read_bytes())
+    content[-5] ^= 1
+    part.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match='part-00000 was damaged and is deleted; run the same'):
+        build(shard=Shard(2, 2))
+    build()
+    assert (tmp_path / 'bank').read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(errno.ENOLCK, 'No locks available'), NotImplementedError('no flock')]
+)
+def test_a_file_system_without_locks_is_good_enough(
+    build, whole, tmp_path, monkeypatch, capsys, error
+):
+    def refuse(self, *args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, 'acquire', refuse)
+    assert build(shard=Shard(1, 2)) is None
+    assert build(shard=Shard(2, 2)).num_images == 8
+    assert (tmp_path / 'bank').read_bytes() == whole
+    assert 'cannot be locked' in capsys.readouterr().out

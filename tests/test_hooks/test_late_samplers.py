@@ -1,4 +1,4 @@
-"""A sampler that is slow to fit is fitted once, before it is first needed."""
+"""PriorSamplerHook fits a sampler that is slow to fit once, before it is first needed."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def make(make_runner, gan_cfg, data):
             'pca_variance': None,
         }
         model = gan_cfg['sngan'](sampler=sampler, discriminator_steps=1)
-        hook = {'type': 'GMMSamplerHook', 'bank_file': str(bank_file or data[1])}
+        hook = {'type': options.pop('hook', 'PriorSamplerHook')}
         return make_runner(
             model,
             max_iters,
@@ -49,8 +49,9 @@ def train(runner, fits):
     return fits[0]
 
 
-def test_it_is_fitted_before_the_first_checkpoint_and_once(make, fits):
-    runner = make(6, interval=2)
+@pytest.mark.parametrize('hook', ['PriorSamplerHook', 'GMMSamplerHook'])
+def test_it_is_fitted_before_the_first_checkpoint_and_once(make, fits, hook):
+    runner = make(6, interval=2, hook=hook)
     assert train(runner, fits) == [2]
     state = torch.load(f'{runner.work_dir}/iter_2.pth', weights_only=False)['state_dict']
     assert state['sampler.means'].shape == (2, 6)
