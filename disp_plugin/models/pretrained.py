@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from disp_plugin.distributed import unwrap_model
+
 from .checkpoint_file import GANCheckpoint, read_checkpoint
 from .generators import GeneratorWrapper
 from .match_checkpoint import ANEW, check_networks, check_norms, flip_colors
@@ -297,8 +299,7 @@ def _copy(
     if any(key.startswith('generator_ema.module.') for key in report.loaded):
         # At step 0 mmagic's average becomes a copy of the generator.
         target['generator_ema.steps'].clamp_(min=1)
-    wrapper = gan.generator
-    wrapper = wrapper.module if is_model_wrapper(wrapper) else wrapper
+    wrapper = unwrap_model(gan.get_submodule('generator'))
     if isinstance(wrapper, GeneratorWrapper):
         prefix = 'generator.generator.'
         loaded = (key for key in report.loaded if key.startswith(prefix))
