@@ -134,6 +134,7 @@ def test_an_averaged_generator_is_normalized_where_copied_statistics_fail_it(mak
     assert abs(normalized[0] - 1) > 0.5 and abs(normalized[1] - 1) < 0.15
 
 
+@pytest.mark.slow
 @BOTH
 def test_training_is_bit_identical_with_and_without_it(make, name):
     states = []

@@ -109,12 +109,14 @@ def test_augmentation_strength_and_path_length_are_in_the_checkpoint(whole):
     assert state['generator.w_avg'].any()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_twice_is_exact_too(train, whole):
     second = train('sngan', 4, whole('sngan') / 'iter_2.pth')
     third = train('sngan', 7, second / 'iter_4.pth')
     assert_same(load(whole('sngan'))['state_dict'], load(third)['state_dict'])
 
 
+@pytest.mark.slow
 def test_without_a_seed_in_the_config_the_checkpoint_has_it(train):
     unseeded = {'seed': None}
     work_dir = train('sngan', 4, randomness=unseeded)

@@ -74,6 +74,7 @@ def test_training_does_not_notice_what_hooks_draw(make):
         )
 
 
+@pytest.mark.slow
 def test_without_it_training_does_notice(make_runner, gan_cfg):
     states = []
     for hook in (Greedy(), Hook()):
@@ -163,6 +164,7 @@ def test_seeding_anew_depends_on_seed_and_iteration():
     assert len({str(numbers) for numbers in drawn}) == 3
 
 
+@pytest.mark.slow
 def test_loading_weights_only_does_not_bring_back_old_noise(make):
     first = make()
     first.train()

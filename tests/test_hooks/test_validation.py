@@ -91,6 +91,7 @@ def test_the_best_snapshot_is_kept_by_a_held_out_metric(train):
     assert runner.message_hub.get_info('best_score') == 3.0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_knows_the_best_snapshot_so_far(train):
     first = train([5.0, 3.0, 4.0])
     # the checkpoint of the best iteration too, which was saved before its validation
@@ -112,13 +113,14 @@ def test_early_stopping_ends_the_run_when_the_metric_no_longer_improves(train):
     assert improving.iter == 4
 
 
+@pytest.mark.slow
 def test_a_number_that_could_not_be_computed_is_no_record(train):
     runner = train([5.0, None, 3.0, None, 4.0, None, 4.0, 1.0], hooks=[STOP])
     assert runner.iter == 7
     assert best_of(runner) == [f'best_{NAME}_iter_3.pth']
 
 
-@pytest.mark.parametrize('stopped_at', [2, 3])
+@pytest.mark.parametrize('stopped_at', [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_resumed_run_stops_early_where_an_uninterrupted_one_does(train, stopped_at):
     values = [5.0, 3.0, 4.0, 4.0, 4.0, 4.0]
     hooks = [{'type': 'RevalidationHook'}, STOP]
@@ -144,6 +146,7 @@ def test_only_what_a_checkpoint_does_not_know_is_validated_again(train):
     assert train(values, resume_from=snapshot(first, 4), **options).asked == [4, 5]
 
 
+@pytest.mark.slow
 def test_a_trend_is_warned_of_once_also_over_a_resume(train):
     values = [5.0, 3.0, 4.0, 4.0, 4.0, 4.0]
     hooks = [{'type': 'RevalidationHook'}, {'type': 'OverfittingHook'}]
