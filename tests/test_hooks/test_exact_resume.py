@@ -78,11 +78,11 @@ def assert_same(first, second):
     ('gan', 'stop', 'num_workers'),
     [
         ('biggan', 3, 0),
-        ('biggan', 4, 2),
+        pytest.param('biggan', 4, 2, marks=pytest.mark.slow),
         ('sngan', 3, 2),
-        ('sngan', 5, 0),
+        pytest.param('sngan', 5, 0, marks=pytest.mark.slow),
         ('stylegan2', 2, 0),
-        ('stylegan2', 5, 0),
+        pytest.param('stylegan2', 5, 0, marks=pytest.mark.slow),
     ],
 )
 def test_weights_and_ema_are_those_of_the_uninterrupted_run(train, whole, gan, stop, num_workers):

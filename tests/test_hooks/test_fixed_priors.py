@@ -8,7 +8,6 @@ from mmagic.engine.hooks import VisualizationHook
 from mmagic.utils import get_sampler
 from PIL import Image
 
-from disp_plugin.hooks import FixedPriorsSampler
 from disp_plugin.models import DISPSNGAN
 from disp_plugin.priors import PriorBank
 
@@ -25,11 +24,6 @@ def inputs_of(runner, **kwargs):
     return [batch['inputs'] for batch in get_sampler(settings, runner)]
 
 
-def test_mmagic_finds_it_by_its_name(runner):
-    settings = {'type': 'FixedPriors', 'max_times': 1, 'num_batches': 2, 'name': 'ignored'}
-    assert type(get_sampler(settings, runner)) is FixedPriorsSampler
-
-
 def test_noise_and_priors_are_the_same_at_each_visit_and_differ_within_one(runner):
     first, second = inputs_of(runner), inputs_of(runner)
     for one, other in zip(first, second, strict=True):
@@ -39,12 +33,6 @@ def test_noise_and_priors_are_the_same_at_each_visit_and_differ_within_one(runne
     assert not torch.equal(first[0]['noise'], first[1]['noise'])
     assert not torch.equal(first[0]['prior'], first[1]['prior'])
     assert not torch.equal(inputs_of(runner, seed=1)[0]['noise'], first[0]['noise'])
-
-
-def test_one_sampler_can_be_gone_through_twice(runner):
-    sampler = get_sampler({'type': 'FixedPriors', 'max_times': 2, 'num_batches': 2}, runner)
-    passes = [[batch['inputs']['noise'] for batch in sampler] for _ in range(2)]
-    assert torch.equal(torch.cat(passes[0]), torch.cat(passes[1]))
 
 
 def test_the_global_generators_do_not_notice(runner):

@@ -114,17 +114,6 @@ def test_a_checkpoint_saved_during_validation_has_the_state_of_training(make):
     assert str(checkpoint['random_state']) == str({'world_size': 1, 'ranks': [before]})
 
 
-def test_it_acts_first_and_its_counterpart_last(make):
-    runner = make()
-    runner.call_hook('before_run')
-    runner.call_hook('before_run')
-    names = [type(hook).__name__ for hook in runner.hooks]
-    assert names.count('_RestoreStateHook') == 1
-    assert names[-1] == '_RestoreStateHook'
-    assert names.index('RandomStateHook') < names.index('CheckpointHook')
-    assert names.index('RandomStateHook') < names.index('LoggerHook')
-
-
 def resumed_runner(make, checkpoint, tmp_path):
     torch.save(checkpoint, tmp_path / 'changed.pth')
     runner = make(3, resume=True, load_from=str(tmp_path / 'changed.pth'))

@@ -52,11 +52,6 @@ def test_a_second_resume_after_another_batch_size_goes_on_in_order_too(train, de
     assert third == decoded[8:]
 
 
-def test_an_uninterrupted_run_warns_of_nothing(train):
-    _, warnings = train(2)
-    assert [text for text in warnings if 'advance' in str(text).lower()] == []
-
-
 def of_others(folder, *flip):
     """A data set of mmagic's with its own pipeline, as other people have them."""
     return {

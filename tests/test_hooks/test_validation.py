@@ -129,12 +129,6 @@ def test_a_resumed_run_stops_early_where_an_uninterrupted_one_does(train, stoppe
     assert resumed.iter == 4
 
 
-def test_a_run_that_stopped_early_does_not_go_on_when_resumed(train):
-    values, hooks = [5.0, 3.0, 4.0, 4.0, 1.0], [{'type': 'RevalidationHook'}, STOP]
-    first = train(values, hooks=hooks)
-    assert train(values, resume_from=snapshot(first, 4), hooks=hooks).iter == 4
-
-
 def test_only_what_a_checkpoint_does_not_know_is_validated_again(train):
     options = {'hooks': [{'type': 'RevalidationHook'}], 'every': 2}
     values = [5.0, 3.0, 4.0, 4.0, 4.0]
