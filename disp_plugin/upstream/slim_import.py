@@ -30,17 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EDITORS = (
-    'dcgan',
-    'wgan_gp',
-    'lsgan',
-    'ggan',
-    'pggan',
-    'stylegan1',
-    'stylegan2',
-    'stylegan3',
-    'sagan',
+    'dcgan', 'wgan_gp', 'lsgan', 'ggan', 'pggan', 'stylegan1', 'stylegan2', 'stylegan3', 'sagan',
     'biggan',
-)
+)  # fmt: skip
 
 # Of no use to a GAN and slow to import: never imported by a slim mmagic.
 HEAVY = ('diffusers', 'transformers', 'albumentations', 'face_alignment')
@@ -50,19 +42,9 @@ OPTIONAL = ('lpips', 'requests', 'click', 'imageio')
 
 # What mmagic's full registration imports; where all are there, full registration is possible.
 FULL_PACKAGES = (
-    'diffusers',
-    'transformers',
-    'huggingface_hub',
-    'albumentations',
-    'lpips',
-    'pandas',
-    'imageio',
-    'resize_right',
-    'einops',
-    'requests',
-    'click',
-    'tqdm',
-)
+    'diffusers', 'transformers', 'huggingface_hub', 'albumentations', 'lpips', 'pandas', 'imageio',
+    'resize_right', 'einops', 'requests', 'click', 'tqdm',
+)  # fmt: skip
 
 FULL_VARIABLE = 'DISP_PLUGIN_FULL_MMAGIC'
 
@@ -131,12 +113,7 @@ def is_full() -> bool:
 
 
 def full_by_environment() -> bool | None:
-    """Read ``DISP_PLUGIN_FULL_MMAGIC``.
-
-    Returns:
-        bool, optional: True for ``1``, ``true``, ``yes`` or ``on``; False for any other value; None
-        where it is not set or empty.
-    """
+    """Read ``DISP_PLUGIN_FULL_MMAGIC``: True for 1, true, yes or on; None where it is not set."""
     value = os.environ.get(FULL_VARIABLE, '').strip().lower()
     return value in ('1', 'true', 'yes', 'on') if value else None
 
