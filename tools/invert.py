@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--sample-model',
         choices=['ema', 'orig'],
-        help='moving average of the generator, or the generator itself (default: ema if there is)',
+        help='EMA generator, or the generator as it was trained (default: ema if there is)',
     )
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     parser.add_argument('--debug', action='store_true', help='print the traceback of any error')

@@ -22,8 +22,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--truncation',
         type=float,
-        help='clamp noise to this absolute value; of a StyleGAN2, psi: the share of their distance '
-        'from the mean that styles keep',
+        help='clamp noise to this absolute value; of a StyleGAN2, psi: the fraction of their '
+        'distance from the mean that styles keep',
     )
     parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
     parser.add_argument(
@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--sample-model',
         choices=['ema', 'orig'],
-        help='moving average of the generator, or the generator itself (default: ema if there is)',
+        help='EMA generator, or the generator as it was trained (default: ema if there is)',
     )
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     parser.add_argument('--nrow', type=int, help='images in a row of the grid (default: square)')

@@ -4,21 +4,12 @@ from disp_plugin.upstream import apply_patches
 
 apply_patches()
 
-from disp_plugin.applications.encode_image import (  # noqa: E402
-    encode_image,
-    encode_shown,
-    show_as_training,
-)
-from disp_plugin.applications.interpolate_priors import interpolate_priors  # noqa: E402
-from disp_plugin.applications.invert_images import Inversion, invert_images  # noqa: E402
-from disp_plugin.applications.load_gan import load_gan, parse_config_text  # noqa: E402
-from disp_plugin.applications.refit_sampler import refit_sampler  # noqa: E402
-from disp_plugin.applications.sample_images import (  # noqa: E402
-    draw_inputs,
-    make_grid,
-    sample_images,
-    write_png,
-)
+from .encode_image import encode_image, encode_shown, show_as_training  # noqa: E402
+from .interpolate_priors import interpolate_priors  # noqa: E402
+from .invert_images import Inversion, invert_images  # noqa: E402
+from .load_gan import load_gan, parse_config_text  # noqa: E402
+from .refit_sampler import refit_sampler  # noqa: E402
+from .sample_images import draw_inputs, make_grid, sample_images, write_png  # noqa: E402
 
 __all__ = [
     'Inversion',

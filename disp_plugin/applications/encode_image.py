@@ -1,34 +1,33 @@
 """The priors of images that the run has never seen."""
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from mmagic.registry import DATASETS, MODELS
-from torch import Tensor, nn
+from mmengine.config import Config, ConfigDict
+from torch import Tensor
 
-from disp_plugin.datasets.decode_image import BadImageError, decode_image
-from disp_plugin.encoders import can_encode_new_images
+from disp_plugin.datasets import BadImageError, decode_image, fit_image
+from disp_plugin.encoders import PriorEncoder, can_encode_new_images
 from disp_plugin.priors import PriorBank, TrainingView, check_encoder, view_config
 
-__all__ = ['encode_image', 'encode_shown', 'show_as_training']
+__all__ = ['encode_image', 'encode_shown', 'find_bank_file', 'show_as_training']
 
 
 def encode_image(
-    cfg: Mapping[str, Any],
+    cfg: Config | ConfigDict,
     image: str | Path | Sequence[str | Path],
     device: str | torch.device = 'cpu',
 ) -> Tensor:
     """Compute an image's prior as those of the training images were computed.
 
-    The image goes through the training pipeline's crop and resize, unflipped, and then through the
-    run's encoder.
+    The image is cropped and resized as for training, unflipped, and goes through the run's encoder.
 
     Args:
-        cfg (Mapping[str, Any]): The run's config; ``encoder`` and ``train_dataloader`` are read.
+        cfg (Config | ConfigDict): The run's config; ``encoder`` and ``train_dataloader`` are read.
         image (str | Path | Sequence[str | Path]): Any image file that training could read, or N of
             them, for which the encoder is built once.
         device (str | torch.device): Where the encoder runs. Defaults to 'cpu'.
@@ -38,20 +37,19 @@ def encode_image(
 
     Raises:
         FileNotFoundError: An image does not exist.
-        ValueError: The run has no encoder, its encoder knows training images only, it is not the
-            one that the run's bank was made with, or an image is damaged.
+        ValueError: As :func:`encode_shown`, or an image is damaged.
     """
     images = [image] if isinstance(image, (str, Path)) else image
     return encode_shown(cfg, [show_as_training(cfg, one) for one in images], device)
 
 
 def encode_shown(
-    cfg: Mapping[str, Any], shown: Iterable[np.ndarray], device: str | torch.device = 'cpu'
+    cfg: Config | ConfigDict, shown: Iterable[np.ndarray], device: str | torch.device = 'cpu'
 ) -> Tensor:
     """Compute the priors of images that are as training would show them.
 
     Args:
-        cfg (Mapping[str, Any]): The run's config; ``encoder`` is read.
+        cfg (Config | ConfigDict): The run's config; ``encoder`` is read.
         shown (Iterable[np.ndarray]): N images (H, W, 3) uint8 RGB of :func:`show_as_training`.
         device (str | torch.device): Where the encoder runs. Defaults to 'cpu'.
 
@@ -59,43 +57,55 @@ def encode_shown(
         Tensor: (N, D) raw priors, float32, on the CPU.
 
     Raises:
-        ValueError: The run has no encoder, its encoder knows training images only, or it is not the
-            one that the run's bank was made with.
+        ValueError: The run has no encoder, or another one than its bank was made with.
     """
     encoder = _build_encoder(cfg).to(device)
-    with torch.no_grad():
-        priors = [
-            encoder(torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 255)
-            for image in shown
-        ]
-    return torch.cat(priors).float().cpu()
+    pixels = (torch.from_numpy(image).permute(2, 0, 1)[None].to(device) for image in shown)
+    return torch.cat([encoder(image.float() / 255) for image in pixels]).cpu()
 
 
-def _build_encoder(cfg: Mapping[str, Any]) -> nn.Module:
-    """Build the run's encoder and compare it with that of the bank."""
+def _build_encoder(cfg: Config | ConfigDict) -> PriorEncoder:
+    """Build the run's encoder and compare it with that of the bank, if that is still there."""
     encoder_cfg = cfg.get('encoder')
-    if not encoder_cfg or not cfg['model'].get('prior_dim'):
+    if not cfg['model'].get('prior_dim'):
         raise ValueError(
-            'this run has no encoder (it is a baseline without priors), so that there is no prior '
-            'of an image'
+            'this run has no encoder (it is a baseline without priors), and no image has a prior'
         )
-    if not can_encode_new_images(encoder_cfg):
+    if cfg['model'].get('per_image') or not can_encode_new_images(encoder_cfg):
         raise ValueError(
-            'this run has an embedding for each training image and no encoder, so that there is no '
-            'prior of any other image'
+            'this run has an embedding for each training image and no encoder: no other image has '
+            'a prior'
         )
-    encoder = MODELS.build(dict(encoder_cfg))
-    bank_file = cfg.get('bank_file')
-    if bank_file and Path(bank_file).is_file():
+    encoder: PriorEncoder = MODELS.build(dict(encoder_cfg))
+    bank_file = find_bank_file(cfg)
+    if bank_file is not None and bank_file.is_file():
         check_encoder(PriorBank.open(bank_file), encoder)
     return encoder
 
 
-def show_as_training(cfg: Mapping[str, Any], image: str | Path) -> np.ndarray:
+def find_bank_file(cfg: Config | ConfigDict) -> Path | None:
+    """Find where a run's config says that its bank is, in its data set or in LoadPrior."""
+    data = _find_dataset(cfg)
+    if data.get('bank_file'):
+        return Path(data.get('data_root') or '', data['bank_file'])
+    steps = [step for step in data.get('pipeline') or () if step.get('bank_file')]
+    return Path(steps[0]['bank_file']) if steps else None
+
+
+def _find_dataset(cfg: Config | ConfigDict) -> ConfigDict:
+    """Find the config of the training set out of any wrapper."""
+    data = cfg['train_dataloader']['dataset']
+    while 'dataset' in data:
+        data = data['dataset']
+    return data
+
+
+def show_as_training(cfg: Config | ConfigDict, image: str | Path) -> np.ndarray:
     """Crop and resize an image as the training images were, unflipped.
 
     Args:
-        cfg (Mapping[str, Any]): The run's config; ``train_dataloader`` is read.
+        cfg (Config | ConfigDict): The run's config; ``train_dataloader`` is read, and
+            ``model.image_size`` for a data set that does not state its view.
         image (str | Path): Any image file that training could read.
 
     Returns:
@@ -110,14 +120,24 @@ def show_as_training(cfg: Mapping[str, Any], image: str | Path) -> np.ndarray:
         raise ValueError(f'{image} is a folder, not an image; name the files in it')
     if not path.is_file():
         raise FileNotFoundError(f'the image {image} does not exist')
+    data = _find_dataset(cfg)
+    if data['type'] == 'ImageFolderDataset' and data.get('pipeline'):
+        return _show_by_pipeline(cfg, path)
+    size = data.get('image_size') or cfg['model'].get('image_size')
+    return fit_image(decode_image(path), size, data.get('crop') or 'center')
+
+
+def _show_by_pipeline(cfg: Config | ConfigDict, path: Path) -> np.ndarray:
+    """Show an image by the steps of a data set that does not state its view."""
+    steps = view_config(cfg['train_dataloader']['dataset'], flips=False)['pipeline']
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / 'one_image.txt'
         manifest.write_text(f'{path.name}\n', encoding='utf-8')
-        one_image = view_config(
-            cfg['train_dataloader']['dataset'],
-            flips=False,
+        one_image = dict(
+            type='ImageFolderDataset',
             data_root=str(path.parent),
             ann_file=str(manifest),
+            pipeline=steps,
         )
         try:
             return TrainingView(DATASETS.build(one_image))[0][0]

@@ -1,18 +1,16 @@
 """A walk from the prior of one image to that of another."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from .sample_images import sample_images
+from disp_plugin.models import PriorGAN
 
-__all__ = ['interpolate_priors']
+from .sample_images import sample_images
 
 
 def interpolate_priors(
-    gan: Any,
+    gan: PriorGAN,
     first: Tensor,
     second: Tensor,
     noise: Tensor,
@@ -26,7 +24,7 @@ def interpolate_priors(
     equal steps from 0 to 1.
 
     Args:
-        gan (nn.Module): A DISP GAN in evaluation mode.
+        gan (PriorGAN): A DISP GAN in evaluation mode.
         first (Tensor): (1, D) raw prior that the walk starts from.
         second (Tensor): (1, D) raw prior that it ends at.
         noise (Tensor): (1, Z).
@@ -41,10 +39,8 @@ def interpolate_priors(
         ValueError: The GAN takes no priors, priors or noise are of another shape or not finite, or
             an option is out of range.
     """
-    if not getattr(gan, 'prior_dim', 0):
-        raise ValueError(
-            'this GAN takes no priors (it is a baseline), so that there is nothing to walk between'
-        )
+    if not gan.prior_dim:
+        raise ValueError('this GAN takes no priors (it is a baseline): nothing to walk between')
     if num_steps < 2:
         raise ValueError(f'a walk needs at least 2 images, its ends, but num_steps is {num_steps}')
     for name, values, length in (
@@ -56,8 +52,8 @@ def interpolate_priors(
             raise ValueError(f'{name} must be of shape (1, {length}), but is {tuple(values.shape)}')
         if not values.isfinite().all():
             raise ValueError(f'{name} must be finite, but holds NaN or infinity')
-    shares = torch.linspace(0, 1, num_steps)[:, None]
-    priors = torch.lerp(first.float().cpu(), second.float().cpu(), shares)
+    fractions = torch.linspace(0, 1, num_steps)[:, None]
+    priors = torch.lerp(first.float().cpu(), second.float().cpu(), fractions)
     noises = noise.expand(num_steps, -1)
     batches = sample_images(gan, noises, priors, batch_size, sample_model=sample_model)
     return np.concatenate(list(batches))

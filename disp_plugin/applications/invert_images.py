@@ -1,18 +1,23 @@
 """Images that a trained GAN makes when it is asked for given ones."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
+from mmagic.models.base_models import BaseGAN
+from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
+from mmagic.models.editors.stylegan2 import StyleGAN2Generator
 from mmengine.model import BaseAveragedModel, is_model_wrapper
-from torch import Tensor
+from torch import Tensor, nn
 
 from disp_plugin.progress import track
+from disp_plugin.techniques import MinedGenerator
 
 from .frozen import frozen
-from .generate_by_blocks import generate_by_blocks, list_blocks
+from .sample_images import choose_sample_model
 
-__all__ = ['Inversion', 'find_generator', 'invert_images']
+__all__ = ['Inversion', 'find_generator', 'generate_by_blocks', 'invert_images', 'list_blocks']
 
 
 class Inversion(NamedTuple):
@@ -34,7 +39,7 @@ class Inversion(NamedTuple):
 
 
 def invert_images(
-    gan: Any,
+    gan: BaseGAN,
     images: Tensor,
     prior: Tensor,
     num_steps: int = 200,
@@ -50,16 +55,16 @@ def invert_images(
     .. math:: \min_{e_1, \ldots, e_K} |x_q - G(z | e_1, \ldots, e_K)|^2,
               \quad e_k = G_{emb}(C(x_q)) \text{ at the start}
 
-    by Adam, as in the paper's supplement ("Image inversion"). Of the noise z the paper says
-    nothing; it is held fixed here. So is the number of steps not stated. Adam minimizes the error
-    of what G gives, which can leave [-1, 1]; ``losses`` and the best step are of the image as it is
-    shown, clamped to that range. The GAN is as it was afterwards, and no global random numbers are
-    drawn. An image's result does not depend on which others are inverted with it.
+    by Adam, as in the paper's supplement ("Image inversion"). The paper says nothing of the noise
+    z, which is held fixed here, nor of the number of steps. Adam minimizes the error of G's output,
+    which can leave [-1, 1]; ``losses`` and the best step are of the image as it is shown, clamped
+    to that range. Afterwards the GAN is as it was, and no global random numbers are drawn. An
+    image's result does not depend on which others are inverted with it.
 
     Legend: N images, D length of a prior, E of a projected one, K blocks, Z length of the noise.
 
     Args:
-        gan (nn.Module): A DISP GAN.
+        gan (BaseGAN): A DISP GAN.
         images (Tensor): (N, 3, H, W) queries in [-1, 1], in the GAN's channel order.
         prior (Tensor): (N, D) raw priors of the queries.
         num_steps (int): S, of Adam. Defaults to 200.
@@ -67,8 +72,8 @@ def invert_images(
         noise (Tensor | None): (N, Z), or (1, Z) for all. Defaults to None: one draw for all.
         seed (int): Of that draw. Defaults to 0.
         batch_size (int): Images at a time. Defaults to 32.
-        sample_model (str | None): 'ema' for the moving average of the generator, 'orig' for the
-            generator as it was trained. Defaults to None: 'ema' where there is one.
+        sample_model (str | None): 'ema' for the EMA generator, 'orig' for the generator as it was
+            trained. Defaults to None: 'ema' where there is one.
         progress (bool): Whether to draw a bar on a terminal. Defaults to True.
 
     Returns:
@@ -156,26 +161,18 @@ def _invert_batch(
     return best_images.cpu(), torch.stack(losses).cpu(), best_embs.cpu()
 
 
-def find_generator(gan: Any, sample_model: str | None = None) -> Any:
-    """Find the network that samples.
+def find_generator(gan: BaseGAN, sample_model: str | None = None) -> Any:
+    """Find the network that samples, out of any wrapper.
 
     Args:
-        gan (nn.Module): A GAN of mmagic.
+        gan (BaseGAN): A GAN of mmagic.
         sample_model (str | None): 'ema' or 'orig'. Defaults to None: 'ema' where there is one.
 
-    Returns:
-        nn.Module: The generator itself, out of any wrapper.
-
     Raises:
-        ValueError: There is no moving average.
+        ValueError: The name is unknown, or there is no EMA generator.
     """
-    has_ema = hasattr(gan, 'generator_ema')
-    sample_model = sample_model or ('ema' if has_ema else 'orig')
-    if sample_model not in ('ema', 'orig'):
-        raise ValueError(f"sample_model is {sample_model!r}; it must be 'ema' or 'orig'")
-    if sample_model == 'ema' and not has_ema:
-        raise ValueError('this GAN has no moving average of its generator; use --sample-model orig')
-    network = gan.generator_ema if sample_model == 'ema' else gan.generator
+    is_ema = choose_sample_model(gan, sample_model) == 'ema'
+    network = gan.generator_ema if is_ema else gan.generator
     while is_model_wrapper(network) or isinstance(network, BaseAveragedModel):
         network = network.module
     return network
@@ -211,3 +208,93 @@ def _check_inputs(generator: Any, images: Tensor, prior: Tensor, noise: Tensor) 
             )
         if not values.isfinite().all():
             raise ValueError(f'{name} of the queries must be finite, but holds NaN or infinity')
+
+
+def list_blocks(generator: nn.Module) -> list[list[nn.Module]]:
+    """List the resolution blocks of a generator by their layers that take a condition.
+
+    Args:
+        generator (nn.Module): A DISP generator; SNGAN's and BigGAN's blocks are one such layer
+            each, those of StyleGAN2 the convolutions and the layer to RGB of one resolution.
+
+    Returns:
+        list[list[nn.Module]]: K blocks, from the smallest resolution on.
+
+    Raises:
+        ValueError: The generator takes no prior.
+    """
+    host: Any = generator.generator if isinstance(generator, MinedGenerator) else generator
+    if not getattr(host, 'prior_dim', 0):
+        raise ValueError(
+            f'{type(host).__name__} takes no prior (it is a baseline), and its blocks have none to '
+            'be given; use a checkpoint of a config disp_*'
+        )
+    if isinstance(host, StyleGAN2Generator):
+        doubled = zip(host.convs[::2], host.convs[1::2], host.to_rgbs, strict=True)
+        return [[host.conv1, host.to_rgb1], *map(list, doubled)]
+    # mmagic's self-attention stands among the blocks and takes no condition
+    return [[block] for block in host.conv_blocks if not isinstance(block, SelfAttentionBlock)]
+
+
+def generate_by_blocks(generator: nn.Module, noise: Tensor, prior_embs: Tensor) -> Tensor:
+    """Generate images, each resolution block conditioned by its own projected prior.
+
+    The same projected prior for all blocks gives G(z | p). The noise inside a StyleGAN2 is held
+    fixed, as where images are sampled.
+
+    Legend: N images, K blocks, E length of a projected prior, Z of the noise.
+
+    Args:
+        generator (nn.Module): A DISP generator, in evaluation mode.
+        noise (Tensor): (N, Z).
+        prior_embs (Tensor): (N, K, E), what ``generator.prior_projection`` makes of a prior. It
+            reaches a BigGAN's block beside that block's chunk of the noise, and a StyleGAN2's as
+            the style that the mapping makes of it and of the noise.
+
+    Returns:
+        Tensor: (N, 3, H, W) images, about [-1, 1], in the channel order of training; differentiable
+        with respect to ``prior_embs``.
+
+    Raises:
+        ValueError: The generator takes no prior.
+    """
+    host: Any = generator
+    if isinstance(host, MinedGenerator):
+        host, noise = host.generator, host.mine(noise)
+    blocks = list_blocks(host)
+    is_styled = isinstance(host, StyleGAN2Generator)
+    conditions = _make_styles(host, noise, prior_embs) if is_styled else prior_embs
+    options = {'randomize_noise': False} if is_styled else {}
+    # stands for the prior; no block sees it
+    prior = noise.new_zeros(len(noise), host.prior_dim)
+    with ExitStack() as hooks:
+        for layers, condition in zip(blocks, conditions.unbind(1), strict=True):
+            for layer in layers:
+                handle = layer.register_forward_pre_hook(_Replace(condition))
+                hooks.callback(handle.remove)
+        # not by a call: code that torch has compiled does not look for new hooks
+        return host.forward(noise, prior, **options)
+
+
+class _Replace:
+    """Put a condition in the place of the one that a layer is called with, (N, E) or longer."""
+
+    def __init__(self, condition: Tensor) -> None:
+        self.condition = condition
+
+    def __call__(self, layer: nn.Module, args: tuple) -> tuple:
+        features, given, *others = args
+        noise_chunk = given[:, self.condition.shape[1] :]
+        return features, torch.cat([self.condition, noise_chunk], dim=1), *others
+
+
+def _make_styles(generator: Any, noise: Tensor, prior_embs: Tensor) -> Tensor:
+    """Map noise and each block's projected prior to that block's style, (N, K, W)."""
+    num_blocks = prior_embs.shape[1]
+    latent = StyleGAN2Generator.forward(
+        generator,
+        noise.repeat_interleave(num_blocks, dim=0),
+        label=prior_embs.flatten(0, 1),
+        return_latent_only=True,
+    )
+    return latent[:, 0].unflatten(0, (-1, num_blocks))

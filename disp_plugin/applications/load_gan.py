@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmagic.models.base_models import BaseGAN
 from mmagic.registry import MODELS
 from mmengine.config import Config, ConfigDict
-from torch import nn
 
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
 from disp_plugin.cli.read_literal import read_literal
@@ -80,7 +80,7 @@ def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
 
 def load_gan(
     checkpoint: str | Path, config: str | Path | None = None, device: str | torch.device = 'cpu'
-) -> tuple[nn.Module, Config | ConfigDict]:
+) -> tuple[BaseGAN, Config | ConfigDict]:
     """Build the GAN of a checkpoint and load its weights, samplers and statistics.
 
     Args:
@@ -90,7 +90,7 @@ def load_gan(
         device (str | torch.device): Where the model goes. Defaults to 'cpu'.
 
     Returns:
-        tuple[nn.Module, Config | ConfigDict]: The GAN in evaluation mode, and its config.
+        tuple[BaseGAN, Config | ConfigDict]: The GAN in evaluation mode, and its config.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.

@@ -1,5 +1,6 @@
 """Another sampler for a trained GAN, fitted after training and written into its checkpoint."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from mmengine.config import Config, ConfigDict
 from disp_plugin.files import replace_file
 from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK, describe_sampler
 from disp_plugin.priors import PriorBank, check_encoder, list_images
+from disp_plugin.samplers import PriorSampler
 
+from .encode_image import find_bank_file
 from .load_gan import load_gan, read_checkpoint
 
 __all__ = ['refit_sampler']
@@ -18,11 +21,11 @@ __all__ = ['refit_sampler']
 
 def refit_sampler(
     checkpoint: str | Path,
-    sampler: dict[str, Any],
+    sampler: Mapping[str, Any],
     out_file: str | Path,
     bank_file: str | Path | None = None,
     whole_bank: bool = False,
-) -> Any:
+) -> PriorSampler:
     """Fit a sampler to the bank of a trained GAN and write a checkpoint that samples by it.
 
     Only the sampler changes; training can go on from the new checkpoint, with a config that names
@@ -30,7 +33,7 @@ def refit_sampler(
 
     Args:
         checkpoint (str | Path): What training saved.
-        sampler (dict[str, Any]): Config of the sampler.
+        sampler (Mapping[str, Any]): Config of the sampler.
         out_file (str | Path): Checkpoint to write; it may be the same file.
         bank_file (str | Path | None): The bank. Defaults to None: that of the checkpoint's config.
         whole_bank (bool): Fit to all images of the bank without looking at the training set, which
@@ -46,10 +49,10 @@ def refit_sampler(
     """
     content = read_checkpoint(checkpoint)
     gan, cfg = load_gan(checkpoint)
-    if not getattr(gan, 'prior_dim', 0):
-        raise ValueError(f'the GAN of {checkpoint} takes no priors, so that it needs no sampler')
-    bank = _open_bank(content, cfg, gan, bank_file, whole_bank)
-    fitted = MODELS.build(dict(sampler))
+    if not getattr(gan, 'prior_dim', 0) or gan.per_image:
+        raise ValueError(f'the GAN of {checkpoint} takes no priors of a bank: it needs no sampler')
+    bank = _open_bank(content, cfg, gan.prior_dim, bank_file, whole_bank)
+    fitted: PriorSampler = MODELS.build(dict(sampler))
     fitted.fit(bank)
     state = content['state_dict']
     for name in [name for name in state if name.startswith('sampler.')]:
@@ -65,27 +68,30 @@ def refit_sampler(
 
 
 def _open_bank(
-    content: dict[str, Any], cfg: Any, gan: Any, bank_file: Any, whole_bank: bool
+    content: dict[str, Any],
+    cfg: Config | ConfigDict,
+    prior_dim: int,
+    bank_file: str | Path | None,
+    whole_bank: bool,
 ) -> PriorBank:
-    file = bank_file or cfg.get('bank_file')
+    file = bank_file or find_bank_file(cfg)
     if not file:
         raise ValueError('the config of the checkpoint names no bank; name it by --bank-file')
     bank = PriorBank.open(file)
-    if bank.prior_dim != gan.prior_dim:
+    if bank.prior_dim != prior_dim:
         raise ValueError(
-            f'the GAN takes {gan.prior_dim}-d priors but {bank} holds {bank.prior_dim}-d ones; '
+            f'the GAN takes {prior_dim}-d priors but {bank} holds {bank.prior_dim}-d ones; '
             'name the bank of its training by --bank-file'
         )
     if cfg.get('encoder'):
         check_encoder(bank, cfg['encoder'])
     if not whole_bank:
-        bank = bank.restrict_to(
-            list_images(DATASETS.build(cfg['train_dataloader']['dataset'])).keys
-        )
-    trained_on = content.get(PRIOR_BANK, {}).get('fingerprint')
-    if not whole_bank and trained_on not in (None, bank.fingerprint):
-        raise ValueError(
-            f'{bank} is not the bank that this GAN was trained with: its data or its encoder have '
-            'changed since; name the right one by --bank-file'
-        )
+        dataset = DATASETS.build(cfg['train_dataloader']['dataset'])
+        bank = bank.restrict_to(list_images(dataset).keys)
+        trained_on = content.get(PRIOR_BANK, {}).get('fingerprint')
+        if trained_on not in (None, bank.fingerprint):
+            raise ValueError(
+                f'{bank} is not the bank that this GAN was trained with: its data or its encoder '
+                'have changed since; name the right one by --bank-file'
+            )
     return bank

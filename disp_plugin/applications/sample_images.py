@@ -2,41 +2,47 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from mmagic.models.base_models import BaseGAN
 from PIL import Image
 from torch import Tensor
 
 from disp_plugin.files import replace_file
+from disp_plugin.models import Latents
 
-__all__ = [
-    'channel_order_of',
-    'draw_inputs',
-    'from_rgb',
-    'make_grid',
-    'sample_images',
-    'to_rgb',
-    'write_png',
-]
+CHUNK = 64
 
 
-def draw_inputs(
-    gan: Any, num: int, seed: int, prior: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Draw noise and priors for all images up front, from generators of their own.
+@runtime_checkable
+class DrawsLatents(Protocol):
+    """A GAN of this package; one of mmagic's own draws its noise elsewhere."""
+
+    noise_size: int
+    prior_dim: int
+
+    def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
+        """Draw the noise and the raw priors of new images."""
+        ...
+
+
+def draw_inputs(gan: BaseGAN, num: int, seed: int, prior: Tensor | None = None) -> Latents:
+    """Draw noise and priors of all images up front, from a generator of their own.
+
+    The first images do not depend on how many follow.
 
     Args:
-        gan (nn.Module): A DISP GAN.
+        gan (BaseGAN): A GAN of this package or of mmagic.
         num (int): N, how many images.
         seed (int): Seed of both.
         prior (Tensor | None): (1, D) raw prior that all images share. Defaults to None: priors
             come from the GAN's sampler.
 
     Returns:
-        tuple[Tensor, Tensor | None]: Noise (N, Z) and raw priors (N, D), both float32 on the CPU;
-        no priors for a GAN without.
+        Latents: Noise (N, Z) and raw priors (N, D), both float32 on the CPU; no priors for a GAN
+        without.
 
     Raises:
         ValueError: ``num`` is below 1, or the prior has another length than the GAN's.
@@ -44,26 +50,41 @@ def draw_inputs(
     if num < 1:
         raise ValueError(f'the number of images must be at least 1, but is {num}')
     generator = torch.Generator().manual_seed(seed)
-    # One row after the other, so that the first images do not depend on how many follow.
-    noise = torch.stack([torch.randn(gan.noise_size, generator=generator) for _ in range(num)])
-    if not getattr(gan, 'prior_dim', 0):
-        return noise, None
-    if prior is not None:
-        if prior.shape != (1, gan.prior_dim):
-            raise ValueError(
-                f'the encoder gives {prior.shape[-1]}-d priors but the GAN was trained with '
-                f'{gan.prior_dim}-d ones; use the encoder of its training'
-            )
-        return noise, prior.expand(num, -1)
-    # A seed of its own: the priors neither change with the length of the noise nor depend on it.
-    own_seed = int(np.random.SeedSequence((seed, 1)).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(own_seed)
-    return noise, torch.cat([gan.sampler.sample(1, generator).cpu() for _ in range(num)])
+    # whole chunks, one after the other: a longer run begins with the same ones
+    num_chunks = -(-num // CHUNK)
+    if prior is None and isinstance(gan, DrawsLatents):
+        chunks = [gan.draw_latents(CHUNK, generator) for _ in range(num_chunks)]
+        noise = torch.cat([chunk.noise.cpu() for chunk in chunks])[:num]
+        priors = [chunk.prior.cpu() for chunk in chunks if chunk.prior is not None]
+        return Latents(noise, torch.cat(priors)[:num] if priors else None)
+    drawn = [torch.randn(CHUNK, gan.noise_size, generator=generator) for _ in range(num_chunks)]
+    noise = torch.cat(drawn)[:num]
+    if prior is None or not gan.prior_dim:
+        return Latents(noise, None)
+    if prior.shape != (1, gan.prior_dim):
+        raise ValueError(
+            f'the encoder gives {prior.shape[-1]}-d priors but the GAN was trained with '
+            f'{gan.prior_dim}-d ones; use the encoder of its training'
+        )
+    return Latents(noise, prior.expand(num, -1))
+
+
+def choose_sample_model(gan: BaseGAN, sample_model: str | None = None) -> str:
+    """Choose the generator that samples: 'ema' where there is one, unless told otherwise.
+
+    Raises:
+        ValueError: The name is unknown, or there is no EMA generator.
+    """
+    if sample_model not in (None, 'ema', 'orig'):
+        raise ValueError(f"sample_model is {sample_model!r}; it must be 'ema' or 'orig'")
+    if sample_model == 'ema' and not gan.with_ema_gen:
+        raise ValueError('this GAN has no EMA generator; use --sample-model orig')
+    return sample_model or ('ema' if gan.with_ema_gen else 'orig')
 
 
 @torch.no_grad()
 def sample_images(
-    gan: Any,
+    gan: BaseGAN,
     noise: Tensor,
     prior: Tensor | None,
     batch_size: int = 32,
@@ -73,36 +94,33 @@ def sample_images(
     """Generate images batch by batch.
 
     Args:
-        gan (nn.Module): A GAN in evaluation mode.
+        gan (BaseGAN): A GAN in evaluation mode.
         noise (Tensor): (N, Z).
         prior (Tensor | None): (N, D) raw priors, or None for a GAN without.
         batch_size (int): Images at a time. Defaults to 32.
         truncation (float | None): Noise is clamped to [-truncation, truncation]; of a StyleGAN2,
-            psi: styles keep this share of their distance from the mean. Defaults to None, which
+            psi: styles keep this fraction of their distance from the mean. Defaults to None, which
             means not at all.
-        sample_model (str | None): 'ema' for the moving average of the generator, 'orig' for the
-            generator as it was trained. Defaults to None: 'ema' where there is one.
+        sample_model (str | None): 'ema' for the EMA generator, 'orig' for the generator as it was
+            trained. Defaults to None: 'ema' where there is one.
 
     Yields:
         np.ndarray: (n, H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: An option is out of range, or there is no moving average.
+        ValueError: An option is out of range, or there is no EMA generator.
     """
     if batch_size < 1:
         raise ValueError(f'the batch size must be at least 1, but is {batch_size}')
     if truncation is not None and truncation < 0:
         raise ValueError(f'truncation must be at least 0, but is {truncation}')
-    has_ema = hasattr(gan, 'generator_ema')
-    sample_model = sample_model or ('ema' if has_ema else 'orig')
-    if sample_model == 'ema' and not has_ema:
-        raise ValueError('this GAN has no moving average of its generator; use --sample-model orig')
+    sample_model = choose_sample_model(gan, sample_model)
     device = next(gan.parameters()).device
     for start in range(0, len(noise), batch_size):
-        inputs: dict = {'noise': noise[start : start + batch_size].to(device)}
-        inputs['sample_model'] = sample_model
+        part = slice(start, start + batch_size)
+        inputs = {'noise': noise[part].to(device), 'sample_model': sample_model}
         if prior is not None:
-            inputs['prior'] = prior[start : start + batch_size].to(device)
+            inputs['prior'] = prior[part].to(device)
         if truncation is not None:
             inputs['sample_kwargs'] = {'truncation': truncation}
         samples = torch.stack([sample.fake_img for sample in gan(inputs)])
@@ -141,15 +159,8 @@ def from_rgb(images: np.ndarray, channel_order: str = 'BGR') -> Tensor:
     return (pixels.flip(1) if channel_order == 'BGR' else pixels).float() / 127.5 - 1
 
 
-def channel_order_of(gan: Any) -> str:
-    """Find the order of colors that a GAN was trained on.
-
-    Args:
-        gan (nn.Module): A GAN.
-
-    Returns:
-        str: 'BGR' or 'RGB'.
-    """
+def channel_order_of(gan: BaseGAN) -> str:
+    """Find the order of colors that a GAN was trained on, 'BGR' or 'RGB'."""
     # The host takes every generated image for BGR, but it is in the order that D was shown.
     return getattr(gan.data_preprocessor, 'output_channel_order', None) or 'BGR'
 
@@ -185,14 +196,6 @@ def make_grid(images: np.ndarray, num_columns: int | None = None, gap: int = 2) 
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write an image as PNG so that the file is either whole or absent.
-
-    Args:
-        path (str | Path): The file; its folder is made where it is missing.
-        image (np.ndarray): (H, W, 3) uint8 RGB.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write an image (H, W, 3), uint8, RGB, as PNG; the file is either whole or absent."""
     with replace_file(path, is_durable=False) as file:
         Image.fromarray(image).save(file, format='PNG')

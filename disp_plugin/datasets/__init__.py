@@ -12,7 +12,7 @@ from .decode_image import (  # noqa: E402
     decode_image,
     describe_bad_images,
 )
-from .image_folder_dataset import ImageFolderDataset, ImageViews  # noqa: E402
+from .image_folder_dataset import ImageFolderDataset, ImageViews, fit_image  # noqa: E402
 from .load_image import LoadTrainingImage  # noqa: E402
 from .resumable_sampler import ResumableSampler  # noqa: E402
 from .seeded_draws import (  # noqa: E402
@@ -36,6 +36,7 @@ __all__ = [
     'check_images',
     'decode_image',
     'describe_bad_images',
+    'fit_image',
     'keep_randomness',
     'seed_randomness',
     'takes_positions',

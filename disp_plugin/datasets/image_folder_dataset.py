@@ -149,14 +149,8 @@ class ImageFolderDataset(BaseDataset):
         Raises:
             BadImageError: The file cannot be decoded; the message names it.
         """
-        image = decode_image(self.get_data_info(index)['gt_path'])
-        size = self.image_size
-        if size is not None and self.crop == 'center':
-            side = min(image.shape[:2])
-            top, left = ((length - side) // 2 for length in image.shape[:2])
-            image = image[top : top + side, left : left + side]
-        if size is not None:
-            image = mmcv.imresize(image, (size, size), interpolation='bicubic', backend='pillow')
+        path = self.get_data_info(index)['gt_path']
+        image = fit_image(decode_image(path), self.image_size, self.crop)
         return np.ascontiguousarray(image[:, ::-1] if flipped else image)
 
     def describe_view(self) -> dict[str, Any]:
@@ -270,6 +264,18 @@ class ImageFolderDataset(BaseDataset):
                 f'are not below data_root {self.data_root!r}, such as {", ".join(missing[:5])}'
             )
         return keys
+
+
+def fit_image(image: np.ndarray, image_size: int | None, crop: str = 'center') -> np.ndarray:
+    """Crop and resize an image (H, W, 3), uint8, as an :class:`ImageFolderDataset` does."""
+    if image_size is None:
+        return image
+    if crop == 'center':
+        side = min(image.shape[:2])
+        top, left = ((length - side) // 2 for length in image.shape[:2])
+        image = image[top : top + side, left : left + side]
+    size = (image_size, image_size)
+    return mmcv.imresize(image, size, interpolation='bicubic', backend='pillow')
 
 
 def _walk(root: Path) -> Iterator[Path]:

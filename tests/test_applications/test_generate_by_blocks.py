@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
 
-from disp_plugin.applications.generate_by_blocks import generate_by_blocks, list_blocks
+from disp_plugin.applications.invert_images import generate_by_blocks, list_blocks
 
 
 def draw(gan, num=3):

@@ -5,8 +5,12 @@ import copy
 import pytest
 import torch
 
-from disp_plugin.applications.generate_by_blocks import generate_by_blocks, list_blocks
-from disp_plugin.applications.invert_images import find_generator, invert_images
+from disp_plugin.applications.invert_images import (
+    find_generator,
+    generate_by_blocks,
+    invert_images,
+    list_blocks,
+)
 
 
 @torch.no_grad()

@@ -5,11 +5,11 @@ import pytest
 import torch
 from mmagic.models.base_models import BaseGAN
 from mmagic.models.data_preprocessors import DataPreprocessor
-from mmagic.registry import DATASETS
 from PIL import Image
 from torch import nn
 
 from disp_plugin.applications import draw_inputs, make_grid, sample_images, write_png
+from disp_plugin.datasets import ImageFolderDataset
 
 RED = (250, 20, 90)
 
@@ -41,9 +41,7 @@ class TinyGAN(BaseGAN):
 def real_image(tmp_path):
     """A red image, as the training pipeline hands it to the preprocessor."""
     Image.new('RGB', (8, 8), RED).save(tmp_path / 'red.png')
-    pipeline = [dict(type='LoadTrainingImage'), dict(type='PackInputs')]
-    dataset = dict(type='ImageFolderDataset', data_root=str(tmp_path), pipeline=pipeline)
-    return DATASETS.build(dataset)[0]
+    return ImageFolderDataset(str(tmp_path))[0]
 
 
 @pytest.mark.parametrize('order', [None, 'BGR', 'RGB'])
@@ -61,9 +59,9 @@ def test_colors_survive_training_order_and_sampling(real_image, order, tmp_path)
     assert Image.open(tmp_path / 'out' / 'sample.png').getpixel((3, 3)) == tuple(images[0, 3, 3])
 
 
-def test_a_moving_average_that_is_not_there_is_refused():
+def test_an_ema_generator_that_is_not_there_is_refused():
     gan = TinyGAN(Remembers(torch.zeros(3, 4, 4)), None, DataPreprocessor())
-    with pytest.raises(ValueError, match='no moving average of its generator'):
+    with pytest.raises(ValueError, match='no EMA generator'):
         next(sample_images(gan, torch.zeros(1, 3), None, sample_model='ema'))
 
 

@@ -20,6 +20,7 @@ from disp_plugin.evaluation.report.pictures import (
     show_nearest,
     show_walks,
 )
+from disp_plugin.models import Latents
 
 SIDE = 16
 ALT = re.compile(r'Training image (?P<key>[^,]+)(?P<mirrored>, mirrored)?, of sample (?P<num>\d+) ')
@@ -28,16 +29,17 @@ ALT = re.compile(r'Training image (?P<key>[^,]+)(?P<mirrored>, mirrored)?, of sa
 class Gan(torch.nn.Module):
     """A generator whose images are those of a table, or colors of the prior and the noise."""
 
-    noise_size, prior_dim = 1, 3
+    noise_size, prior_dim, with_ema_gen = 1, 3, False
     data_preprocessor = SimpleNamespace(output_channel_order='RGB')
 
     def __init__(self, table=None):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.table = table
-        self.sampler = SimpleNamespace(
-            sample=lambda num, generator: torch.rand(num, 3, generator=generator)
-        )
+
+    def draw_latents(self, num, generator=None):
+        noise = torch.randn(num, 1, generator=generator)
+        return Latents(noise, torch.rand(num, 3, generator=generator))
 
     def forward(self, inputs):
         if self.table is not None:

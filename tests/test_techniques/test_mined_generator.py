@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 import disp_plugin.register  # noqa: F401
-from disp_plugin.applications.generate_by_blocks import generate_by_blocks
+from disp_plugin.applications.invert_images import generate_by_blocks
 from disp_plugin.models import load_pretrained
 from disp_plugin.techniques import MinedGenerator, Miner
 
