@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmagic.models.base_models import BaseGAN
 from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
 from mmagic.models.editors.stylegan2 import StyleGAN2Generator
-from mmengine.model import BaseAveragedModel, is_model_wrapper
+from mmengine.model import BaseAveragedModel, BaseModule, is_model_wrapper
 from torch import Tensor, nn
 
 from disp_plugin.progress import track
@@ -118,7 +118,7 @@ def _settle_noise(noise: Tensor | None, noise_size: int, num: int, seed: int) ->
 
 @torch.enable_grad()
 def _invert_batch(
-    generator: Any,
+    generator: BaseModule,
     query: Tensor,
     prior_emb: Tensor,
     noise: Tensor,
@@ -161,7 +161,7 @@ def _invert_batch(
     return best_images.cpu(), torch.stack(losses).cpu(), best_embs.cpu()
 
 
-def find_generator(gan: BaseGAN, sample_model: str | None = None) -> Any:
+def find_generator(gan: BaseGAN, sample_model: str | None = None) -> BaseModule:
     """Find the network that samples, out of any wrapper.
 
     Args:
@@ -187,7 +187,7 @@ def _check_options(num_steps: int, lr: float, batch_size: int) -> None:
         raise ValueError(f'the batch size must be at least 1, but is {batch_size}')
 
 
-def _check_inputs(generator: Any, images: Tensor, prior: Tensor, noise: Tensor) -> None:
+def _check_inputs(generator: BaseModule, images: Tensor, prior: Tensor, noise: Tensor) -> None:
     num = len(images)
     if num < 1 or images.dim() != 4:
         raise ValueError(f'queries must be (N, 3, H, W), N at least 1; got {tuple(images.shape)}')
@@ -210,11 +210,11 @@ def _check_inputs(generator: Any, images: Tensor, prior: Tensor, noise: Tensor) 
             raise ValueError(f'{name} of the queries must be finite, but holds NaN or infinity')
 
 
-def list_blocks(generator: nn.Module) -> list[list[nn.Module]]:
+def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:
     """List the resolution blocks of a generator by their layers that take a condition.
 
     Args:
-        generator (nn.Module): A DISP generator; SNGAN's and BigGAN's blocks are one such layer
+        generator (BaseModule): A DISP generator; SNGAN's and BigGAN's blocks are one such layer
             each, those of StyleGAN2 the convolutions and the layer to RGB of one resolution.
 
     Returns:
@@ -223,7 +223,7 @@ def list_blocks(generator: nn.Module) -> list[list[nn.Module]]:
     Raises:
         ValueError: The generator takes no prior.
     """
-    host: Any = generator.generator if isinstance(generator, MinedGenerator) else generator
+    host = generator.generator if isinstance(generator, MinedGenerator) else generator
     if not getattr(host, 'prior_dim', 0):
         raise ValueError(
             f'{type(host).__name__} takes no prior (it is a baseline), and its blocks have none to '
@@ -236,7 +236,7 @@ def list_blocks(generator: nn.Module) -> list[list[nn.Module]]:
     return [[block] for block in host.conv_blocks if not isinstance(block, SelfAttentionBlock)]
 
 
-def generate_by_blocks(generator: nn.Module, noise: Tensor, prior_embs: Tensor) -> Tensor:
+def generate_by_blocks(generator: BaseModule, noise: Tensor, prior_embs: Tensor) -> Tensor:
     """Generate images, each resolution block conditioned by its own projected prior.
 
     The same projected prior for all blocks gives G(z | p). The noise inside a StyleGAN2 is held
@@ -245,7 +245,7 @@ def generate_by_blocks(generator: nn.Module, noise: Tensor, prior_embs: Tensor) 
     Legend: N images, K blocks, E length of a projected prior, Z of the noise.
 
     Args:
-        generator (nn.Module): A DISP generator, in evaluation mode.
+        generator (BaseModule): A DISP generator, in evaluation mode.
         noise (Tensor): (N, Z).
         prior_embs (Tensor): (N, K, E), what ``generator.prior_projection`` makes of a prior. It
             reaches a BigGAN's block beside that block's chunk of the noise, and a StyleGAN2's as
@@ -258,7 +258,7 @@ def generate_by_blocks(generator: nn.Module, noise: Tensor, prior_embs: Tensor) 
     Raises:
         ValueError: The generator takes no prior.
     """
-    host: Any = generator
+    host = generator
     if isinstance(host, MinedGenerator):
         host, noise = host.generator, host.mine(noise)
     blocks = list_blocks(host)
@@ -288,7 +288,7 @@ class _Replace:
         return features, torch.cat([self.condition, noise_chunk], dim=1), *others
 
 
-def _make_styles(generator: Any, noise: Tensor, prior_embs: Tensor) -> Tensor:
+def _make_styles(generator: BaseModule, noise: Tensor, prior_embs: Tensor) -> Tensor:
     """Map noise and each block's projected prior to that block's style, (N, K, W)."""
     num_blocks = prior_embs.shape[1]
     latent = StyleGAN2Generator.forward(

@@ -68,7 +68,7 @@ def refit_sampler(
 
 
 def _open_bank(
-    content: dict[str, Any],
+    content: Mapping[str, Any],
     cfg: Config | ConfigDict,
     prior_dim: int,
     bank_file: str | Path | None,

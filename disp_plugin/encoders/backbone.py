@@ -23,6 +23,8 @@ META_KEY = 'disp_encoder'
 
 NetworkArgs = dict[str, Any]
 """Arguments that only the library's own constructor knows."""
+Meta = dict[str, Any]
+"""What a file says of its backbone, in JSON types."""
 
 # Copies of a backbone that training keeps beside the one that is meant.
 _COPIES = ('student', 'encoder_k', 'momentum', 'target', '_k.')
@@ -184,7 +186,7 @@ class LoadReport:
         return text
 
 
-def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], Meta]:
     """Read the tensors of a checkpoint, without running any code in it.
 
     Args:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from disp_plugin.datasets import (
 from disp_plugin.files import check_out, write_file
 from disp_plugin.progress import track
 
-from .backbone import META_KEY, NetworkArgs, build_backbone, read_checkpoint, seeded
+from .backbone import META_KEY, Meta, NetworkArgs, build_backbone, read_checkpoint, seeded
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
@@ -275,7 +275,7 @@ def _hash_files(dataset: ImageFolderDataset) -> str:
     return digest.hexdigest()
 
 
-def _reuse(out_file: Path, identity: dict[str, Any], num_images: int) -> PretrainResult:
+def _reuse(out_file: Path, identity: Meta, num_images: int) -> PretrainResult:
     """Take the file that is there for the result if it is of the same training."""
     advice = 'give another name, or replace it with --overwrite'
     try:
@@ -292,7 +292,7 @@ def _reuse(out_file: Path, identity: dict[str, Any], num_images: int) -> Pretrai
     return PretrainResult(out_file, meta['prior_dim'], num_images, *found, seconds=0.0)
 
 
-def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def describe_change(before: Meta, now: Meta) -> str:
     """Name the options that differ between two trainings, such as 'epochs 10 instead of 20'."""
     before = {**before, **before.get('views', {})}
     now = {**now, **now.get('views', {})}
@@ -321,7 +321,7 @@ class PretrainingRun:
         self,
         options: PretrainOptions,
         objective: Objective,
-        identity: dict[str, Any],
+        identity: Meta,
         device: str | None = None,
         amp: bool | None = None,
     ) -> None:
@@ -543,7 +543,7 @@ def learning_rate_factor(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - 0.1) / 0.9))
 
 
-def _to_bytes(content: dict[str, Any]) -> bytes:
+def _to_bytes(content: Mapping[str, object]) -> bytes:
     # not straight to the file: torch hides what the system says of a full disk
     buffer = io.BytesIO()
     torch.save(content, buffer)

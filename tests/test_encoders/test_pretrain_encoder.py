@@ -232,17 +232,6 @@ def test_true_labels_are_learned_and_permuted_ones_of_noise_are_not(flags, class
     assert corrupted.loss > classified.loss + 0.2
 
 
-def test_the_priors_of_a_classification_tell_the_classes(flags, classified):
-    folder, labels = flags
-    encoder = CheckpointEncoder(checkpoint=str(classified.file))
-    images = [np.asarray(Image.open(folder / key)) for key in labels]
-    priors = encoder(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
-    upper = torch.tensor([label == 'upper' for label in labels.values()])
-    between = (priors[upper].mean(0) - priors[~upper].mean(0)).norm()
-    within = (priors[upper] - priors[upper].mean(0)).norm(dim=1).mean()
-    assert between > 2 * within
-
-
 def test_a_state_of_another_training_is_refused_with_the_difference(
     image_folder, tmp_path, stop_after
 ):
@@ -255,12 +244,6 @@ def test_a_state_of_another_training_is_refused_with_the_difference(
         'instead of False); give the same options to go on, or begin anew with --no-resume'
     )
     train(image_folder, tmp_path / 'x.pth', ONE_EPOCH, resume=False)
-
-
-def test_a_damaged_state_is_refused(image_folder, tmp_path):
-    (tmp_path / 'x.pth.part').write_bytes(b'no state')
-    with pytest.raises(ValueError, match='is not the state of an earlier training, or is damaged'):
-        train(image_folder, tmp_path / 'x.pth')
 
 
 def test_a_file_of_something_else_is_not_replaced_unless_asked(image_folder, tmp_path):
@@ -341,14 +324,6 @@ def test_a_loss_that_explodes_is_told_with_a_remedy_that_applies(image_folder, f
     with pytest.raises(ValueError, match='not finite after epoch .*lower lr') as diverged:
         classify(flags, tmp_path / 'y.pth', options=dataclasses.replace(FLAGS, lr=1e30))
     assert 'temperature' not in str(diverged.value)
-
-
-def test_images_of_all_kinds_are_taken(tmp_path):
-    folder = tmp_path / 'images'
-    folder.mkdir()
-    for mode in ('L', 'RGB', 'RGBA', 'P'):
-        Image.new(mode, (20, 30)).save(folder / f'{mode}.png')
-    assert train(folder, tmp_path / 'x.pth', ONE_EPOCH).num_images == 4
 
 
 @pytest.mark.gpu

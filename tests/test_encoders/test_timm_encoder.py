@@ -47,17 +47,6 @@ def test_a_picture_gets_the_features_that_timm_gives_it(weights_file):
     assert (got - want).norm() < 0.02 * want.norm()
 
 
-def test_a_pth_file_and_safetensors_give_the_same_encoder(weights_file, tmp_path):
-    state = timm.models.load_state_dict(str(weights_file))
-    torch.save({'state_dict': state}, tmp_path / 'x.pth')
-    prints = {
-        TimmEncoder(NAME, checkpoint=str(file)).fingerprint()
-        for file in (weights_file, tmp_path / 'x.pth')
-    }
-    assert len(prints) == 1
-    assert TimmEncoder(NAME, pretrained=False).fingerprint() not in prints
-
-
 def test_cached_weights_are_used_without_a_network(weights_file, monkeypatch):
     import huggingface_hub
 

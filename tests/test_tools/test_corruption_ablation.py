@@ -5,7 +5,6 @@ import json
 import pytest
 
 from disp_plugin.encoders import CheckpointEncoder
-from disp_plugin.encoders.pretraining_run import PretrainingRun
 
 NETWORK = json.dumps(dict(channels=[8, 8, 8, 8], stem_width=8))
 
@@ -51,33 +50,7 @@ def test_percentages_out_of_range_are_refused(tool, digits_folder, tmp_path, cap
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize(('flags', 'amp'), [((), None), (('--no-amp',), False)])
-def test_no_amp_reaches_the_training(tool, digits_folder, tmp_path, monkeypatch, flags, amp):
-    class Reached(Exception):
-        """Stands for the training."""
-
-    def note(self, options, objective, identity, device, amp):
-        raise Reached(amp)
-
-    monkeypatch.setattr(PretrainingRun, '__init__', note)
-    with pytest.raises(Reached) as found:
-        run(tool, digits_folder, tmp_path / 'out', '--percents', '0', '--device', 'cpu', *flags)
-    assert found.value.args == (amp,)
-
-
 def test_there_is_no_temperature_where_nothing_has_one(tool, digits_folder, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tool, digits_folder, tmp_path / 'out', '--temperature', '0.1')
     assert 'unrecognized arguments: --temperature' in capsys.readouterr().err
-
-
-def test_out_and_device_are_checked_before_any_training(tool, digits_folder, tmp_path, capsys):
-    (tmp_path / 'out').touch()
-    for options, message in (
-        ((), 'is a file; name a folder'),
-        (('--out', str(tmp_path / 'new'), '--device', 'gpu'), "--device 'gpu' cannot be used"),
-    ):
-        with pytest.raises(SystemExit):
-            run(tool, digits_folder, tmp_path / 'out', *options)
-        assert message in capsys.readouterr().err
-    assert not (tmp_path / 'new').exists()

@@ -65,10 +65,3 @@ def test_what_cannot_be_walked_is_refused(interpolate, options, message, capsys)
         interpolate(*options)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_a_file_in_place_of_the_folder_is_found_before_any_work(tool, tmp_path, capsys):
-    (tmp_path / 'out').touch()
-    with pytest.raises(SystemExit):
-        tool('interpolate.py').main([str(tmp_path / 'no.pth'), '--out', str(tmp_path / 'out')])
-    assert 'is a file; name a folder' in capsys.readouterr().err

@@ -52,10 +52,6 @@ def test_another_seed_gives_other_images(sample, ten):
     assert not np.array_equal(read(sample('--num', 10, '--seed', 1)), read(ten))
 
 
-def test_the_generator_itself_differs_from_its_moving_average(sample, ten):
-    assert not np.array_equal(read(sample('--num', 10, '--sample-model', 'orig')), read(ten))
-
-
 def test_variations_share_the_prior_and_differ_by_noise(sample, digits_folder):
     image = next((digits_folder / 'test').glob('7_*.png'))
     varied = read(sample('--num', 3, '--prior-from', image))
@@ -80,12 +76,3 @@ def test_options_out_of_range_are_refused(sample, options, message, capsys):
         sample(*options)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_what_is_no_checkpoint_is_refused(tool, tmp_path, capsys):
-    (tmp_path / 'x.pth').write_text('no checkpoint')
-    for name, message in (('x.pth', 'not a readable checkpoint'), ('y.pth', 'does not exist')):
-        with pytest.raises(SystemExit):
-            tool('sample.py').main([str(tmp_path / name), '--out', str(tmp_path / 'out')])
-        assert message in capsys.readouterr().err
-    assert not (tmp_path / 'out').exists()
