@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank, get_world_size
-from torch import nn
+from mmengine.model import BaseModel
+from torch.utils.data import DataLoader
 
 from disp_plugin.progress import track
 
@@ -21,12 +20,12 @@ __all__ = ['evaluate_gan', 'evaluate_images']
 
 @torch.no_grad()
 def evaluate_gan(
-    gan: nn.Module, evaluator: StandardEvaluator, held_out: BaseDataset, batch_size: int = 64
+    gan: BaseModel, evaluator: StandardEvaluator, held_out: BaseDataset, batch_size: int = 64
 ) -> list[MetricCard]:
     """Sample from a GAN and evaluate, as mmagic's loop does it, with a progress bar.
 
     Args:
-        gan (nn.Module): The GAN, in evaluation mode.
+        gan (BaseModel): The GAN, in evaluation mode.
         evaluator (StandardEvaluator): Its metrics.
         held_out (BaseDataset): The held-out images.
         batch_size (int): Samples at a time. Defaults to 64.
@@ -34,7 +33,7 @@ def evaluate_gan(
     Returns:
         list[MetricCard]: The cards, on every rank.
     """
-    loader = SimpleNamespace(dataset=held_out, batch_size=batch_size)
+    loader = DataLoader(held_out, batch_size)  # only asked for its data set and batch size
     evaluator.prepare_metrics(gan, loader)
     for metrics, batches in evaluator.prepare_samplers(gan, loader):
         title = 'sampling and encoding'

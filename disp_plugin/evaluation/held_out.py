@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmagic.registry import DATASETS
 from mmengine.config import Config as RunConfig
@@ -18,18 +17,18 @@ __all__ = ['add_validation', 'find_held_out', 'find_training_images']
 NUM_IMAGES = 2048
 
 
-def find_training_images(cfg: Mapping[str, Any], **changes: object) -> dict[str, Any]:
+def find_training_images(cfg: Config, **changes: object) -> Config:
     """Find the images that a run trains on, as a data set that states its view.
 
     Another data set than ``ImageFolderDataset`` is taken for a folder of images that training shows
     as central squares of the model's size.
 
     Args:
-        cfg (Mapping[str, Any]): The run's config.
+        cfg (Config): The run's config.
         **changes: Fields to replace, such as ``ann_file`` or ``flip``.
 
     Returns:
-        dict[str, Any]: Config of an ``ImageFolderDataset`` without bank and wrappers.
+        Config: Config of an ``ImageFolderDataset`` without bank and wrappers.
 
     Raises:
         ValueError: The data set has no folder.
@@ -58,7 +57,7 @@ def find_training_images(cfg: Mapping[str, Any], **changes: object) -> dict[str,
     return {**stated, **changes}
 
 
-def find_image_size(cfg: Mapping[str, Any]) -> int | None:
+def find_image_size(cfg: Config) -> int | None:
     """Find the side of a run's images in its config; None where it does not say."""
     model = cfg.get('model') or {}
     generator = model.get('generator') or {}
@@ -67,19 +66,19 @@ def find_image_size(cfg: Mapping[str, Any]) -> int | None:
 
 
 def find_held_out(
-    cfg: Mapping[str, Any], held_out: str | None, split: str | None = None
-) -> tuple[dict[str, Any], str]:
+    cfg: Config, held_out: str | None, split: str | None = None
+) -> tuple[Config, str]:
     """Find images that a run has not been trained on.
 
     Args:
-        cfg (Mapping[str, Any]): The run's config.
+        cfg (Config): The run's config.
         held_out (str | None): A folder, or a manifest of images in the folder of the training
             images. None takes the config's ``test_dataloader``.
         split (str | None): A name for them. Defaults to None: 'test' for a folder, the manifest's
             name, or what the config says.
 
     Returns:
-        tuple[dict[str, Any], str]: Config of the data set, unmirrored, and the name.
+        tuple[Config, str]: Config of the data set, unmirrored, and the name.
 
     Raises:
         FileNotFoundError: There is no such folder or manifest.

@@ -253,7 +253,7 @@ def _parse(kind: Any, value: Any) -> Any:
     raise ValueError(f'{value!r:.80} is no {getattr(kind, "__name__", kind)}')
 
 
-def _fits(kind: Any, value: Any) -> bool:
+def _fits(kind: object, value: object) -> bool:
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if dataclasses.is_dataclass(kind):

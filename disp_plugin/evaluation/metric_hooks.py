@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os.path as osp
-from typing import Any
 
 from mmagic.registry import HOOKS
 from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -25,7 +25,7 @@ from .metric_card import (
 )
 from .metrics.standard_evaluator import StandardEvaluator
 from .report.findings import Finding, History, Series, find_signs
-from .spaces import run_encoder
+from .spaces import Config, run_encoder
 
 __all__ = ['MetricCardHook', 'OverfittingHook']
 
@@ -77,7 +77,7 @@ class MetricCardHook(Hook):
         """Write the cards of a test."""
         self._write(runner, runner.test_loop, self._tested)
 
-    def _write(self, runner: Runner, loop: Any, snapshot: Snapshot) -> None:
+    def _write(self, runner: Runner, loop: object, snapshot: Snapshot) -> None:
         run = osp.basename(osp.abspath(runner.work_dir))
         snapshot = Snapshot(snapshot.iteration, snapshot.file, run)
         cards = [card.of(snapshot) for card in _list_cards(loop)]
@@ -89,20 +89,20 @@ class MetricCardHook(Hook):
             runner.logger.info(f'the number to look at first: {format_cards([headline])}')
 
 
-def _find_training_images(runner: Runner) -> dict | None:
+def _find_training_images(runner: Runner) -> Config | None:
     try:
         return find_training_images(runner.cfg)
     except (KeyError, TypeError, ValueError):
         return None  # a run without training images; metrics that need them say so
 
 
-def _evaluators(loop: Any) -> list[Any]:
+def _evaluators(loop: object) -> list[Evaluator]:
     """List the evaluators of mmagic's loop, or of mmengine's."""
     own = getattr(loop, 'evaluator', None)
     return list(getattr(loop, 'evaluators', None) or ([own] if own else []))
 
 
-def _list_cards(loop: Any) -> list[MetricCard]:
+def _list_cards(loop: object) -> list[MetricCard]:
     metrics = [m for evaluator in _evaluators(loop) for m in getattr(evaluator, 'metrics', ())]
     return [card for metric in metrics for card in getattr(metric, 'cards', ())]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from disp_plugin.applications.load_gan import parse_config_text, read_checkpoint
 
 from .metric_card import CARDS_FILE, MetricCard, read_cards
+from .spaces import Config
 
 __all__ = ['Run', 'RunLog', 'find_run', 'read_log']
 
@@ -27,7 +28,7 @@ class Run:
         iteration (int | None): Its iteration.
         best (int | None): Iteration of the best snapshot that was kept.
         config_text (str): The config as mmengine writes it; '' where it was not found.
-        cfg (Mapping[str, Any]): The same, read; empty where it cannot be.
+        cfg (Config): The same, read; empty where it cannot be.
         cards (list[MetricCard]): Metric cards of all snapshots.
         name (str): What the run is called.
         seed (int | None): Its seed, from the snapshot.
@@ -41,7 +42,7 @@ class Run:
     iteration: int | None
     best: int | None
     config_text: str
-    cfg: Mapping[str, Any]
+    cfg: Config
     cards: list[MetricCard]
     name: str
     seed: int | None
@@ -150,7 +151,7 @@ def _iteration_of(file: Path | None) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _read_meta(file: Path | None, problems: list[str]) -> Mapping[str, Any]:
+def _read_meta(file: Path | None, problems: list[str]) -> Config:
     if file is None:
         return {}
     try:
@@ -161,7 +162,7 @@ def _read_meta(file: Path | None, problems: list[str]) -> Mapping[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def _read_config(text: str, problems: list[str]) -> Mapping[str, Any]:
+def _read_config(text: str, problems: list[str]) -> Config:
     try:
         return parse_config_text(text)
     except (ValueError, RecursionError) as error:
@@ -191,23 +192,23 @@ def read_log(work_dir: str | Path) -> RunLog:
     Returns:
         RunLog: The series; empty where nothing was logged.
     """
-    records: list[dict[str, Any]] = []
+    records: list[tuple[int, dict[str, object]]] = []
     problems: list[str] = []
     for folder in sorted(Path(work_dir).glob('*/vis_data')):
         session = list(_read_session(folder, problems))
-        trained = [record['step'] for record in session if 'iter' in record]
+        trained = [step for step, record in session if 'iter' in record]
         if not trained:
             continue  # a validation alone, which has no place on the axis of iterations
         first = min(trained)
-        records = [record for record in records if record['step'] < first] + session
+        records = [record for record in records if record[0] < first] + session
     series: dict[str, dict[int, float]] = {}
     num_lost = 0
-    for record in records:
+    for step, record in records:
         for name, value in record.items():
             if name in ('iter', 'step', 'epoch'):
                 continue
             if isinstance(value, float | int) and math.isfinite(value):
-                series.setdefault(name.rsplit('/', 1)[-1], {})[record['step']] = value
+                series.setdefault(name.rsplit('/', 1)[-1], {})[step] = value
             else:
                 num_lost += 1
     if num_lost:
@@ -215,7 +216,7 @@ def read_log(work_dir: str | Path) -> RunLog:
     return RunLog({name: sorted(pairs.items()) for name, pairs in series.items()}, problems)
 
 
-def _read_session(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
+def _read_session(folder: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, object]]]:
     """Read the records of one start of a run that have an iteration."""
     file = folder / 'scalars.json'
     if not file.is_file():
@@ -229,7 +230,7 @@ def _read_session(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]
         except (ValueError, KeyError, TypeError):
             num_bad += 1
             continue
-        yield record
+        yield record['step'], record
     if num_bad:
         name = f'{folder.parent.name}/{folder.name}/{file.name}'
         problems.append(f'{num_bad} lines of the log {name} are damaged; the curves omit them')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmagic.registry import MODELS
@@ -27,8 +28,8 @@ __all__ = [
     'run_encoder',
 ]
 
-Config = Mapping[str, object]
-"""A dict to build something from: ``type`` and its arguments."""
+Config = Mapping[str, Any]
+"""A config of mmengine: a whole run's, or a dict to build something from."""
 
 RUN_ENCODER = 'encoder'
 """Stands for the encoder of the run's priors where a space is configured."""
@@ -120,7 +121,7 @@ def get_space(name: str, encoder: Config) -> FeatureSpace:
     return _SPACES[identity]
 
 
-def run_encoder(cfg: Mapping) -> Config | None:
+def run_encoder(cfg: Config) -> Config | None:
     """Find the encoder of a run's priors; None where its GAN takes none."""
     model = cfg.get('model') or {}
     takes_priors = model.get('prior_dim') and not model.get('per_image')
@@ -156,7 +157,7 @@ def read_spaces(options: Mapping[str, object] | None) -> list[str | tuple[str, C
 
 
 def choose_spaces(
-    chosen: Sequence[str | tuple[str, Config]] | None, cfg: Mapping | None = None
+    chosen: Sequence[str | tuple[str, Config]] | None, cfg: Config | None = None
 ) -> dict[str, Config | str]:
     """Settle in which spaces to measure.
 
@@ -167,7 +168,7 @@ def choose_spaces(
         chosen (Sequence[str | tuple[str, Config]] | None): Names from :data:`KNOWN_SPACES` or
             'prior', or pairs of a name and the config of an encoder. None takes those of the
             config's ``test_evaluator``, else 'clean' and 'prior'.
-        cfg (Mapping | None): Config of the run. Defaults to None.
+        cfg (Config | None): Config of the run. Defaults to None.
 
     Returns:
         dict[str, Config | str]: Name -> config of the encoder, or 'encoder' for the run's own; for

@@ -328,8 +328,8 @@ class FeatureMetric(GanMetric):
 class _LastBatch:
     """The batch that was turned to RGB last; metrics that share it see one object."""
 
-    samples: Any = None
-    images: Any = None
+    samples: Sequence[DataSample] | None = None
+    images: tuple[Tensor, Tensor]
 
 
 def _rgb_of(data_samples: Sequence[DataSample], channel_order: str) -> tuple[Tensor, Tensor]:

@@ -89,8 +89,9 @@ class IvOMMetric(GanMetric):
             distance = frechet_distance(
                 self._encode(space, inverted), self._encode(space, torch.from_numpy(queries))
             )
-            fields = dict(parameters=parameters, space=space.describe())
-            cards.append(self.card('fid_inverted', distance, **fields))
+            described = space.describe()
+            card = self.card('fid_inverted', distance, parameters=parameters, space=described)
+            cards.append(card)
         return cards
 
     def _encode(self, space: FeatureSpace, images: Tensor) -> Tensor:

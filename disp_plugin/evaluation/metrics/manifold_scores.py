@@ -10,6 +10,8 @@ from .estimate import Estimate, check_features
 __all__ = ['manifold_scores', 'nearest_distances']
 
 BLOCK = 512
+ROUNDING = 1e-12
+"""More than float64 loses of a squared distance, relative to the squares of both norms."""
 
 
 def manifold_scores(
@@ -58,12 +60,12 @@ def manifold_scores(
     precise: dict[int, list[Tensor]] = {k: [] for k in precision_neighbors}
     recalled = {k: torch.zeros_like(reference[:, 0], dtype=torch.bool) for k in recall_neighbors}
     covered, balls = torch.zeros_like(reference[:, 0], dtype=torch.bool), []
-    for rows, distances in _blocks(generated, reference):
+    for rows, squares in _blocks(generated, reference):
         for k, hits in precise.items():
-            hits.append((distances <= around_real[k]).any(1))
+            hits.append((squares <= around_real[k]).any(1))
         for k in recalled:
-            recalled[k] |= (distances <= around_generated[k][rows, None]).any(0)
-        inside = distances <= around_real[density_neighbors]
+            recalled[k] |= (squares <= around_generated[k][rows, None]).any(0)
+        inside = squares <= around_real[density_neighbors]
         covered |= inside.any(0)
         balls.append(inside.sum(1).double() / density_neighbors)
     scores = {('precision', k): _fraction(torch.cat(hits)) for k, hits in precise.items()}
@@ -85,29 +87,35 @@ def nearest_distances(queries: Tensor, points: Tensor) -> Tensor:
     Returns:
         Tensor: (N,) float64.
     """
-    return torch.cat([distances.amin(1) for _, distances in _blocks(queries, points)])
+    return torch.cat([squares.amin(1) for _, squares in _blocks(queries, points)]).sqrt()
 
 
 def _blocks(first: Tensor, second: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield rows of (N, F) and their distances to all of (M, F), in float64.
+    """Yield rows of (N, F) and their squared distances to all of (M, F), in float64.
 
-    They come from differences, not from a matrix product, whose rounding hides near copies: equal
-    pairs have equal distances, and copies the distance 0.
+    They come from a matrix product, about the center for the sake of points far from the origin.
+    What its rounding leaves of copies is set to 0.
     """
-    second = second.double()
+    center = second.mean(dim=0, dtype=torch.float64)
+    second = second.double() - center
+    norms = second.square().sum(1)
     for start in range(0, len(first), BLOCK):
         rows = slice(start, min(start + BLOCK, len(first)))
-        mode = 'donot_use_mm_for_euclid_dist'
-        yield rows, torch.cdist(first[rows].double(), second, compute_mode=mode)
+        block = first[rows].double() - center
+        own = block.square().sum(1, keepdim=True)
+        squares = torch.addmm(norms, block, second.T, alpha=-2).add_(own)
+        yield rows, squares.masked_fill_(squares <= ROUNDING * (own + norms), 0)
 
 
 def _radii(features: Tensor, neighbors: set[int]) -> dict[int, Tensor]:
-    """Distance (N,) of each feature's k-th neighbor; a copy elsewhere is one, itself is none."""
+    """Squared distance (N,) of each feature's k-th neighbor; a copy is one, itself is none."""
     parts = []
-    for rows, distances in _blocks(features, features) if neighbors else ():
-        distances[:, rows].fill_diagonal_(torch.inf)
-        parts.append(distances.topk(max(neighbors), largest=False).values)
-    return {k: torch.cat(parts)[:, k - 1] for k in neighbors}
+    for rows, squares in _blocks(features, features) if neighbors else ():
+        squares[:, rows].fill_diagonal_(torch.inf)
+        parts.append(squares.topk(max(neighbors), largest=False).values)
+    # what lies on a ball's surface must not fall outside by rounding
+    slack = ROUNDING * (features - features.mean(0)).double().square().sum(1).max()
+    return {k: torch.cat(parts)[:, k - 1] + slack for k in neighbors}
 
 
 def _fraction(hits: Tensor) -> Estimate:

@@ -59,7 +59,7 @@ class StandardEvaluator(Evaluator):
         encoder (Config | None): Encoder of the priors. Defaults to None: the run's own.
         fake_nums (int): Images to sample. Defaults to 1000.
         split (str): Name of the held-out split. Defaults to 'val'.
-        options (Mapping[str, Mapping] | None): Name of a metric -> arguments of its own. Defaults
+        options (Mapping[str, Config] | None): Name of a metric -> arguments of its own. Defaults
             to None.
         cache_dir (str): Folder of the features of real images. Defaults to 'data/features'.
         **kwargs: Further arguments of every metric, such as ``seed`` and ``truncation``.
@@ -76,14 +76,19 @@ class StandardEvaluator(Evaluator):
         encoder: Config | None = None,
         fake_nums: int = 1000,
         split: str = 'val',
-        options: Mapping[str, Mapping[str, Any]] | None = None,
+        options: Mapping[str, Config] | None = None,
         cache_dir: str = CACHE_DIR,
         **kwargs: Any,
     ) -> None:
         super().__init__([])
         _check_names(metrics or (), 'metrics')
+        unknown = [cfg for cfg in spaces.values() if isinstance(cfg, str) and cfg != RUN_ENCODER]
+        if unknown:
+            raise ValueError(
+                f"a space is the config of an encoder or 'encoder', not {unknown[0]!r}"
+            )
         _check_names(options or {}, 'options of metrics')
-        if not any(cfg == RUN_ENCODER or can_encode_new_images(cfg) for cfg in spaces.values()):
+        if not any(isinstance(s, str) or can_encode_new_images(s) for s in spaces.values()):
             raise ValueError('StandardEvaluator needs at least one space that knows unseen images')
         self.spaces = spaces
         self.names = metrics
@@ -108,7 +113,7 @@ class StandardEvaluator(Evaluator):
 
     def _build_metrics(self) -> list[GanMetric]:
         spaces = {
-            name: self.encoder if cfg == RUN_ENCODER else cfg for name, cfg in self.spaces.items()
+            name: self.encoder if isinstance(cfg, str) else cfg for name, cfg in self.spaces.items()
         }
         spaces = {name: cfg for name, cfg in spaces.items() if can_encode_new_images(cfg)}
         if not spaces:
@@ -119,7 +124,7 @@ class StandardEvaluator(Evaluator):
             names = [n for n in METRIC_TYPES if n != 'ivom' and (has_train or n not in NEED_TRAIN)]
         built = []
         for name in dict.fromkeys(names):
-            own: dict[str, Any] = {**self.shared, 'train_dataset': self.train_dataset}
+            own = {**self.shared, 'train_dataset': self.train_dataset}
             own |= {**self.options.get(name, {}), 'type': METRIC_TYPES[name]}
             if name in NEED_GAN:
                 own.update(encoder=self.encoder)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..metric_card import MetricCard, Protocol
 from .findings import COPYING_BELOW, History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ['Curves', 'draw_curves', 'group_series']
 
@@ -201,7 +204,7 @@ def draw_curves(curves: Curves, best: int | None = None) -> str:
     return _trim(file.getvalue())
 
 
-def _draw_lines(axes: Any, curves: Curves) -> None:
+def _draw_lines(axes: Axes, curves: Curves) -> None:
     ends = []
     for (name, points), (color, line, marker) in zip(curves.lines.items(), _STYLES, strict=False):
         x, y = zip(*points, strict=True)
@@ -222,7 +225,7 @@ def _draw_lines(axes: Any, curves: Curves) -> None:
     _label_ends(axes, ends)
 
 
-def _label_ends(axes: Any, ends: list[tuple[float, str, str]]) -> None:
+def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
     """Write each line's name beside its end, in the order of the ends, without overlap."""
     low, high = axes.get_ylim()
     placed = -_LABEL_HEIGHT

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from mmagic.registry import DATASETS
 from torch import nn
@@ -18,6 +18,7 @@ from disp_plugin.files import check_out, write_file
 from ..held_out import find_image_size, find_training_images
 from ..metric_card import ImageSet, MetricCard, Space
 from ..run import Run, RunLog, find_run, read_log
+from ..spaces import Config
 from .curves import Curves, draw_curves, group_series
 from .findings import Finding, Series, judge_run
 from .pictures import show_grid, show_nearest, show_walks
@@ -206,7 +207,7 @@ def _group_findings(findings: Iterable[Finding]) -> list[list[Finding]]:
     return list(grouped.values())
 
 
-def _load(run: Run) -> tuple[nn.Module, Mapping[str, Any]]:
+def _load(run: Run) -> tuple[nn.Module, Config]:
     if run.checkpoint is None:
         raise ValueError('The folder holds no checkpoint.')
     return load_gan(run.checkpoint)
@@ -220,8 +221,8 @@ def _attempt(make: Callable[[], Result]) -> Attempt[Result]:
 
 
 def _with_gan(
-    loaded: Attempt[tuple[nn.Module, Mapping[str, Any]]],
-    make: Callable[[nn.Module, Mapping[str, Any]], Result],
+    loaded: Attempt[tuple[nn.Module, Config]],
+    make: Callable[[nn.Module, Config], Result],
 ) -> Attempt[Result]:
     if loaded.content is None:
         return Attempt(None, loaded.reason)
@@ -350,12 +351,12 @@ def _list(value: float | list[float]) -> str:
 
 
 def digest_config(
-    cfg: Mapping[str, Any], iteration: int | None = None, seed: int | None = None
+    cfg: Config, iteration: int | None = None, seed: int | None = None
 ) -> list[tuple[str, str]]:
     """Say in a dozen lines what was trained.
 
     Args:
-        cfg (Mapping[str, Any]): The run's config; whatever is missing from it is left out.
+        cfg (Config): The run's config; whatever is missing from it is left out.
         iteration (int | None): How far the snapshot is. Defaults to None, unknown.
         seed (int | None): Seed of the run. Defaults to None: that of the config.
 
@@ -382,7 +383,7 @@ def digest_config(
     return [(name, str(text)) for name, text in lines.items() if text not in (None, '')]
 
 
-def _describe(part: Mapping[str, Any] | None, names: tuple[str, ...] | None = None) -> str:
+def _describe(part: Config | None, names: tuple[str, ...] | None = None) -> str:
     """Write a dict to build as its type and its plain fields, or those of them that are named."""
     part = part or {}
     kind = str(part.get('type', ''))
@@ -395,7 +396,7 @@ def _describe(part: Mapping[str, Any] | None, names: tuple[str, ...] | None = No
     return kind + (f' ({", ".join(fields)})' if fields and kind else '')
 
 
-def _describe_prior(model: Mapping[str, Any]) -> str | None:
+def _describe_prior(model: Config) -> str | None:
     if 'prior_dim' not in model:
         return None
     if not model['prior_dim']:
@@ -405,14 +406,14 @@ def _describe_prior(model: Mapping[str, Any]) -> str | None:
     return told if length is None else f'{told} to the length {length}'
 
 
-def _describe_length(cfg: Mapping[str, Any], iteration: int | None) -> str | None:
+def _describe_length(cfg: Config, iteration: int | None) -> str | None:
     total = (cfg.get('train_cfg') or {}).get('max_iters')
     if iteration is None:
         return None if total is None else f'{total} planned'
     return str(iteration) if total is None else f'{iteration} of {total}'
 
 
-def _describe_data(cfg: Mapping[str, Any]) -> str:
+def _describe_data(cfg: Config) -> str:
     images = find_training_images(cfg)
     where = ', '.join(str(images[name]) for name in ('data_root', 'ann_file') if images.get(name))
     try:

@@ -6,7 +6,7 @@ import base64
 import functools
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from disp_plugin.datasets.image_folder_dataset import ImageViews
 from disp_plugin.encoders import can_encode_new_images
 
 from ..held_out import find_training_images
-from ..spaces import FeatureSpace, get_space
+from ..spaces import Config, FeatureSpace, get_space
 
 __all__ = ['Comparison', 'Nearest', 'Picture', 'find_nearest', 'show_grid', 'show_nearest']
 
@@ -86,7 +86,7 @@ def encode_picture(image: np.ndarray, alt: str, width: int, caption: str = '') -
     """Put an image (H, W, 3) uint8 RGB into a data URI: PNG if small, else JPEG."""
     kind = 'PNG' if min(image.shape[:2]) <= _LOSSLESS_UP_TO or image.size < 200_000 else 'JPEG'
     file = io.BytesIO()
-    options: dict[str, Any] = {'quality': 88} if kind == 'JPEG' else {'optimize': True}
+    options: dict[str, int] = {'quality': 88} if kind == 'JPEG' else {'optimize': True}
     Image.fromarray(image).save(file, kind, **options)
     text = base64.b64encode(file.getvalue()).decode('ascii')
     src = f'data:image/{kind.lower()};base64,{text}'
@@ -124,16 +124,14 @@ def show_walks(gan: nn.Module, seed: int) -> list[Picture]:
     return walks
 
 
-def show_nearest(
-    gan: nn.Module, cfg: Mapping[str, Any], seed: int
-) -> tuple[list[Comparison], list[str]]:
+def show_nearest(gan: nn.Module, cfg: Config, seed: int) -> tuple[list[Comparison], list[str]]:
     """Put samples beside the training images that they look most like.
 
     Nearest by pixels, and by the features of the run's encoder where it has one.
 
     Args:
         gan (nn.Module): A GAN in evaluation mode.
-        cfg (Mapping[str, Any]): The run's config; ``train_dataloader`` and ``encoder`` are read.
+        cfg (Config): The run's config; ``train_dataloader`` and ``encoder`` are read.
         seed (int): Seed of the samples, the first of those in the grid.
 
     Returns:
