@@ -292,7 +292,9 @@ class PriorBank:
         Returns:
             np.ndarray: (N,D), as stored.
         """
-        return self._priors[rows if self._rows is None else self._rows[rows], views]
+        rows = rows if self._rows is None else self._rows[rows]
+        # twice as fast as an index of rows and views
+        return self._priors.reshape(-1, self.prior_dim).take(rows * self.num_views + views, axis=0)
 
     def restrict_to(self, keys: Sequence[str]) -> PriorBank:
         """Leave out all images but some, for a run on a part of the data.
