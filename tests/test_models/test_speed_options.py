@@ -4,6 +4,8 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 
+from tests.numerics import assert_close_to_scale
+
 D = 6
 
 
@@ -40,15 +42,16 @@ def test_channels_last_changes_the_layout_and_not_the_scores():
     for gan in (plain, last):
         gan.eval()
     images = [gan.generator(noise, prior) for gan in (plain, last)]
-    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
+    assert_close_to_scale(*images)
     scores = [gan.discriminator(images[0], prior) for gan in (plain, last)]
-    torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-4)
+    assert_close_to_scale(*scores)
     for network in (last.generator, last.discriminator, last.generator_ema):
         kernels = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
         assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     assert list(last.state_dict()) == list(plain.state_dict())
 
 
+@pytest.mark.slow
 def test_the_compiled_generator_is_used_and_keeps_images_gradients_and_names():
     graphs = []
 
@@ -60,13 +63,13 @@ def test_the_compiled_generator_is_used_and_keeps_images_gradients_and_names():
     noise, prior = torch.randn(4, plain.generator.noise_size), torch.randn(4, D)
     images = [gan.generator(noise, prior) for gan in (plain, compiled)]
     assert graphs
-    torch.testing.assert_close(*images)
+    assert_close_to_scale(*images)
     for image in images:
         image.square().sum().backward()
-    for (name, value), other in zip(
-        plain.generator.named_parameters(), compiled.generator.parameters(), strict=True
+    for value, other in zip(
+        plain.generator.parameters(), compiled.generator.parameters(), strict=True
     ):
-        torch.testing.assert_close(value.grad, other.grad, rtol=1e-3, atol=1e-4, msg=name)
+        assert_close_to_scale(value.grad, other.grad)
     assert list(compiled.state_dict()) == list(plain.state_dict())
 
 

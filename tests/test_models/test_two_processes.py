@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 STYLEGAN2 = [
     'model.generator.channel_max=8',
     'model.generator.style_channels=8',

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from disp_plugin import distributed
 from disp_plugin.techniques import AdaptiveAugment
+from tests.numerics import assert_close_to_scale
 
 GANS = pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
 KINDS = pytest.mark.parametrize('stock', [False, True], ids=['disp', 'stock'])
@@ -42,7 +43,7 @@ class TestImages:
         changed = AdaptiveAugment(augment_initial_p=1.0)(img)
         assert ((changed - img).abs().flatten(1).mean(dim=1) > 0.05).all()
         kept = AdaptiveAugment(augment_initial_p=0.0)(img)
-        torch.testing.assert_close(kept, img, rtol=0, atol=1e-4)
+        assert_close_to_scale(kept, img)
 
     def test_r1_goes_through_it(self):
         augment = AdaptiveAugment(augment_initial_p=1.0)
@@ -127,11 +128,6 @@ def test_p_falls_below_the_target(make, train_gan):
     assert float(logged[-1]['augment']) == pytest.approx(0.5 - 0.016)
 
 
-def test_it_is_logged_in_every_step_whatever_the_interval(make, train_gan):
-    logged = train_gan(make('sngan', False, RISING), 3)
-    assert all('augment' in step for step in logged)
-
-
 def test_a_gan_that_hands_no_scores_over_says_what_to_take(make_gan, train_gan):
     gan = make_gan('biggan', stock=True, discriminator=dict(augmentation=RISING))
     with pytest.raises(RuntimeError, match='take RegularizedBigGAN or RegularizedSNGAN'):
@@ -187,7 +183,7 @@ def run(make_gan, tmp_path):
     return train
 
 
-@pytest.mark.parametrize('name', ['sngan', 'stylegan2'])
+@pytest.mark.parametrize('name', ['sngan', pytest.param('stylegan2', marks=pytest.mark.slow)])
 def test_p_and_its_counts_go_on_where_a_run_was_stopped(name, run, monkeypatch):
     if name == 'stylegan2':
         monkeypatch.setattr(Images, '__getitem__', small(Images.__getitem__))
