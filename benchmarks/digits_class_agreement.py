@@ -73,11 +73,12 @@ def measure(args):
     import torch
 
     from disp_plugin import applications
+    from disp_plugin.hooks.check_top_level import find_bank_file
     from disp_plugin.priors import PriorBank
 
     gan, cfg = applications.load_gan(args.checkpoint, args.config)
     classifier, accuracy = train_classifier(cfg, args.held_out)
-    bank = PriorBank.open(cfg['bank_file'])
+    bank = PriorBank.open(find_bank_file(cfg))
     keys = list(bank.keys) * args.noises
     prior = torch.as_tensor(bank.lookup(keys))
     noise, _ = applications.draw_inputs(gan, len(keys), args.seed, prior[:1])
@@ -98,7 +99,7 @@ def measure(args):
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
     from disp_plugin.files import write_file
 
     with user_errors(args.debug):

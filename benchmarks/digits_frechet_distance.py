@@ -94,7 +94,7 @@ def measure(args):
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
     from disp_plugin.files import write_file
 
     with user_errors(args.debug):

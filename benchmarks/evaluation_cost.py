@@ -42,7 +42,7 @@ def parse_args(argv=None):
 
 def build_gan(size):
     """A BigGAN of full width with 4096-d priors."""
-    from disp_plugin.cli.resolve_config import load_config
+    from disp_plugin.cli.config import load_config
     from disp_plugin.priors import PriorBank
 
     cfg = load_config(

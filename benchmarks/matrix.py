@@ -35,7 +35,7 @@ from matrix_results import FILE, add_cells, read_matrix, write_results
 from matrix_runs import Processes, Run, train_all
 from matrix_settings import check_settings, list_settings
 
-from disp_plugin.cli.parse_options import OptionsAction
+from disp_plugin.cli.options import OptionsAction
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -144,7 +144,7 @@ def settle_all(
     plan: Plan, cells: list[Cell], args: argparse.Namespace
 ) -> tuple[list[Run], dict[str, str], dict[str, str]]:
     """Settle the runs of each cell; whatever is wrong with one stops no other."""
-    from disp_plugin.cli.explain_error import explain_error
+    from disp_plugin.cli.errors import explain_error
 
     runs, notes, failed = [], {}, {}
     for cell in cells:
@@ -164,7 +164,7 @@ def settle_all(
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         work_dir = Path(args.work_dir or f'work_dirs/matrix_{Path(args.config).stem}')

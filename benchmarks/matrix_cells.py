@@ -207,7 +207,7 @@ def read_value(text: str) -> Any:
     Raises:
         ValueError: It is neither.
     """
-    from disp_plugin.cli.read_literal import read_literal
+    from disp_plugin.literals import read_literal
 
     try:
         return json.loads(text)
@@ -273,7 +273,7 @@ def make_untrained(encoder: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: Its class has no ``untrained``.
     """
-    from disp_plugin.cli.check_options import accepted_fields, find_class
+    from disp_plugin.cli.options import accepted_fields, find_class
 
     if 'untrained' not in (accepted_fields(find_class(encoder['type'])) or ()):
         raise ValueError(f'disp_untrained: {encoder["type"]} cannot be left untrained')

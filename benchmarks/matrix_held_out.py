@@ -39,8 +39,8 @@ def load_with_held_out(
         ValueError: The options do not fit, the held-out images are training images, or the config
             names images for both.
     """
-    from disp_plugin.cli.check_options import check_options
-    from disp_plugin.cli.resolve_config import load_config
+    from disp_plugin.cli.config import load_config
+    from disp_plugin.cli.options import check_options
 
     if held_out is None:
         return load_config(file, options)

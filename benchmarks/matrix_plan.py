@@ -109,7 +109,7 @@ class Plan:
 
     def _own_options(self, file: Path) -> tuple[dict[str, Any], list[str]]:
         """Leave out the options of a sampler where a config has none; name them."""
-        from disp_plugin.cli.resolve_config import load_config
+        from disp_plugin.cli.config import load_config
 
         named = [name for name in self.options if f'{name}.'.startswith('model.sampler.')]
         if not named or load_config(file).model.get('sampler'):

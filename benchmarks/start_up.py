@@ -35,12 +35,11 @@ def time_first_iteration(args, folder, full):
     """Start a training run, and stop it as soon as it logs its first iteration."""
     options = {
         'data_root': folder / 'images',
-        'bank_file': folder / 'bank.safetensors',
         'train_cfg.max_iters': 1,
         'default_hooks.logger.interval': 1,
     }
     command = [args.python, ROOT / 'tools/train.py', ROOT / args.config]
-    command += ['--work-dir', folder / 'work_dir', '--cfg-options']
+    command += ['--method', 'per_image', '--work-dir', folder / 'work_dir', '--cfg-options']
     command += [f'{key}={value}' for key, value in options.items()]
     env = {**os.environ, 'DISP_PLUGIN_FULL_MMAGIC': str(int(full)), 'PYTHONUNBUFFERED': '1'}
     env['PYTHONPATH'] = str(ROOT)
@@ -67,7 +66,7 @@ def time_first_iteration(args, folder, full):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--python', default=sys.executable, help='of the environment to measure')
-    parser.add_argument('--config', default='configs/biggan_digits_per_image.py')
+    parser.add_argument('--config', default='configs/disp_biggan_digits.py')
     parser.add_argument('--pairs', type=int, default=5)
     args = parser.parse_args(argv)
     times = {'slim': [], 'full': []}

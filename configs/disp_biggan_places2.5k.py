@@ -2,30 +2,24 @@
 
 _base_ = [
     '_base_/models/disp_biggan_128.py',
-    '_base_/datasets/places2.5k.py',
+    '_base_/datasets/images.py',
     '_base_/priors/vgg16_fc7.py',
-    '_base_/schedules/biggan_transfer.py',
+    '_base_/schedules/sngan_biggan.py',
+    '_base_/techniques/transfer_biggan.py',
 ]
 
-bank_file = 'data/priors/places2.5k_vgg16_fc7.safetensors'
-
-# Starting from ImageNet is the paper's, from the weights of BigGAN-PyTorch; these are mmagic's own
-# training of it. A name of mmagic's zoo: the file is downloaded to checkpoints/ where it is not there.
-pretrained = 'biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128'
-
-model = dict(prior_dim=_base_.prior_dim, pretrained=dict(checkpoint=pretrained))
+model = dict(prior_dim=4096, pretrained=_base_.transfer_biggan.model.pretrained)
 
 train_dataloader = dict(
-    batch_size=_base_.batch_size,
+    batch_size=256,  # not stated in the paper
     dataset=dict(
-        dataset=dict(
-            pipeline=[
-                *_base_.load_pipeline,
-                dict(type='LoadPrior', bank_file=bank_file),
-                dict(type='PackInputs', data_keys=['gt_prior']),
-            ])))
+        data_root='data/places2.5k',
+        ann_file='train.txt',
+        image_size=128,
+        bank_file='vgg16_fc7.safetensors'))
 
-custom_hooks = [
-    dict(type='PriorSamplerHook', bank_file=bank_file, encoder=_base_.encoder),
-    *_base_.custom_hooks,
-]
+# Fewer steps than for DiffAugment and FreezeD is the paper's; how many: not stated in the paper.
+train_cfg = dict(max_iters=5000)
+
+# about 2 GB each
+default_hooks = dict(checkpoint=dict(interval=1000, max_keep_ckpts=5))

@@ -2,26 +2,20 @@
 
 _base_ = [
     '_base_/models/disp_sngan_128.py',
-    '_base_/datasets/anime100.py',
+    '_base_/datasets/images.py',
     '_base_/priors/vgg16_fc7.py',
-    '_base_/schedules/sngan_few_shot.py',
+    '_base_/schedules/sngan_biggan.py',
 ]
 
-bank_file = 'data/priors/anime100_vgg16_fc7.safetensors'
-
-model = dict(prior_dim=_base_.prior_dim)
+model = dict(prior_dim=4096)
 
 train_dataloader = dict(
-    batch_size=_base_.batch_size,
+    batch_size=25,  # not stated in the paper
     dataset=dict(
-        dataset=dict(
-            pipeline=[
-                *_base_.load_pipeline,
-                dict(type='LoadPrior', bank_file=bank_file),
-                dict(type='PackInputs', data_keys=['gt_prior']),
-            ])))
+        data_root='data/anime100',
+        ann_file='train.txt',
+        image_size=128,
+        bank_file='vgg16_fc7.safetensors'))
 
-custom_hooks = [
-    dict(type='PriorSamplerHook', bank_file=bank_file, encoder=_base_.encoder),
-    *_base_.custom_hooks,
-]
+# batches for the discriminator: 30,000 steps of the generator (not stated in the paper) x 4
+train_cfg = dict(max_iters=30000 * 4)

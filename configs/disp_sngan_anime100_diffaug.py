@@ -1,10 +1,15 @@
-"""DISP-SNGAN on Anime-100, from scratch, with DiffAugment."""
+"""DISP-SNGAN on Anime-100, from scratch, with DiffAugment: the paper's best row for 100 images.
 
-_base_ = 'disp_sngan_anime100.py'
+It shows how a file combines a technique with a config. The command line does the same for any config:
+--technique diffaug consistency.
+"""
+
+_base_ = [
+    'disp_sngan_anime100.py',
+    '_base_/techniques/diffaug.py',
+    '_base_/techniques/consistency.py',
+]
 
 model = dict(
-    # the three augmentations are the paper's
-    discriminator=dict(augmentation=dict(type='DiffAugment', policy='color,translation,cutout')),
-    # the weight is not stated in the paper
-    disc_losses=dict(
-        consistency=dict(type='ConsistencyRegularization', loss_weight=10.0)))
+    discriminator=_base_.diffaug.model.discriminator,
+    disc_losses=_base_.consistency.model.disc_losses)

@@ -1,27 +1,5 @@
 """DISP-SNGAN on Faces-100, from scratch."""
 
-_base_ = [
-    '_base_/models/disp_sngan_128.py',
-    '_base_/datasets/faces100.py',
-    '_base_/priors/vgg16_fc7.py',
-    '_base_/schedules/sngan_few_shot.py',
-]
+_base_ = 'disp_sngan_anime100.py'
 
-bank_file = 'data/priors/faces100_vgg16_fc7.safetensors'
-
-model = dict(prior_dim=_base_.prior_dim)
-
-train_dataloader = dict(
-    batch_size=_base_.batch_size,
-    dataset=dict(
-        dataset=dict(
-            pipeline=[
-                *_base_.load_pipeline,
-                dict(type='LoadPrior', bank_file=bank_file),
-                dict(type='PackInputs', data_keys=['gt_prior']),
-            ])))
-
-custom_hooks = [
-    dict(type='PriorSamplerHook', bank_file=bank_file, encoder=_base_.encoder),
-    *_base_.custom_hooks,
-]
+train_dataloader = dict(dataset=dict(data_root='data/faces100'))

@@ -1,27 +1,21 @@
 """DISP-StyleGAN2 on Panda-100 at 256 px, fine-tuned from FFHQ."""
 
 _base_ = [
-    '_base_/models/disp_stylegan2_256_ffhq.py',
-    '_base_/datasets/panda.py',
+    '_base_/models/disp_stylegan2_256.py',
+    '_base_/datasets/images.py',
     '_base_/priors/vgg16_fc7.py',
-    '_base_/schedules/stylegan2_few_shot.py',
+    '_base_/schedules/stylegan2.py',
+    '_base_/techniques/transfer_stylegan2.py',
 ]
 
-bank_file = 'data/priors/panda_vgg16_fc7.safetensors'
-
-model = dict(prior_dim=_base_.prior_dim)
+model = dict(prior_dim=4096, pretrained=_base_.transfer_stylegan2.model.pretrained)
 
 train_dataloader = dict(
-    batch_size=_base_.batch_size,
+    batch_size=16,  # not stated in the paper
     dataset=dict(
-        dataset=dict(
-            pipeline=[
-                *_base_.load_pipeline,
-                dict(type='LoadPrior', bank_file=bank_file),
-                dict(type='PackInputs', data_keys=['gt_prior']),
-            ])))
+        data_root='data/panda',
+        ann_file='train.txt',
+        image_size=256,
+        bank_file='vgg16_fc7.safetensors'))
 
-custom_hooks = [
-    dict(type='PriorSamplerHook', bank_file=bank_file, encoder=_base_.encoder),
-    *_base_.custom_hooks,
-]
+train_cfg = dict(max_iters=20000)  # not stated in the paper

@@ -1,4 +1,4 @@
-"""The processes of a run: who is who, work for one of them, waiting, random numbers, leaving.
+"""Processes and their device: who is who, work for one, waiting, random numbers, leaving.
 
 A launcher (torchrun, Slurm, MPI) starts the processes; mmengine joins them into a process group
 later. :func:`read_launch` and :func:`wait_for_file` work before there is a group.
@@ -19,6 +19,7 @@ from torch import distributed, nn
 
 __all__ = [
     'Launch',
+    'choose_device',
     'leave_group',
     'on_main_process',
     'own_random_numbers',
@@ -222,3 +223,37 @@ def leave_group() -> None:
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """Choose the device of a tool before anything is loaded.
+
+    Args:
+        name (str | None): What the user gave, such as 'cpu' or 'cuda:0'. Defaults to None: a GPU if
+            there is one.
+
+    Returns:
+        torch.device: A device on which tensors can be made.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    if name is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(_refuse_device(name, 'torch knows no device of that name')) from error
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # of many types: torch has no one for a device that is not there
+        raise ValueError(_refuse_device(name, str(error).strip().split('\n')[0])) from error
+    return device
+
+
+def _refuse_device(name: str, reason: str) -> str:
+    there = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
+    return (
+        f'--device {name!r} cannot be used ({reason}); this machine has {", ".join(there)}; '
+        'without --device a GPU is taken if there is one'
+    )

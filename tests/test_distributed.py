@@ -7,6 +7,7 @@ import torch
 from disp_plugin import distributed
 from disp_plugin.distributed import (
     Launch,
+    choose_device,
     on_main_process,
     own_random_numbers,
     read_launch,
@@ -156,3 +157,22 @@ def test_a_single_process_draws_as_ever():
     torch.manual_seed(0)
     with own_random_numbers(torch.device('cpu')):
         assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_device_that_is_there_is_taken():
+    assert choose_device('cpu') == torch.device('cpu')
+    there = 'cuda' if torch.cuda.is_available() else 'cpu'
+    assert choose_device() == choose_device(there) == torch.device(there)
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert choose_device() == torch.device('cuda')
+
+
+@pytest.mark.parametrize('name', ['gpu', 'cuda:99', 'cuda:x', '', 'meta'])
+def test_a_device_that_is_not_there_is_named(name):
+    with pytest.raises(
+        ValueError, match=rf"--device '{name}' cannot be used .*this machine has cpu"
+    ):
+        choose_device(name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.parse_options import OptionsAction
+    from disp_plugin.cli.options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -60,8 +60,8 @@ def measure_similarity(args):
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
-    from disp_plugin.cli.check_range import check_range
-    from disp_plugin.cli.choose_device import choose_device
+    from disp_plugin.cli.errors import check_range
+    from disp_plugin.distributed import choose_device
     from disp_plugin.encoders import can_encode_new_images
     from disp_plugin.evaluation.held_out import find_training_images
     from disp_plugin.evaluation.reference_set import ReferenceSet
@@ -156,7 +156,7 @@ def measure_probes(args):
     """Held-out accuracy on each bank."""
     import numpy as np
 
-    from disp_plugin.cli.check_range import check_range
+    from disp_plugin.cli.errors import check_range
     from disp_plugin.evaluation.linear_probe import image_labels, linear_probe
     from disp_plugin.priors import PriorBank
     from disp_plugin.progress import track
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
         'probe': (measure_probes, print_probes),
     }[args.verb]
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
     from disp_plugin.files import check_out, write_file
 
     with user_errors(args.debug):

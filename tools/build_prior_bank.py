@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.parse_options import OptionsAction
+    from disp_plugin.cli.options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,7 +109,7 @@ def settle(args: argparse.Namespace) -> Task:
         return Task(dataset, encoder, args.bank_file)
     from mmagic.registry import DATASETS
 
-    from disp_plugin.cli.resolve_config import load_config
+    from disp_plugin.cli.config import load_config
     from disp_plugin.priors import find_bank
     from disp_plugin.priors.training_view import as_views
 
@@ -206,7 +206,7 @@ def build(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     hint = 'Run the same command again: the build goes on where it was.'
     with user_errors(args.debug, resume_hint=hint):

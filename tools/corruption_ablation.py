@@ -109,8 +109,8 @@ def print_table(rows, probe_ann_file):
 
 
 def ablate(args: argparse.Namespace) -> None:
-    from disp_plugin.cli.check_range import check_range
-    from disp_plugin.cli.choose_device import choose_device
+    from disp_plugin.cli.errors import check_range
+    from disp_plugin.distributed import choose_device
     from disp_plugin.files import check_out, write_file
 
     percents = sorted(set(args.percents))
@@ -144,7 +144,7 @@ def ablate(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         ablate(args)

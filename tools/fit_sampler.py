@@ -9,7 +9,7 @@ import os
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.parse_options import OptionsAction
+    from disp_plugin.cli.options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault('SCIPY_ARRAY_API', '1')
     args = parse_args(argv)
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug):
         fit_sampler(args)

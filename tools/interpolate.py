@@ -59,8 +59,8 @@ def interpolate(args: argparse.Namespace) -> None:
     import numpy as np
 
     from disp_plugin import applications
-    from disp_plugin.cli.check_range import check_range
-    from disp_plugin.cli.choose_device import choose_device
+    from disp_plugin.cli.errors import check_range
+    from disp_plugin.distributed import choose_device
     from disp_plugin.files import check_out
     from disp_plugin.progress import track
 
@@ -87,7 +87,7 @@ def interpolate(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug):
         interpolate(args)

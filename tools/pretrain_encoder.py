@@ -94,7 +94,7 @@ def read_settings(args: argparse.Namespace) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         from disp_plugin.encoders.pretrain_encoder import SimCLROptions, pretrain_simclr

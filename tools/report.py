@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug):
         from disp_plugin.evaluation.report.page import write_report

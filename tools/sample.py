@@ -44,7 +44,7 @@ def sample(args: argparse.Namespace) -> None:
     import numpy as np
 
     from disp_plugin import applications
-    from disp_plugin.cli.choose_device import choose_device
+    from disp_plugin.distributed import choose_device
     from disp_plugin.progress import track
 
     device = choose_device(args.device)
@@ -68,7 +68,7 @@ def sample(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug):
         sample(args)

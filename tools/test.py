@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.parse_options import OptionsAction
+    from disp_plugin.cli.options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def evaluate(args: argparse.Namespace) -> None:
     from disp_plugin.cli import prepare_run
-    from disp_plugin.cli.resolve_config import load_config
+    from disp_plugin.cli.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     with user_errors(args.debug):
         evaluate(args)

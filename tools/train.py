@@ -1,7 +1,8 @@
 """Train a GAN from a config.
 
 python tools/train.py configs/disp_biggan_digits.py
-python tools/train.py configs/disp_biggan_folder.py --cfg-options data_root=my_photos
+python tools/train.py configs/disp_biggan_folder.py --auto --cfg-options data_root=my_photos
+python tools/train.py configs/disp_sngan_anime100.py --method per_image --technique diffaug
 """
 
 import argparse
@@ -11,7 +12,7 @@ from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.parse_options import OptionsAction
+    from disp_plugin.cli.options import OptionsAction
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -28,6 +29,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action=OptionsAction,
         metavar='KEY=VALUE',
         help='fields of the config to change: data_root=photos model.prior_norm=l2 key="[a,b]"',
+    )
+    parser.add_argument(
+        '--auto',
+        action='store_true',
+        help='choose image_size, batch_size and max_iters for the images found, where not given',
+    )
+    parser.add_argument(
+        '--method',
+        metavar='NAME',
+        help='a baseline in place of DISP: unconditional, per_image (configs/_base_/methods/)',
+    )
+    parser.add_argument(
+        '--technique',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='techniques to combine with: diffaug, ada, freezed, ... (configs/_base_/techniques/)',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -54,12 +72,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> None:
     from disp_plugin.cli import prepare_run
-    from disp_plugin.cli.check_sizes import check_sizes
-    from disp_plugin.cli.resolve_config import load_config
+    from disp_plugin.cli.config import load_config, merge_options
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, args.method, args.technique)
     prepare_run.check_is_a_run(cfg, args.config)
-    check_sizes(cfg)
+    if args.auto:
+        from disp_plugin.cli.choose_schedule import choose_options
+
+        merge_options(cfg, choose_options(cfg, set(args.cfg_options or ())))
+    prepare_run.check_sizes(cfg)
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
@@ -77,11 +98,10 @@ def train(args: argparse.Namespace) -> None:
 
     from mmengine.runner import Runner
 
-    from disp_plugin.cli.check_space import check_space
     from disp_plugin.distributed import leave_group
 
     runner = Runner.from_cfg(cfg)
-    check_space(runner)
+    prepare_run.check_space(runner)
     runner.train()
     leave_group()
     print(f'logs and checkpoints are in {cfg.work_dir}')
@@ -108,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from disp_plugin.cli.explain_error import user_errors
+    from disp_plugin.cli.errors import user_errors
 
     again = ['python', sys.argv[0], args.config, '--resume']
     if args.work_dir:

@@ -1,6 +1,5 @@
 """A trained GAN from its checkpoint alone, without running any code that the file brings."""
 
-import ast
 from pathlib import Path
 from typing import Any
 
@@ -10,41 +9,10 @@ from mmagic.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
-from disp_plugin.cli.read_literal import read_literal
+from disp_plugin.literals import parse_config_text
+from disp_plugin.upstream import patch_config_reading
 
-__all__ = ['load_gan', 'parse_config_text']
-
-
-def parse_config_text(text: str) -> ConfigDict:
-    """Read a config as mmengine writes it into checkpoints, without executing it.
-
-    Only literals, containers and ``dict(name=value)`` are understood; that is all that mmengine
-    writes, and nothing else can do harm.
-
-    Args:
-        text (str): One ``name = value`` after the other.
-
-    Returns:
-        ConfigDict: The config.
-
-    Raises:
-        ValueError: Anything else stands there.
-    """
-    try:
-        body = ast.parse(text).body
-    except SyntaxError as error:
-        raise ValueError(f'the config has a syntax error: {error}') from error
-    fields: dict[str, Any] = {}
-    for statement in body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                fields[name] = read_literal(value)
-            case _:
-                raise ValueError(
-                    f'line {statement.lineno} of the config is no plain "name = value": '
-                    f'{ast.unparse(statement)[:80]!r}'
-                )
-    return ConfigDict(fields)
+__all__ = ['load_gan']
 
 
 def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
@@ -118,9 +86,8 @@ def _find_config(
     path: Path, content: dict[str, Any], config: str | Path | None
 ) -> Config | ConfigDict:
     if config is not None:
-        from disp_plugin.cli.resolve_config import load_config
-
-        return load_config(config)
+        patch_config_reading()
+        return Config.fromfile(str(config))
     text = (content.get('meta') or {}).get('cfg')
     if not isinstance(text, str):
         raise ValueError(f'{path} holds no config; name its config file by --config')

@@ -2,13 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ['Schedule', 'choose_for_config', 'choose_schedule']
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from disp_plugin.cli.config import build_training_set
+from disp_plugin.datasets import ImageViews
+from disp_plugin.hooks.check_top_level import find_places, get_value
+
+__all__ = ['Schedule', 'choose_options', 'choose_schedule']
 
 SIZES = (32, 64, 128)
 """Image sizes that are chosen by themselves; the generators know larger ones on request."""
@@ -19,7 +26,7 @@ IMAGES_SHOWN_AT_100 = 3_000_000
 GROWTH = 0.29
 """To 30,000 steps x batch 256 at 2,500 images; not stated in the paper."""
 
-CPU_SHARE = 100
+CPU_DIVISOR = 100
 """Without a GPU, this many times fewer images are shown: a first look, not the final model."""
 
 
@@ -64,7 +71,7 @@ def choose_schedule(sides: list[int], has_gpu: bool) -> Schedule:
     image_size = max([size for size in SIZES if size <= min(side, largest)], default=SIZES[0])
     most = 64 if has_gpu else 16
     batch_size = min(most, 2 ** (num.bit_length() - 1))
-    shown = IMAGES_SHOWN_AT_100 * (num / 100) ** GROWTH / (1 if has_gpu else CPU_SHARE)
+    shown = IMAGES_SHOWN_AT_100 * (num / 100) ** GROWTH / (1 if has_gpu else CPU_DIVISOR)
     unit = 1000 if has_gpu else 100
     max_iters = max(unit, round(shown / batch_size / unit) * unit)
     machine = 'on a GPU' if has_gpu else 'without a GPU'
@@ -81,77 +88,72 @@ def choose_schedule(sides: list[int], has_gpu: bool) -> Schedule:
             + (
                 "between this project's schedules for 100 and 2,500 images"
                 if has_gpu
-                else f'{CPU_SHARE} times fewer than on a GPU, for a first look'
+                else f'{CPU_DIVISOR} times fewer than on a GPU, for a first look'
             ),
         ),
     )
 
 
-def choose_for_config(cfg: Mapping[str, Any], given: set[str]) -> dict[str, Any]:
-    """Choose what a ``sized_by_data`` config leaves open, and print the choice with its reasons.
+def choose_options(cfg: Config, given: Set[str]) -> dict[str, Any]:
+    """Choose sizes for the images of a config, and print them with their reasons.
 
     Args:
-        cfg (Mapping[str, Any]): The config, options merged; its ``data_root`` is looked into.
-        given (set[str]): Dotted paths that the user gave: these are left alone.
+        cfg (Config): The config, with the options of the command line merged.
+        given (Set[str]): Options that the user gave: these are left alone.
 
     Returns:
-        dict[str, Any]: Top-level field -> value, without those given. The bank file is named
-        after folder, size and encoder, so that each combination has a bank of its own.
+        dict[str, Any]: ``image_size``, ``batch_size``, ``max_iters`` and ``bank_file``, without
+        those given; for :func:`merge_options`. Each image size and encoder gets a bank of its own.
 
     Raises:
         FileNotFoundError: The folder does not exist.
         ValueError: It holds fewer than 2 images.
     """
-    import torch
-
-    data_root = Path(cfg['data_root'])
-    dataset = cfg['train_dataloader']['dataset']
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    sides = _shorter_sides(data_root, dataset.get('ann_file') or '')
+    dataset = build_training_set(cfg)
+    if not isinstance(dataset, ImageViews):
+        raise ValueError(
+            '--auto looks into a folder of images, but the training set is '
+            f'{type(dataset).__name__}; train without it, or on an ImageFolderDataset'
+        )
+    data_root = get_value(cfg, find_places(cfg, 'data_root')[0])
+    sides = _shorter_sides(dataset.image_paths)
     try:
         schedule = choose_schedule(sides, torch.cuda.is_available())
     except ValueError as error:
         raise ValueError(f'{data_root}: {error}') from error
     chosen: dict[str, Any] = {}
     print(f'{data_root} holds {len(sides)} images. Chosen for them (--cfg-options overrides):')
-    for name, reason in zip(
-        ('image_size', 'batch_size', 'max_iters'), schedule.reasons, strict=True
-    ):
-        if name in given:
-            print(f'  {name}={cfg[name]}: as you said')
+    names = ('image_size', 'batch_size', 'max_iters')
+    for name, reason in zip(names, schedule.reasons, strict=True):
+        places = find_places(cfg, name)
+        if given & {name, *places}:
+            print(f'  {name}={get_value(cfg, places[0])}: as you said')
         else:
             chosen[name] = getattr(schedule, name)
             print(f'  {reason}')
-    if 'bank_file' not in given:
-        size = chosen.get('image_size', cfg['image_size'])
-        chosen['bank_file'] = _bank_name(cfg, data_root, size)
-        print(f'  bank_file={chosen["bank_file"]}: one bank for each folder, size and encoder')
+    place = find_places(cfg, 'bank_file')[0]
+    if get_value(cfg, place) and not given & {'bank_file', place}:
+        size = chosen.get('image_size', get_value(cfg, find_places(cfg, 'image_size')[-1]))
+        chosen['bank_file'] = _bank_name(cfg.get('encoder') or {}, size)
+        print(f'  bank_file={chosen["bank_file"]}: one for each image size and encoder')
     return chosen
 
 
-def _bank_name(cfg: Mapping[str, Any], data_root: Path, size: int) -> str:
-    encoder = cfg['encoder']
-    label = str(encoder.get('model') or encoder.get('arch') or encoder['type'])
-    folder = data_root.resolve()
-    # Folders of one name and encoders of one model differ in these eight characters.
-    text = json.dumps([str(folder), encoder], sort_keys=True, default=str)
-    name = f'{folder.name}_{size}px_{label}_{hashlib.sha256(text.encode()).hexdigest()[:8]}'
-    return str(Path(cfg['bank_file']).with_name(f'{name.replace("/", "_")}.safetensors'))
+def _bank_name(encoder: Mapping[str, Any], size: int) -> str:
+    label = str(encoder.get('model') or encoder.get('arch') or encoder.get('type'))
+    # Encoders of one model differ in these eight characters.
+    text = json.dumps(encoder, sort_keys=True, default=str)
+    code = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f'priors_{size}px_{label.replace("/", "_")}_{code}.safetensors'
 
 
-def _shorter_sides(data_root: Path, ann_file: str) -> list[int]:
+def _shorter_sides(paths: Iterable[str]) -> list[int]:
     """Read the shorter side of every readable image from its header."""
-    from PIL import Image
-
-    from disp_plugin.datasets import ImageFolderDataset
-
-    dataset = ImageFolderDataset(data_root=str(data_root), ann_file=ann_file, pipeline=[])
     sides = []
-    for row in range(len(dataset)):
+    for path in paths:
         try:
-            with Image.open(dataset.get_data_info(row)['gt_path']) as image:
+            with Image.open(path) as image:
                 sides.append(min(image.size))
         except (OSError, Image.DecompressionBombError):
-            continue  # The bank's pre-flight check reports every bad file at once.
+            continue  # the check before building a bank reports every bad file at once
     return sides

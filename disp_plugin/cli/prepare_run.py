@@ -1,5 +1,6 @@
-"""What is settled before a run starts: its folder, precision, training set and bank."""
+"""Check and settle what a run needs before it starts: folder, sizes, images, bank, space."""
 
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -8,13 +9,27 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch import nn
 
-from disp_plugin.cli.check_sizes import find_stylegan2_networks
+from disp_plugin.cli.config import build_training_set
+from disp_plugin.cli.options import accepted_fields, find_class
+from disp_plugin.datasets import ImageViews
 from disp_plugin.distributed import read_rank, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
+from disp_plugin.hooks.check_top_level import (
+    find_bank_file,
+    find_dataset,
+    find_places,
+    get_value,
+)
 
 __all__ = [
     'check_is_a_run',
+    'check_sizes',
+    'check_space',
     'check_training_set',
     'choose_work_dir',
     'ensure_bank',
@@ -32,30 +47,13 @@ LEAST_FREE_BYTES = 512 * 2**20
 
 
 def choose_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str:
-    """Settle the work folder: the argument, then the config, then the config's name.
-
-    Args:
-        cfg (Config): Its ``work_dir`` is set.
-        work_dir (str | None): What the user asked for.
-        config_file (str): Names the folder where nothing else does.
-
-    Returns:
-        str: The folder.
-    """
+    """Set the work folder: the argument, else the config's, else one named after the config."""
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_file).stem}'
     return cfg.work_dir
 
 
 def prepare_work_dir(cfg: Config, work_dir: str | None, config_file: str) -> str:
-    """Settle the work folder, make it and try it out.
-
-    Args:
-        cfg (Config): Its ``work_dir`` is set.
-        work_dir (str | None): What the user asked for.
-        config_file (str): Names the folder where nothing else does.
-
-    Returns:
-        str: The folder, which exists, can be written to and has room for a checkpoint.
+    """Set the work folder, make it and try to write to it.
 
     Raises:
         OSError: It cannot be created or written to.
@@ -93,12 +91,7 @@ def _file_on_the_way(folder: str) -> Path:
 
 
 def set_resume(cfg: Config, resume: bool, checkpoint: str | None) -> None:
-    """Make the run continue an earlier one.
-
-    Args:
-        cfg (Config): Its ``resume`` and ``load_from`` are set.
-        resume (bool): Continue from the newest checkpoint of the work folder, if it has one.
-        checkpoint (str | None): Continue from this file.
+    """Make the run continue from a checkpoint, or from the newest of its work folder.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
@@ -161,11 +154,7 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
 
 
 def check_is_a_run(cfg: Config, file: str) -> None:
-    """Make sure that a config describes a training run, not a part of one.
-
-    Args:
-        cfg (Config): The config.
-        file (str): Its file, for the message.
+    """Check that a config describes a training run, not a part of one.
 
     Raises:
         ValueError: A field without which nothing trains is missing.
@@ -179,58 +168,105 @@ def check_is_a_run(cfg: Config, file: str) -> None:
         )
 
 
+def check_sizes(cfg: Mapping[str, Any]) -> None:
+    """Check that model and data set agree on the image size, and the sizes of a StyleGAN2.
+
+    Its discriminator compares the images of a batch in groups (4 unless ``mbstd_cfg`` says
+    otherwise), which a larger batch must consist of.
+
+    Raises:
+        ValueError: The sizes differ, or one is none that StyleGAN2 can have.
+    """
+    from disp_plugin.models.image_size import STYLEGAN2_SCALES
+
+    batch, model_size = cfg['train_dataloader']['batch_size'], cfg['model'].get('image_size')
+    data_size = get_value(cfg, f'{find_dataset(cfg)}.image_size')
+    if None not in (model_size, data_size) and model_size != data_size:
+        raise ValueError(
+            f'model.image_size is {model_size} but the training set gives images of {data_size} '
+            f'px; --cfg-options image_size={data_size} sets both'
+        )
+    for network in find_stylegan2_networks(cfg['model']):
+        size = model_size or network.get('out_size') or network.get('in_size')
+        if size not in STYLEGAN2_SCALES:
+            raise ValueError(
+                f'StyleGAN2 has no architecture for images of {size} px; set image_size to one of '
+                f'{", ".join(map(str, STYLEGAN2_SCALES))}'
+            )
+        group = (network.get('mbstd_cfg') or {}).get('group_size', 4)
+        is_generator = network is cfg['model'].get('generator')
+        if not is_generator and batch > group and batch % group:
+            raise ValueError(
+                f"batch_size is {batch}, but StyleGAN2's discriminator compares images in groups "
+                f'of {group}: set batch_size to {batch // group * group} or '
+                f'{(batch // group + 1) * group}, or to less than {group}'
+            )
+
+
+def find_stylegan2_networks(model: Mapping[str, Any]) -> list[Any]:
+    """Find the configs of networks that are mmagic's StyleGAN2 or made of it.
+
+    Their mark is the argument ``num_fp16_scales``.
+    """
+    networks = [model.get('generator'), model.get('discriminator')]
+    networks += [n.get('discriminator') for n in networks if isinstance(n, Mapping)]
+    built = [n for n in networks if isinstance(n, Mapping) and find_class(n.get('type'))]
+    return [n for n in built if 'num_fp16_scales' in (accepted_fields(find_class(n['type'])) or ())]
+
+
 def check_training_set(cfg: Config) -> int:
     """List the training images, so that an empty or missing folder is an error at once.
-
-    Args:
-        cfg (Config): The config.
 
     Returns:
         int: Number of images, at least 2.
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: It holds fewer than 2 images.
+        ValueError: It holds fewer than 2 images, or ``model.per_image`` expects another number.
     """
-    from mmagic.registry import DATASETS
-
-    from disp_plugin.priors import view_config
-
-    dataset_cfg = view_config(cfg.train_dataloader.dataset, pipeline=[])
-    num = len(DATASETS.build(dataset_cfg))
+    num, data_root = len(build_training_set(cfg)), get_value(cfg, find_places(cfg, 'data_root')[0])
     if num < 2:
         raise ValueError(
-            f'{dataset_cfg.get("data_root")} holds {num} training image{"" if num == 1 else "s"}, '
+            f'{data_root} holds {num} training image{"" if num == 1 else "s"}, '
             'but a GAN needs at least 2, and about 100 before its pictures are of any use'
+        )
+    if cfg.model.get('per_image') and cfg.model.get('prior_dim') != num:
+        raise ValueError(
+            f'the per-image baseline needs model.prior_dim={num}, the number of training images in '
+            f'{data_root}, but it is {cfg.model.get("prior_dim")}'
         )
     return num
 
 
-def ensure_bank(cfg: Config, build: bool = True) -> str | None:
+def ensure_bank(cfg: Config, build: bool = True) -> Path | None:
     """Build the bank of priors that a config names, where its file does not exist yet.
 
     In a distributed run rank 0 builds; the others wait for the file, or for the end of rank 0.
 
     Args:
-        cfg (Config): The config; ``bank_file`` and ``encoder`` are read.
+        cfg (Config): The config.
         build (bool): False to raise in place of building. Defaults to True.
 
     Returns:
-        str | None: The bank's file; None where the config has none (an unconditional GAN).
+        Path | None: The bank's file; None where the config has none (an unconditional GAN).
 
     Raises:
         FileNotFoundError: The file does not exist and ``build`` is False.
+        ValueError: The config has no encoder to build it with.
         RuntimeError: Rank 0 ended without building it.
         TimeoutError: Rank 0 has shown no sign of life for ten minutes.
     """
-    bank_file = cfg.get('bank_file')
-    if not bank_file:
-        return None
-    if Path(bank_file).is_file():
+    bank_file = find_bank_file(cfg)
+    if bank_file is None or bank_file.is_file():
         return bank_file
-    command = f'tools/build_prior_bank.py {cfg.filename or "CONFIG"} (with the same --cfg-options)'
+    command = f'tools/build_prior_bank.py {cfg.filename or "CONFIG"} (with the same options)'
     if not build:
         raise FileNotFoundError(f'the bank {bank_file} does not exist; build it with {command}')
+    if not cfg.get('encoder'):
+        raise ValueError(
+            f'the bank {bank_file} does not exist, and the config has no encoder to build it with; '
+            'set encoder, or bank_file to a bank that exists'
+        )
     if read_rank() == 0:
         print(f'the bank {bank_file} does not exist yet: building it, as {command} would')
         with show_work(bank_file):
@@ -240,35 +276,66 @@ def ensure_bank(cfg: Config, build: bool = True) -> str | None:
     return bank_file
 
 
-def _build(cfg: Config, bank_file: str) -> None:
-    from disp_plugin.priors.build_bank import build_bank
+def _build(cfg: Config, bank_file: Path) -> None:
+    from disp_plugin.priors import build_bank
 
-    build_bank(cfg, cfg.encoder, bank_file)
+    dataset = build_training_set(cfg)
+    if not isinstance(dataset, ImageViews):
+        raise ValueError(
+            f'the bank {bank_file} does not exist, and {type(dataset).__name__} does not say how '
+            'its images are seen; build the bank with tools/build_prior_bank.py --images FOLDER '
+            f'--image-size SIZE --bank-file {bank_file} (and --flip where training flips)'
+        )
+    build_bank(dataset, cfg.encoder, bank_file)
+
+
+def check_space(runner: Runner) -> None:
+    """Check that the work folder can take a checkpoint before an older one is removed.
+
+    Raises:
+        ValueError: There is no room for two checkpoints. For two, but not for all that the run
+            keeps, a warning is logged.
+    """
+    saving = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    if saving is None or saving.interval <= 0:
+        return
+    folder = runner.work_dir
+    each = estimate_checkpoint_bytes(runner.model)
+    free = get_free_bytes(folder)
+    text = (
+        f'a checkpoint of this run takes about {describe_bytes(each)}, and {{}}, but the work '
+        f'folder {folder} has {describe_bytes(free)} of free space; free some, or choose another '
+        'by --work-dir'
+    )
+    if free < 2 * each:
+        raise ValueError(text.format('a new one is written before an old one is removed'))
+    planned = math.ceil(runner.max_iters / saving.interval)
+    kept = planned if saving.max_keep_ckpts < 0 else min(planned, saving.max_keep_ckpts)
+    if free < (kept + 1) * each:
+        print_log(text.format(f'{kept} are kept'), logger='current', level=30)
+
+
+def estimate_checkpoint_bytes(model: nn.Module) -> int:
+    """Estimate the size of a checkpoint: the model, and two moments of Adam for what is trained."""
+    state = sum(v.numel() * v.element_size() for v in model.state_dict().values())
+    trained = (p for p in model.parameters() if p.requires_grad)
+    return state + sum(2 * p.numel() * p.element_size() for p in trained)
 
 
 def summarize(cfg: Config) -> str:
-    """Say in a few lines what a resolved config would do.
-
-    Args:
-        cfg (Config): The config.
-
-    Returns:
-        str: One ``name: value`` a line.
-    """
-    from disp_plugin.priors import view_config
-
-    model, loader = cfg.model, cfg.train_dataloader
-    bank_file = cfg.get('bank_file')
-    exists = '' if not bank_file else ' (exists)' if Path(bank_file).is_file() else ' (to be built)'
+    """Describe what a run would do, one ``name: value`` a line."""
+    model, bank_file = cfg.model, find_bank_file(cfg)
+    exists = '' if bank_file is None else ' (exists)' if bank_file.is_file() else ' (to be built)'
     lines = {
         'model': f'{model.type}, prior_dim={model.get("prior_dim")}',
         'generator': _typed(model.get('generator')),
         'discriminator': _typed(model.get('discriminator')),
         'encoder': _typed(cfg.get('encoder')),
         'sampler': _typed(model.get('sampler')),
-        'data_root': view_config(loader.dataset).get('data_root'),
+        'data_root': get_value(cfg, find_places(cfg, 'data_root')[0]),
+        'image_size': model.get('image_size'),
         'bank_file': f'{bank_file}{exists}',
-        'batch_size': loader.batch_size,
+        'batch_size': cfg.train_dataloader.batch_size,
         'max_iters': cfg.train_cfg.get('max_iters'),
         'work_dir': cfg.get('work_dir'),
         'device': 'cuda' if torch.cuda.is_available() else 'cpu',

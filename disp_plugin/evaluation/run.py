@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from disp_plugin.applications.load_gan import parse_config_text, read_checkpoint
+from disp_plugin.applications.load_gan import read_checkpoint
+from disp_plugin.literals import parse_config_text
 
 from .metric_card import CARDS_FILE, MetricCard, read_cards
 from .spaces import Config

@@ -1,11 +1,20 @@
 """Short names of settings: where each one is read, and a check that none stands unread on top."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ['SHORT_NAMES', 'check_top_level', 'find_dataset', 'find_places', 'get_value']
+from mmengine.config import Config
+
+__all__ = [
+    'SHORT_NAMES',
+    'check_top_level',
+    'find_bank_file',
+    'find_dataset',
+    'find_places',
+    'get_value',
+]
 
 DATASET = 'train_dataloader.dataset'
 
@@ -60,55 +69,51 @@ def find_places(cfg: Mapping[str, Any], name: str) -> list[str]:
     return places
 
 
-def check_top_level(cfg: Mapping[str, Any]) -> None:
-    """Raise if a short name stands at the top of a config, where nothing reads it.
+def find_bank_file(cfg: Mapping[str, Any]) -> Path | None:
+    """Find the path of the bank that a config names; None where it names none."""
+    bank_file = get_value(cfg, find_places(cfg, 'bank_file')[0])
+    root = get_value(cfg, find_places(cfg, 'data_root')[0]) or ''
+    return Path(root, bank_file) if bank_file else None
 
-    mmagic's own configs repeat such values at their top: a value that stands somewhere below, too,
-    is accepted, unless the run's own file writes it.
+
+def check_top_level(cfg: Mapping[str, Any]) -> None:
+    """Raise if a run's files set a short name at their top, where nothing reads it.
+
+    Configs of other packages, such as mmagic's, may repeat settings there, and so may a file
+    without a base, such as the one that mmengine writes into a work folder.
 
     Args:
-        cfg (Config): The config of a run.
+        cfg (Config): The config of a run, as read from its file.
 
     Raises:
         ValueError: The message names the place to write it.
     """
-    fields = getattr(cfg, '_cfg_dict', cfg)
-    own_names = _read_names(getattr(cfg, 'filename', None))
-    for name in SHORT_NAMES:
-        if name not in fields:
+    file = getattr(cfg, 'filename', None)
+    if not file or Path(file).suffix != '.py' or not Path(file).is_file():
+        return
+    if not Config._get_base_files(str(file)):
+        return
+    for name in sorted(_read_names(Path(file)) & set(SHORT_NAMES) & set(cfg)):
+        places = find_places(cfg, name)
+        if all(get_value(cfg, place) == cfg[name] for place in places):
             continue
-        places = find_places(fields, name)
-        read = [get_value(fields, place) for place in places]
-        if name not in own_names:
-            read += _values_below(fields, name)
-        if not any(value == fields[name] for value in read):
-            raise ValueError(
-                f'{name}={fields[name]!r} at the top of the config has no effect. Write '
-                + ' and '.join(_as_config(place, fields[name]) for place in places)
-                + f', or give --cfg-options {name}=... to tools/train.py'
-            )
+        raise ValueError(
+            f'{name}={cfg[name]!r} at the top of {file} has no effect. Write '
+            + ' and '.join(_as_config(place, cfg[name]) for place in places)
+            + f', or give --cfg-options {name}=... to tools/train.py'
+        )
 
 
-def _read_names(file: str | None) -> set[str]:
-    """List the names that a file with a base assigns at its top."""
-    if not file or not Path(file).is_file():
-        return set()
-    tree = ast.parse(Path(file).read_text(encoding='utf-8'))
+def _read_names(file: Path) -> set[str]:
+    """List the names that a config and its bases, but for those of other packages, set."""
+    tree = ast.parse(file.read_text(encoding='utf-8'))
     targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
     names = {target.id for target in targets if isinstance(target, ast.Name)}
-    return names if '_base_' in names else set()
-
-
-def _values_below(node: Any, name: str) -> Iterator[Any]:
-    """Yield the values of a field in all nested dicts."""
-    items = node.values() if isinstance(node, Mapping) else node
-    for item in items:
-        if isinstance(item, Mapping):
-            if name in item:
-                yield item[name]
-            yield from _values_below(item, name)
-        elif isinstance(item, (list, tuple)):
-            yield from _values_below(item, name)
+    for base in Config._get_base_files(str(file)):
+        path, scope = Config._get_cfg_path(base, str(file))
+        if scope in (None, 'disp_plugin'):
+            names |= _read_names(Path(path))
+    return names
 
 
 def _as_config(place: str, value: Any) -> str:

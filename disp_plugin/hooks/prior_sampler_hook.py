@@ -17,6 +17,8 @@ from threadpoolctl import threadpool_limits
 from disp_plugin.distributed import on_main_process, unwrap_model
 from disp_plugin.priors import PriorBank, check_dataset, check_encoder, find_bank, list_images
 
+from .check_top_level import check_top_level
+
 PRIOR_BANK = 'prior_bank'
 _PARTS = ('prior_normalizer', 'sampler')
 
@@ -70,6 +72,7 @@ class PriorSamplerHook(Hook):
             ValueError: The bank does not match the model, the data set or the encoder, or the
                 sampler cannot be fitted to it.
         """
+        check_top_level(runner.cfg)
         gan = unwrap_model(runner.model)
         _check_images(runner.train_dataloader.dataset, gan)
         if gan.prior_dim == 0 or getattr(gan, 'per_image', False):

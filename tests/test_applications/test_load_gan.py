@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from disp_plugin.applications import load_gan, parse_config_text
+from disp_plugin.applications import load_gan
+from disp_plugin.literals import parse_config_text
 
 
 def test_what_mmengine_writes_is_read_back():

@@ -3,16 +3,25 @@
 import os
 import shutil
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 import disp_plugin.register  # noqa: F401
 from disp_plugin import distributed
 from disp_plugin.cli import prepare_run
-from disp_plugin.cli.resolve_config import load_config
+from disp_plugin.cli.config import load_config
+from disp_plugin.cli.prepare_run import (
+    check_sizes,
+    check_space,
+    estimate_checkpoint_bytes,
+    find_stylegan2_networks,
+)
 
 
 def gan_config(**fields):
@@ -140,8 +149,9 @@ def test_a_work_folder_without_permission_is_refused(tmp_path):
 
 
 def dataset_config(folder):
-    dataset = dict(type='ImageFolderDataset', data_root=str(folder), pipeline=[])
-    return Config(dict(train_dataloader=dict(dataset=dict(type='SeededDraws', dataset=dataset))))
+    dataset = dict(type='ImageFolderDataset', data_root=str(folder), bank_file='none.safetensors')
+    loader = dict(dataset=dict(type='SeededDraws', dataset=dataset))
+    return Config(dict(model={}, train_dataloader=loader))
 
 
 def test_the_training_images_are_counted_below_wrappers(image_folder):
@@ -161,21 +171,52 @@ def test_an_empty_or_missing_folder_is_named(tmp_path, name):
         prepare_run.check_training_set(dataset_config(tmp_path / name))
 
 
+def bank_config(folder, bank_file, **fields):
+    dataset = dict(type='ImageFolderDataset', data_root=str(folder), bank_file=bank_file)
+    return Config(dict(encoder=dict(type='X'), train_dataloader=dict(dataset=dataset), **fields))
+
+
 def test_a_missing_bank_is_built_or_refused(tmp_path, monkeypatch):
     bank_file = tmp_path / 'bank.safetensors'
-    cfg = Config(dict(bank_file=str(bank_file)))
+    cfg = bank_config(tmp_path, 'bank.safetensors')
     with pytest.raises(FileNotFoundError, match=r'does not exist; build it with tools/build_prior'):
         prepare_run.ensure_bank(cfg, build=False)
     monkeypatch.setattr(prepare_run, '_build', lambda cfg, file: bank_file.write_text('built'))
-    assert prepare_run.ensure_bank(cfg) == str(bank_file)
+    assert prepare_run.ensure_bank(cfg) == bank_file
     assert bank_file.read_text() == 'built'
 
 
 def test_an_existing_bank_is_left_alone_and_none_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_run, '_build', lambda *_: pytest.fail('built again'))
     (tmp_path / 'bank').write_text('')
-    assert prepare_run.ensure_bank(Config(dict(bank_file=str(tmp_path / 'bank'))))
-    assert prepare_run.ensure_bank(Config(dict(bank_file=None))) is None
+    assert prepare_run.ensure_bank(bank_config(tmp_path, 'bank')) == tmp_path / 'bank'
+    assert prepare_run.ensure_bank(bank_config(tmp_path, None)) is None
+
+
+def test_a_bank_in_a_pipeline_must_have_been_built_from_a_stated_view(tmp_path, make_image_folder):
+    image_folder = make_image_folder(tmp_path / 'flat')
+    steps = [dict(type='LoadImageFromFile', key='gt'), dict(type='LoadPrior', bank_file='b')]
+    dataset = dict(type='BasicImageDataset', ann_file='', data_prefix=dict(gt=''))
+    dataset |= dict(data_root=str(image_folder), metainfo=dict(dataset_type='x', task_name='x'))
+    cfg = bank_config(image_folder, None)
+    cfg.train_dataloader.dataset = dict(dataset, pipeline=steps)
+    assert prepare_run.find_bank_file(cfg) == image_folder / 'b'
+    with pytest.raises(ValueError, match='build_prior_bank.py --images FOLDER --image-size'):
+        prepare_run.ensure_bank(cfg)
+
+
+def test_without_an_encoder_a_missing_bank_is_refused(tmp_path):
+    cfg = bank_config(tmp_path, 'bank')
+    cfg.encoder = None
+    with pytest.raises(ValueError, match='has no encoder to build it with'):
+        prepare_run.ensure_bank(cfg)
+
+
+def test_the_per_image_baseline_needs_a_prior_for_each_image(image_folder):
+    cfg = dataset_config(image_folder)
+    cfg.model = dict(per_image=True, prior_dim=7)
+    with pytest.raises(ValueError, match='model.prior_dim=8, the number of training images'):
+        prepare_run.check_training_set(cfg)
 
 
 def test_to_resume_from_a_file_it_must_exist(tmp_path):
@@ -204,7 +245,7 @@ def test_only_rank_0_builds_and_the_others_wait_for_the_file(tmp_path, monkeypat
 
     monkeypatch.setattr(distributed.time, 'sleep', sleep)
     monkeypatch.setattr(prepare_run, '_build', lambda *_: pytest.fail('rank 1 built'))
-    assert prepare_run.ensure_bank(Config(dict(bank_file=str(bank_file)))) == str(bank_file)
+    assert prepare_run.ensure_bank(bank_config(tmp_path, bank_file.name)) == bank_file
     assert len(naps) == 1
 
 
@@ -215,3 +256,101 @@ def test_a_part_of_a_config_is_told_from_a_run():
         prepare_run.check_is_a_run(Config(dict(optim_wrapper=dict())), 'x.py')
     whole = dict(model={}, train_dataloader={}, train_cfg={}, optim_wrapper={})
     prepare_run.check_is_a_run(Config(whole), 'x.py')
+
+
+@pytest.fixture
+def check(repo_root):
+    """A function: name of a config, options -> the networks that passed the check."""
+
+    def run(name, **options):
+        cfg = load_config(repo_root / f'configs/{name}.py', options)
+        check_sizes(cfg)
+        return find_stylegan2_networks(cfg.model)
+
+    return run
+
+
+@pytest.mark.parametrize('batch', [1, 3, 4, 8, 20])
+def test_batches_that_fill_their_groups_pass(check, batch):
+    assert len(check('disp_stylegan2_digits', batch_size=batch)) == 2
+
+
+def test_other_batches_are_refused_with_the_nearest(check):
+    with pytest.raises(ValueError, match='batch_size is 6.* set batch_size to 4 or 8'):
+        check('disp_stylegan2_digits', batch_size=6)
+    group = {'model.discriminator.discriminator.mbstd_cfg': dict(group_size=6)}
+    check('disp_stylegan2_digits', batch_size=6, **group)
+    with pytest.raises(ValueError, match='in groups of 6'):
+        check('disp_stylegan2_digits', batch_size=8, **group)
+
+
+def test_image_sizes_without_layers_are_refused(check):
+    with pytest.raises(ValueError, match='for images of 48 px; set image_size to one of 8, 16'):
+        check('disp_stylegan2_digits', image_size=48)
+
+
+def test_other_gans_are_left_alone(check):
+    assert check('disp_biggan_digits', batch_size=6) == []
+
+
+def test_model_and_images_of_two_sizes_are_refused(check):
+    options = {'model.image_size': 32}
+    with pytest.raises(ValueError, match='image_size is 32 but .*16 px; --cfg-options image_size'):
+        check('disp_biggan_digits', **options)
+
+
+@pytest.fixture
+def runner(tmp_path):
+    model = nn.Sequential(nn.Linear(1000, 1000), nn.BatchNorm1d(1000))
+    hook = CheckpointHook(interval=10, by_epoch=False, max_keep_ckpts=3)
+    return SimpleNamespace(model=model, hooks=[hook], work_dir=str(tmp_path), max_iters=100)
+
+
+def set_free(monkeypatch, num_bytes):
+    usage = shutil.disk_usage('/')
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage._replace(free=int(num_bytes)))
+
+
+def test_the_estimate_is_the_size_of_the_file(runner, tmp_path):
+    model = runner.model
+    model[1].requires_grad_(False)
+    optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
+    model(torch.randn(4, 1000)).sum().backward()
+    optimizer.step()
+    torch.save([model.state_dict(), optimizer.state_dict()], tmp_path / 'x.pth')
+    size = (tmp_path / 'x.pth').stat().st_size
+    assert estimate_checkpoint_bytes(model) == pytest.approx(size, rel=0.01)
+
+
+def test_no_room_for_two_checkpoints_is_an_error(runner, monkeypatch):
+    each = estimate_checkpoint_bytes(runner.model)
+    set_free(monkeypatch, 1.9 * each)
+    with pytest.raises(ValueError, match=r'takes about 11 MiB.*has 22 MiB.*--work-dir'):
+        check_space(runner)
+
+
+def test_room_for_fewer_than_are_kept_is_a_warning(runner, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'disp_plugin.cli.prepare_run.print_log', lambda text, **kwargs: said.append(text)
+    )
+    each = estimate_checkpoint_bytes(runner.model)
+    set_free(monkeypatch, 4.1 * each)
+    check_space(runner)
+    assert said == []
+    set_free(monkeypatch, 3.9 * each)
+    check_space(runner)
+    assert len(said) == 1 and '3 are kept' in said[0]
+    runner.hooks[0].max_keep_ckpts = -1
+    set_free(monkeypatch, 10.9 * each)
+    check_space(runner)
+    assert '10 are kept' in said[1]
+
+
+def test_a_run_that_saves_nothing_needs_no_room(runner, monkeypatch):
+    set_free(monkeypatch, 0)
+    with pytest.raises(ValueError):
+        check_space(runner)
+    for hooks in ([], [CheckpointHook(interval=-1, by_epoch=False)]):
+        runner.hooks = hooks
+        assert check_space(runner) is None

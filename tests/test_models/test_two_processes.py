@@ -58,10 +58,9 @@ def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
 
     def arguments(num_processes):
         return [
-            *('--work-dir', str(folder / str(num_processes))),
+            *('--method', 'per_image', '--work-dir', str(folder / str(num_processes))),
             '--cfg-options',
             f'data_root={digits_folder}',
-            f'bank_file={folder / "bank.safetensors"}',
             'train_cfg.max_iters=4',
             f'train_dataloader.batch_size={8 // num_processes}',
             'train_dataloader.num_workers=0',
@@ -73,7 +72,7 @@ def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
             'optim_wrapper.discriminator.optimizer.eps=0.01',
         ]
 
-    config = str(repo_root / f'configs/{gan}_digits_per_image.py')
+    config = str(repo_root / f'configs/disp_{gan}_digits.py')
     tool('train.py').main([config, *arguments(1)])
     run_in_two_processes(repo_root, folder, config, arguments(2))
     return [
@@ -106,9 +105,8 @@ def test_augmentation_follows_the_scores_of_both_processes(repo_root, digits_fol
         'update_interval=2, augment_initial_p=0.3, ada_kimg=1)'
     )
     arguments = [
-        *('--work-dir', str(tmp_path / 'run'), '--cfg-options'),
+        *('--method', 'per_image', '--work-dir', str(tmp_path / 'run'), '--cfg-options'),
         f'data_root={digits_folder}',
-        f'bank_file={tmp_path / "bank.safetensors"}',
         'train_cfg.max_iters=5',
         'train_dataloader.batch_size=4',
         *STYLEGAN2[:-2],
@@ -116,7 +114,7 @@ def test_augmentation_follows_the_scores_of_both_processes(repo_root, digits_fol
         f'model.discriminator.discriminator.data_aug={augmentation}',
         'default_hooks.checkpoint.interval=5',
     ]
-    config = str(repo_root / 'configs/stylegan2_digits_per_image.py')
+    config = str(repo_root / 'configs/disp_stylegan2_digits.py')
     run_in_two_processes(repo_root, tmp_path, config, arguments)
     state = torch.load(tmp_path / 'run/iter_5.pth', weights_only=False)['state_dict']
     name = next(k for k in state if k.endswith('ada_aug.aug_pipeline.p'))

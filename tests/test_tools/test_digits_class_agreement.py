@@ -23,9 +23,10 @@ def test_a_gan_that_shows_the_image_of_each_prior_agrees(
     benchmark, trained, tmp_path, capsys, monkeypatch
 ):
     def perfect(gan, noise, prior, *args, **kwargs):
+        from disp_plugin.hooks.check_top_level import find_bank_file
         from disp_plugin.priors import PriorBank
 
-        bank = PriorBank.open(perfect.cfg['bank_file'])
+        bank = PriorBank.open(find_bank_file(perfect.cfg))
         view = benchmark.training_view(perfect.cfg)
         known = torch.as_tensor(bank.lookup(list(view.keys)))
         rows = torch.cdist(prior, known).argmin(dim=1).tolist()

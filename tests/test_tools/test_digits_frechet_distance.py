@@ -40,10 +40,9 @@ def test_every_checkpoint_of_a_run_is_measured(frechet, tool, repo_root, digits_
     run = tmp_path / 'run'
     tool('train.py').main(
         [
-            str(repo_root / 'configs/stylegan2_digits_per_image.py'),
-            *('--work-dir', str(run), '--cfg-options'),
+            str(repo_root / 'configs/disp_stylegan2_digits.py'),
+            *('--method', 'per_image', '--work-dir', str(run), '--cfg-options'),
             f'data_root={digits_folder}',
-            f'bank_file={tmp_path / "bank.safetensors"}',
             'max_iters=2',
             'batch_size=4',
             'model.generator.channel_max=8',

@@ -16,7 +16,7 @@ test_dataloader = dict(
         type='ImageFolderDataset',
         data_root='{data_root}',
         ann_file='test.txt',
-        pipeline=[*_base_.load_pipeline, dict(type='PackInputs')]))
+        image_size=16))
 test_evaluator = dict(
     _delete_=True,
     type='Evaluator',

@@ -67,7 +67,7 @@ def test_one_image_and_an_empty_folder_are_refused(
         folder = tmp_path / f'one{num}'
         folder.mkdir()
         make_image_folder(folder, num=num)
-        options = [f'data_root={folder}', 'train_dataloader.dataset.dataset.ann_file=']
+        options = [f'data_root={folder}', 'ann_file=']
         assert words in refused(train, small_run.arguments(tmp_path / 'r', *options), capsys)
 
 

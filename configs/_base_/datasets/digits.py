@@ -1,23 +1,18 @@
-"""scikit-learn's digits 5 to 9, 100 images; see tools/dataset_converters/digits.py."""
+"""scikit-learn's digits 5 to 9, 100 images at 16 px; see tools/dataset_converters/digits.py."""
 
-_base_ = './images_128.py'
-
-data_root = 'data/digits'
-image_size = 16
-
-# A mirrored digit is no digit.
-load_pipeline = [
-    dict(type='LoadTrainingImage'),
-    dict(
-        type='Resize',
-        keys='gt',
-        scale=(image_size, image_size),
-        interpolation='bicubic',
-        backend='pillow'),
-]
-
-# so few and so small images are read faster than they are handed over by another process
+# A mirrored digit is no digit. Such small images load faster without worker processes.
 train_dataloader = dict(
     num_workers=0,
-    persistent_workers=False,
-    dataset=dict(dataset=dict(data_root=data_root, ann_file='train.txt')))
+    sampler=dict(type='ResumableSampler'),
+    dataset=dict(
+        type='ImageFolderDataset', data_root='data/digits', ann_file='train.txt', image_size=16))
+
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ImageFolderDataset', data_root='data/digits', ann_file='val.txt', image_size=16))
+
+test_dataloader = dict(
+    val_dataloader, dataset=dict(val_dataloader['dataset'], ann_file='report.txt'))

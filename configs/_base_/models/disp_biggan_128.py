@@ -2,20 +2,21 @@
 
 _base_ = 'mmagic::_base_/models/biggan/base_biggan_128x128.py'
 
-# A config that uses this sets prior_dim.
+# A config adds prior_dim.
 model = dict(
     type='DISPBigGAN',
+    image_size=128,  # of both networks
     prior_norm='none',
     # Beta(1, 1), the uniform law: not stated in the paper
     sampler=dict(type='VicinalMixSampler', alpha=1.0),
-    # shared_dim=128 and split_noise, the hierarchical latent, come with mmagic's config
-    generator=dict(type='DISPBigGANGenerator'),
+    # mmagic's config brings shared_dim=128 and split_noise, the hierarchical latent
+    generator=dict(type='DISPBigGANGenerator', output_scale=None),
     discriminator=dict(
         _delete_=True,
         type='PriorProjectionDiscriminator',
         with_spectral_norm=True,
         sn_style='ajbrock',
         sn_eps=1e-6,
-        discriminator=_base_.model.discriminator),
-    # the moving average is the paper's, its momentum and start are not stated in the paper
+        discriminator=dict(_base_.model.discriminator, input_scale=None)),
+    # EMA is the paper's; its momentum and start are not stated in the paper
     ema_config=dict(type='ExponentialMovingAverage', momentum=0.001, start_iter=1000))

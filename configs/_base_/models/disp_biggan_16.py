@@ -6,8 +6,8 @@ mmagic knows BigGAN from 32 px on, so the blocks are spelled out. Nothing here i
 _base_ = './disp_biggan_32.py'
 
 model = dict(
+    image_size=16,
     generator=dict(
-        output_scale=16,
         noise_size=48,
         shared_dim=64,
         arch_cfg=dict(
@@ -18,7 +18,6 @@ model = dict(
             attention=[False, False])),
     discriminator=dict(
         discriminator=dict(
-            input_scale=16,
             arch_cfg=dict(
                 in_channels=[3, 32, 64],
                 out_channels=[32, 64, 64],

@@ -2,11 +2,10 @@
 
 _base_ = './disp_stylegan2_256.py'
 
-width = dict(channel_max=64)
-
 model = dict(
-    generator=dict(out_size=16, style_channels=64, num_mlps=4, **width),
-    discriminator=dict(discriminator=dict(in_size=16, **width)),
+    image_size=16,
+    generator=dict(style_channels=64, num_mlps=4, channel_max=64),
+    discriminator=dict(discriminator=dict(channel_max=64)),
     # gamma 1, at every 16th step
     loss_config=dict(r1_loss_weight=1 / 2 * 16),
     ema_config=dict(momentum=0.01))

@@ -6,12 +6,11 @@ defaults of its DiffAugment-stylegan2/run_cifar.py.
 
 _base_ = './disp_stylegan2_256.py'
 
-# 128 channels at 32 px, 256 at 16 px, 512 below
-width = dict(channel_base=4096)
-
 model = dict(
-    generator=dict(out_size=32, **width),
-    discriminator=dict(discriminator=dict(in_size=32, **width)),
+    image_size=32,
+    # 128 channels at 32 px, 256 at 16 px, 512 below
+    generator=dict(channel_base=4096),
+    discriminator=dict(discriminator=dict(channel_base=4096)),
     # gamma 0.1, at every 16th step
     loss_config=dict(r1_loss_weight=0.1 / 2 * 16),
     # halved over 1,000,000 images of a batch of 32

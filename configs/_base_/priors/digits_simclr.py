@@ -1,7 +1,6 @@
-"""Priors for the digits 5 to 9 from a small encoder trained by SimCLR on the digits 0 to 4 only.
+"""Priors for the digits 5 to 9 from a small encoder that SimCLR trained on the digits 0 to 4.
 
-Made by tools/pretrain_encoder.py.
+tools/pretrain_encoder.py makes its file. model.prior_dim is 128.
 """
 
 encoder = dict(type='CheckpointEncoder', checkpoint='data/digits/encoder.pth')
-prior_dim = 128

@@ -1,7 +1,7 @@
-"""Priors for Georgian letters from a small encoder that learned to tell Latin and Cyrillic ones.
+"""Priors for Georgian letters from a small encoder that can tell Latin and Cyrillic ones apart.
 
-Without labels, SimCLR that keeps colors tells images by their ground alone and never sees the
-letters. Made by:
+SimCLR with color kept tells images apart by their ground alone and never sees the letters, so this
+encoder learns from labels. model.prior_dim is 128. Its file is made by:
 
 tools/corruption_ablation.py data/glyphs --out data/glyphs/encoders --percents 0 --labels prefix \
     --ann-file source.txt --arch timm/resnet10t --size 32 --no-flip --batch-size 64 --lr 2e-3 \
@@ -10,4 +10,3 @@ tools/corruption_ablation.py data/glyphs --out data/glyphs/encoders --percents 0
 """
 
 encoder = dict(type='CheckpointEncoder', checkpoint='data/glyphs/encoders/corrupted_000.pth')
-prior_dim = 128

@@ -2,12 +2,9 @@
 
 _base_ = '../evaluation_digits.py'
 
-batch_size = 32
 # batches for the discriminator: 400 steps of the generator x 2
-max_iters = 400 * 2
-
 train_cfg = dict(
-    _delete_=True, type='ResumableTrainLoop', max_iters=max_iters, val_begin=200, val_interval=200)
+    _delete_=True, type='ResumableTrainLoop', max_iters=400 * 2, val_begin=200, val_interval=200)
 
 optim_wrapper = dict(
     generator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))),
@@ -16,9 +13,5 @@ optim_wrapper = dict(
 default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(
-        interval=400, max_keep_ckpts=2, save_best='kid1000_val_pixels', rule='less'))
-
-custom_hooks = [
-    *_base_.custom_hooks[:-1],
-    dict(_base_.custom_hooks[-1], interval=400),
-]
+        interval=400, max_keep_ckpts=2, save_best='kid1000_val_pixels', rule='less'),
+    visualization=dict(interval=400))

@@ -1,7 +1,0 @@
-"""100 faces of FFHQ; see tools/dataset_converters/ffhq.py."""
-
-_base_ = './images_128.py'
-
-data_root = 'data/faces100'
-
-train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root, ann_file='train.txt')))

@@ -1,7 +1,0 @@
-"""63,000 of the 70,000 faces of FFHQ; see tools/dataset_converters/ffhq.py."""
-
-_base_ = './images_128.py'
-
-data_root = 'data/ffhq'
-
-train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root, ann_file='train.txt')))

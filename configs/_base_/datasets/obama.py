@@ -1,7 +1,0 @@
-"""100 portraits of one man; see tools/dataset_converters/few_shot_256.py."""
-
-_base_ = './images_256.py'
-
-data_root = 'data/obama'
-
-train_dataloader = dict(dataset=dict(dataset=dict(data_root=data_root, ann_file='train.txt')))

@@ -1,0 +1,113 @@
+"""Tell a user's error in one message and the program's by a traceback; check ranges of numbers."""
+
+import errno
+import re
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from disp_plugin.cli.options import accepted_fields, find_class, nearest, registered_names
+
+__all__ = ['LARGEST_SEED', 'check_range', 'explain_error', 'user_errors']
+
+USER_ERROR = 2
+"""Exit status of a tool that stopped because of what it was given."""
+
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that torch, NumPy and scikit-learn all take."""
+
+
+def check_range(args: Namespace, **least: int) -> None:
+    """Raise if a number of the command line is below its least value, or a seed is too large.
+
+    Args:
+        args (Namespace): Parsed arguments.
+        **least (int): Name of an argument -> its least value.
+
+    Raises:
+        ValueError: One is out of range; the option is named.
+    """
+    for name, low in least.items():
+        value, option = getattr(args, name), '--' + name.replace('_', '-')
+        if value < low:
+            raise ValueError(f'{option} must be at least {low}, but is {value}')
+        if name == 'seed' and value > LARGEST_SEED:
+            raise ValueError(f'--seed must be at most {LARGEST_SEED}, but is {value}')
+
+
+def explain_error(error: BaseException) -> str | None:
+    """Explain an error that a user caused; give None for any other error."""
+    text = str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f'no space left on the device{_file_of(error)}; nothing more was written'
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f'no permission to write{_file_of(error)}; choose another place, or change its owner'
+    if isinstance(error, KeyError) and 'is not in the' in text:
+        return _explain_type(text)
+    if isinstance(error, TypeError) and 'unexpected keyword argument' in text:
+        return _explain_argument(text)
+    if isinstance(error, (ValueError, FileNotFoundError, NotADirectoryError, FileExistsError)):
+        return text
+    return None
+
+
+def _file_of(error: OSError) -> str:
+    return f' ({error.filename})' if error.filename else ''
+
+
+def _explain_type(text: str) -> str | None:
+    """Name the registered class that looks most like a mistyped ``type``."""
+    match = re.search(r'([\w.]+) is not in the ([\w:. ]+?) registry', text)
+    if match is None:
+        return None
+    name, registry = match.groups()
+    best = nearest(name.rsplit('.', 1)[-1], registered_names())
+    hint = f'; did you mean {best!r}?' if best else ''
+    return f'the config says type={name!r}, but no such class is registered in {registry}{hint}'
+
+
+def _explain_argument(text: str) -> str | None:
+    """Name the argument that looks most like a mistyped one, for a class that a config builds."""
+    match = re.search(
+        r"(?:class `(\w+)`|(\w+)\.__init__).*unexpected keyword argument '(\w+)'", text
+    )
+    if match is None:
+        return None
+    name, argument = match.group(1) or match.group(2), match.group(3)
+    cls = find_class(name)
+    known = (accepted_fields(cls) or set()) if cls is not None else set()
+    best = nearest(argument, known)
+    hint = f'did you mean {best}?' if best else f'it takes {", ".join(sorted(known))}'
+    return f'the config gives {name} the argument {argument!r}, which it does not have; {hint}'
+
+
+@contextmanager
+def user_errors(debug: bool = False, resume_hint: str = '') -> Iterator[None]:
+    """Run the body of a tool; end it with one message where the user is to blame.
+
+    The exit status is 2 for a user's error, 130 after an interrupt. Any other error passes.
+
+    Args:
+        debug (bool): Print the traceback as well. Defaults to False.
+        resume_hint (str): What to say after an interrupt. Defaults to ''.
+
+    Raises:
+        SystemExit: A user's error or an interrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f'\ninterrupted. {resume_hint}'.rstrip(), file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        message = explain_error(error)
+        if message is None:
+            raise
+        if debug:
+            traceback.print_exc()
+        print(f'error: {message}', file=sys.stderr)
+        if not debug:
+            print('(--debug prints the traceback)', file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None

@@ -1,0 +1,235 @@
+"""Read ``--cfg-options KEY=VALUE ...``; find typing errors in them before anything is built."""
+
+import argparse
+import ast
+import difflib
+import inspect
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import DictAction
+
+from disp_plugin.literals import read_literal
+
+__all__ = [
+    'OptionsAction',
+    'accepted_fields',
+    'check_options',
+    'find_class',
+    'nearest',
+    'parse_value',
+    'registered_names',
+]
+
+OPEN_DICTS = ('default_hooks', 'env_cfg')
+"""Dicts of a config whose keys are free names."""
+
+EXTRA_FIELDS = ('custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+"""Top-level fields that mmengine's Runner reads beside its own arguments."""
+
+
+def parse_value(text: str) -> Any:
+    """Read the value of an option as a config would write it; nothing is executed.
+
+    What is no literal is read as mmengine reads it: words are strings, and commas separate the
+    items of a list.
+
+    Args:
+        text (str): A number, a word, a list or ``dict(type='TimmEncoder', model='resnet18')``.
+
+    Raises:
+        ValueError: Brackets enclose neither a list nor a literal.
+    """
+    text = text.strip()
+    if re.fullmatch(r'\d+(_\d+)+', text):
+        return text  # a folder such as 2024_05, which Python would take for a number
+    if text.startswith(('(', '[', '{', '"', "'", 'dict(')):
+        try:
+            return read_literal(ast.parse(text, mode='eval').body)
+        except (SyntaxError, ValueError):
+            pass
+    try:
+        return DictAction._parse_iterable(text)
+    except (AssertionError, RecursionError) as error:
+        raise ValueError(f'{text!r} is no value that a config could hold') from error
+
+
+class OptionsAction(argparse.Action):
+    """Collect ``KEY=VALUE`` of the command line in a dict; usable more than once."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add options to the dict; report what has no ``=``."""
+        options = dict(getattr(namespace, self.dest) or {})
+        for item in values or ():
+            key, equals, value = str(item).partition('=')
+            if not equals or not key:
+                parser.error(f'{option_string} takes KEY=VALUE, but got {item!r}')
+            try:
+                options[key] = parse_value(value)
+            except ValueError as error:
+                parser.error(f'{option_string} {key}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Find the known name that looks most like a mistyped one; None if none is similar enough."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return matches[0] if matches else None
+
+
+def registered_names() -> dict[str, type]:
+    """List every class that a config's ``type`` can name, over all registries."""
+    import mmagic.registry as mmagic_registry
+    import mmengine.registry as mmengine_registry
+    from mmengine.registry import Registry
+
+    found: dict[str, type] = {}
+    for module in (mmengine_registry, mmagic_registry):
+        for value in vars(module).values():
+            if isinstance(value, Registry):
+                found.update(value.module_dict)
+    return found
+
+
+def find_class(name: object) -> type | None:
+    """Find a config's ``type`` in all registries, with or without a scope; None if unknown."""
+    if not isinstance(name, str):
+        return name if isinstance(name, type) else None
+    names = registered_names()
+    return names.get(name, names.get(name.rsplit('.', 1)[-1]))
+
+
+def accepted_fields(cls: Any) -> set[str] | None:
+    """List the keyword arguments that a class or function takes; None if it takes any keyword.
+
+    Where a constructor passes ``**kwargs`` on, those of its base classes count too.
+    """
+    makers = [c.__dict__.get('__init__') for c in cls.__mro__] if inspect.isclass(cls) else [cls]
+    fields: set[str] = set()
+    for maker in makers:
+        if maker is None or maker is object.__init__:
+            continue
+        try:
+            parameters = inspect.signature(maker).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        fields |= {
+            p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        }
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return fields - {'self'}
+    return None
+
+
+def check_options(
+    cfg: Mapping[str, Any],
+    options: Mapping[str, Any],
+    file: str = '',
+    known: Collection[str] = (),
+) -> None:
+    """Check that every dotted path of ``--cfg-options`` names a field of the config.
+
+    A new field is accepted where the class that its dict describes has an argument of that name,
+    where mmengine's runner reads it, and in dicts whose keys are free.
+
+    Args:
+        cfg (Mapping[str, Any]): The config before the options are merged.
+        options (Mapping[str, Any]): Dotted path -> value.
+        file (str): Name of the config for messages. Defaults to ''.
+        known (Collection[str]): Short names, to be suggested too. Defaults to ().
+
+    Raises:
+        ValueError: A path leads nowhere; the message names the nearest field there is.
+    """
+    for key in options:
+        node: Any = cfg
+        parts = key.split('.')
+        for depth, part in enumerate(parts):
+            here = '.'.join(parts[:depth])
+            if _is_list(node):
+                node = _list_item(node, part, key, here, file)
+            elif isinstance(node, Mapping):
+                if part not in node:
+                    _check_new_field(node, part, key, here, options, file, known)
+                    break
+                node = node[part]
+            elif node is None:
+                break
+            else:
+                raise ValueError(
+                    f'--cfg-options {key}: in {file or "the config"}, {here} is {node!r}, '
+                    'which has no fields of its own'
+                )
+
+
+def _is_list(node: Any) -> bool:
+    return isinstance(node, Sequence) and not isinstance(node, str)
+
+
+def _list_item(node: Sequence[Any], part: str, key: str, here: str, file: str) -> Any:
+    if part.isdigit() and int(part) < len(node):
+        return node[int(part)]
+    raise ValueError(
+        f'--cfg-options {key}: in {file or "the config"}, {here} is a list of {len(node)}, '
+        f'so that {part!r} must be a number from 0 to {len(node) - 1}'
+    )
+
+
+def _check_new_field(
+    node: Mapping[str, Any],
+    part: str,
+    key: str,
+    here: str,
+    options: Mapping[str, Any],
+    file: str,
+    short_names: Collection[str],
+) -> None:
+    """Accept or refuse a field that the config's dict ``here`` does not have yet."""
+    if part in ('type', '_delete_', '_scope_') or here in OPEN_DICTS:
+        return
+    allowed = _allowed_fields(node, here, options.get(f'{here}.type', node.get('type')))
+    if allowed is None:
+        # Nobody knows what this dict may hold: only a near miss of what it has is an error.
+        if nearest(part, node, cutoff=0.75) is None:
+            return
+    elif part in allowed:
+        return
+    known = set(node) | (allowed or set()) | (set() if here else set(short_names))
+    best = nearest(part, known)
+    parent = f'{here}.' if here else ''
+    hint = (
+        f'did you mean {parent}{best}?'
+        if best
+        else f'known here: {", ".join(sorted(map(str, known)))}'
+    )
+    raise ValueError(
+        f'--cfg-options {key}: {file or "the config"} has no field {parent}{part}; {hint}'
+    )
+
+
+def _allowed_fields(node: Mapping[str, Any], here: str, kind: Any) -> set[str] | None:
+    """Name the fields that the dict at ``here`` may have; None where that is not known."""
+    from mmengine.optim import AmpOptimWrapper, OptimWrapper
+    from mmengine.runner import IterBasedTrainLoop, Runner
+    from torch.utils.data import DataLoader
+
+    if here == '':
+        return (accepted_fields(Runner) or set()) | set(EXTRA_FIELDS)
+    if here.endswith('_dataloader'):
+        return accepted_fields(DataLoader)
+    if kind is not None:
+        cls = find_class(kind)
+        return None if cls is None else accepted_fields(cls)
+    if here == 'train_cfg':
+        return (accepted_fields(IterBasedTrainLoop) or set()) | {'by_epoch'}
+    if here.startswith('optim_wrapper.') and here.count('.') == 1:
+        names = [accepted_fields(cls) or set() for cls in (OptimWrapper, AmpOptimWrapper)]
+        return names[0] | names[1] | {'paramwise_cfg', 'loss_scale', 'dtype'}
+    return None

@@ -1,0 +1,72 @@
+"""Configs and values as text, read without executing anything."""
+
+import ast
+from typing import Any
+
+from mmengine.config import ConfigDict
+
+__all__ = ['parse_config_text', 'read_literal']
+
+
+def read_literal(node: ast.expr) -> Any:
+    """Evaluate a literal expression in which ``dict(...)`` is allowed, without executing it.
+
+    Raises:
+        ValueError: It is no number, string, None, boolean, list, tuple, set or dict of them.
+    """
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.List(elts=items):
+            return [read_literal(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(read_literal(item) for item in items)
+        case ast.Set(elts=items):
+            return {read_literal(item) for item in items}
+        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
+            pairs = zip(keys, values, strict=True)
+            return {read_literal(key): read_literal(value) for key, value in pairs if key}
+        case ast.Call(func=ast.Name(id='dict'), args=[ast.Dict() as mapping], keywords=[]):
+            return read_literal(mapping)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords) if all(
+            keyword.arg is not None for keyword in keywords
+        ):
+            return {str(keyword.arg): read_literal(keyword.value) for keyword in keywords}
+        case _:
+            raise ValueError(
+                f'line {node.lineno} of the config is no literal: {ast.unparse(node)[:80]!r}'
+            )
+
+
+def parse_config_text(text: str) -> ConfigDict:
+    """Read a config as mmengine writes it into checkpoints, without executing it.
+
+    Only literals, containers and ``dict(name=value)`` are understood; that is all that mmengine
+    writes, and nothing else can do harm.
+
+    Args:
+        text (str): One ``name = value`` after the other.
+
+    Returns:
+        ConfigDict: The config.
+
+    Raises:
+        ValueError: Anything else stands there.
+    """
+    try:
+        body = ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(f'the config has a syntax error: {error}') from error
+    fields: dict[str, Any] = {}
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                fields[name] = read_literal(value)
+            case _:
+                raise ValueError(
+                    f'line {statement.lineno} of the config is no plain "name = value": '
+                    f'{ast.unparse(statement)[:80]!r}'
+                )
+    return ConfigDict(fields)
