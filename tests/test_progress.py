@@ -1,10 +1,11 @@
-"""Progress is drawn on a terminal only, and never changes what is gone through."""
+"""A bar on a terminal, lines in a log file; neither changes what is gone through."""
 
 import io
 import sys
 
 import pytest
 
+from disp_plugin import progress
 from disp_plugin.progress import track
 
 
@@ -13,9 +14,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_without_a_terminal_nothing_is_drawn(capsys):
+def test_without_a_terminal_only_long_work_is_told_line_by_line(capsys, monkeypatch):
     assert list(track(range(3), 3, 'counting')) == [0, 1, 2]
     assert capsys.readouterr() == ('', '')
+    monkeypatch.setattr(progress, 'LOG_SECONDS', 0.0)
+    assert list(track(range(2), 4, 'counting', unit=16, done=2)) == [0, 1]
+    assert capsys.readouterr().err.splitlines() == [
+        'counting: 48 of 64, about 0 minutes left',
+        'counting: 64 of 64, about 0 minutes left',
+    ]
 
 
 def test_a_terminal_shows_what_is_done_in_units_and_with_earlier_work(monkeypatch):

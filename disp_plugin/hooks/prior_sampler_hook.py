@@ -69,8 +69,8 @@ class PriorSamplerHook(Hook):
 
         Raises:
             FileNotFoundError: There is no such bank.
-            ValueError: The bank does not match the model, the data set or the encoder, or the
-                sampler cannot be fitted to it.
+            ValueError: The bank does not match the model, the data set or the encoder, the
+                sampler cannot be fitted to it, or a setting stands where nothing reads it.
         """
         check_top_level(runner.cfg)
         gan = unwrap_model(runner.model)

@@ -232,3 +232,10 @@ def test_images_of_the_bank_that_the_run_does_not_train_on_are_not_fitted_to(mak
     np.testing.assert_allclose(
         runner.model.prior_normalizer.mean, priors.mean((0, 1)), rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_short_name_that_nobody_reads_is_refused(make):
+    runner = make()
+    runner.cfg.batch_size = 999
+    with pytest.raises(ValueError, match='batch_size=999 at the top of the config has no effect'):
+        runner.call_hook('before_train')
