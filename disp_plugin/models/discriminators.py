@@ -29,7 +29,7 @@ class DiscriminatorWrapper(BaseModule):
     part.
 
     Args:
-        discriminator (dict | nn.Module): Any discriminator of mmagic, or its config.
+        discriminator (dict | nn.Module): A discriminator of mmagic, or its config.
         augmentation (dict | nn.Module, optional): A differentiable augmentation of (N, 3, H, W)
             images in [-1, 1], or its config, as ``dict(type='DiffAugment')``. Defaults to None.
         freeze (dict | Freeze, optional): Which blocks are frozen, as
@@ -66,7 +66,7 @@ class DiscriminatorWrapper(BaseModule):
         """int: Classes that the wrapped discriminator takes labels of; 0 for none."""
         return getattr(self.discriminator, 'num_classes', 0) or 0
 
-    def forward(self, img: Tensor, *args: Any, augment: bool = True, **kwargs: Any) -> Tensor:
+    def forward(self, img: Tensor, *args: object, augment: bool = True, **kwargs: object) -> Tensor:
         """Score images.
 
         Args:
@@ -103,7 +103,7 @@ class DiscriminatorWrapper(BaseModule):
             self.freeze.hold(self.discriminator)
         return self
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
         own = tuple(f'{name}.' for name in self._modules)
         add_wrapper_prefix(state_dict, prefix, 'discriminator', own)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -119,7 +119,7 @@ class PriorProjectionDiscriminator(DiscriminatorWrapper):
     and D_f(x) is the input of that layer. Checkpoints of mmagic load into the wrapped part.
 
     Args:
-        discriminator (dict | nn.Module): Any unconditional discriminator of mmagic, or its config.
+        discriminator (dict | nn.Module): An unconditional discriminator of mmagic, or its config.
             ``num_classes`` in a config is set to 0: the prior replaces the label.
         prior_dim (int): D, length of a prior, or 0 for the unconditional baseline: the score is
             then the wrapped discriminator's.
@@ -223,7 +223,7 @@ class NarrowSNGANDiscResBlock(SNGANDiscResBlock):
         **kwargs: Further arguments of mmagic's ``SNGANDiscResBlock``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, **kwargs: Any) -> None:
+    def __init__(self, in_channels: int, out_channels: int, **kwargs: object) -> None:
         super().__init__(in_channels, out_channels, hidden_channels=in_channels, **kwargs)
 
 

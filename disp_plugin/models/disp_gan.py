@@ -42,6 +42,14 @@ class Latents(NamedTuple):
     prior: Tensor | None
 
 
+class DrawsPriors(Protocol):
+    """What a GAN asks of its sampler of priors; see ``samplers/``."""
+
+    def sample(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw (num, D) raw priors."""
+        ...
+
+
 class PriorGAN(Protocol):
     """What hooks, applications and metrics ask of a GAN of this package.
 
@@ -60,10 +68,10 @@ class PriorGAN(Protocol):
     prior_dim: int
     image_size: int | None
     prior_normalizer: PriorNormalizer
-    sampler: Any
-    generator: Any
-    generator_ema: Any
-    discriminator: Any
+    sampler: DrawsPriors | None
+    generator: nn.Module
+    generator_ema: nn.Module
+    discriminator: nn.Module | None
 
     def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
         """Draw the noise and the raw priors of new images."""
@@ -213,10 +221,10 @@ class DISPGAN(BaseGAN):
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
 
-    def _host_arguments(self, generator: Any) -> dict[str, int]:
+    def _host_arguments(self, generator: nn.Module) -> dict[str, object]:
         """Return arguments of the host's constructor that not every host takes."""
         # With split noise BigGAN rounds noise_size down to a multiple of its chunks.
-        return {'noise_size': generator.noise_size}
+        return {'noise_size': getattr(generator, 'noise_size', None)}
 
     @staticmethod
     def _get_valid_num_classes(*args: object) -> None:
@@ -302,7 +310,10 @@ class DISPGAN(BaseGAN):
         return self.prior_normalizer(prior)
 
     def forward(
-        self, inputs: Mapping | Tensor, data_samples: Any = None, mode: str | None = None
+        self,
+        inputs: Mapping | Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str | None = None,
     ) -> list[DataSample]:
         """Sample images.
 
@@ -447,7 +458,7 @@ class DISPGAN(BaseGAN):
         """
 
         def generate(
-            noise: Noise | list[Tensor] = None, num_batches: int = num_batches, **kwargs: Any
+            noise: Noise | list[Tensor] = None, num_batches: int = num_batches, **kwargs: object
         ) -> Tensor | dict:
             noise = self.training_noise(num_batches) if noise is None else noise
             part = None if prior is None else prior[:num_batches]

@@ -93,7 +93,7 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         mixes = built._default_style_mode == 'mix'
         self.mix_prob = built.mix_prob if mixes else 0.0
 
-    def _host_arguments(self, generator: Any) -> dict[str, int]:
+    def _host_arguments(self, generator: nn.Module) -> dict[str, object]:
         return {}
 
     def training_noise(self, num_batches: int) -> Tensor | list[Tensor]:
@@ -104,7 +104,10 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
         return noise
 
     def forward(
-        self, inputs: Mapping | Tensor, data_samples: Any = None, mode: str | None = None
+        self,
+        inputs: Mapping | Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str | None = None,
     ) -> list[DataSample]:
         """Sample images as :class:`DISPGAN` does, with fixed noise inside the generator.
 

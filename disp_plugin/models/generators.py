@@ -52,7 +52,7 @@ class DISPSNGANGenerator(SNGANGenerator):
         prior_projection: dict | None = None,
         num_classes: int | None = None,
         use_cbn: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         if kwargs.get('pretrained') is not None:
             raise ValueError(
@@ -168,7 +168,7 @@ class DISPBigGANGenerator(BigGANGenerator):
         prior_projection: dict | None = None,
         num_classes: int | None = None,
         with_shared_embedding: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         if not kwargs.get('arch_cfg'):
             check_scale(output_scale, BIGGAN_SCALES, 'arch_cfg', 'DISPBigGANGenerator')
@@ -227,7 +227,7 @@ class GeneratorWrapper(BaseModule):
     # Options of the GAN that the wrapper cannot take, with the reason.
     UNSUPPORTED: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, generator: dict | str | nn.Module, **kwargs: Any) -> None:
+    def __init__(self, generator: dict | str | nn.Module, **kwargs: object) -> None:
         super().__init__()
         config = dict(type=generator) if isinstance(generator, str) else generator
         if not isinstance(config, nn.Module):
@@ -243,7 +243,7 @@ class GeneratorWrapper(BaseModule):
                 raise
             return getattr(self._modules['generator'], name)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
         own = tuple(f'{name}.' for name in self._modules) + tuple(self._buffers)
         add_wrapper_prefix(state_dict, prefix, 'generator', own)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,7 +1,6 @@
 """Normalization of priors, with its statistics in the checkpoint."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +39,7 @@ class FittedModule(nn.Module):
         """bool: Whether every buffer holds something."""
         return all(buffer is not None and buffer.numel() > 0 for buffer in self.buffers(False))
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
         for name, buffer in self._buffers.items():
             value = state_dict.get(prefix + name)
             if isinstance(value, Tensor) and buffer is not None and value.shape != buffer.shape:

@@ -59,7 +59,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         channel_base: int = 32768,
         channel_max: int = 512,
         prior_projection: dict | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         check_stylegan2_scale(out_size, channel_base, channel_max, 'DISPStyleGAN2Generator')
         if kwargs.get('pretrained') is not None:
@@ -107,7 +107,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         num_batches: int = -1,
         return_noise: bool = False,
         truncation: float = 1.0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Tensor | dict:
         """Generate images.
 
@@ -172,7 +172,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             for noise in noises
         ]
 
-    def get_mean_latent(self, num_samples: int = 4096, **kwargs: Any) -> Tensor:
+    def get_mean_latent(self, num_samples: int = 4096, **kwargs: object) -> Tensor:
         """Return the mean style, (style_channels,); the arguments count where no w_avg is kept."""
         if hasattr(self, 'w_avg'):
             return self.w_avg
@@ -244,7 +244,7 @@ class SizedStyleGAN2Discriminator(ADAStyleGAN2Discriminator):
         img_channels: int = 3,
         blur_kernel: tuple[int, ...] = (1, 3, 3, 1),
         data_aug: dict | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         check_stylegan2_scale(in_size, channel_base, channel_max, type(self).__name__)
         kernel = list(blur_kernel)

@@ -1,6 +1,6 @@
 """Train the discriminator to score an image and its augmented view alike."""
 
-from typing import Any
+from collections.abc import Callable
 
 from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
 from mmagic.registry import MODELS
@@ -69,10 +69,9 @@ class ConsistencyRegularization(LazyLoss):
         return (scores - other).square().mean()
 
 
-def _find_augmentation(disc: Any) -> nn.Module | None:
+def _find_augmentation(disc: Callable[..., Tensor]) -> nn.Module | None:
     """Return the augmentation of the discriminator behind a function of images."""
     network = getattr(disc, 'func', disc)  # labels or priors may be bound to it
-    for module in network.modules():
-        if isinstance(module, DiscriminatorWrapper):
-            return module.augmentation
-    return None
+    modules = network.modules() if isinstance(network, nn.Module) else ()
+    wrappers = (module for module in modules if isinstance(module, DiscriminatorWrapper))
+    return next((wrapper.augmentation for wrapper in wrappers), None)

@@ -1,7 +1,6 @@
 """FreezeD: freeze the blocks of the discriminator next to the image."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from mmagic.models.editors.biggan import BigGANDiscriminator
 from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
@@ -85,10 +84,10 @@ def _list_blocks(discriminator: nn.Module) -> list[list[nn.Module]]:
     """List the blocks from the image on, each with the attention behind it."""
     blocks: list[list[nn.Module]] = []
     for name in BLOCKS:
-        part: Any = getattr(discriminator, name, None)
+        part: nn.Module | None = getattr(discriminator, name, None)
         if part is None:
             continue
-        for module in part if name in BLOCK_LISTS else [part]:
+        for module in part.children() if name in BLOCK_LISTS else [part]:
             if isinstance(module, SelfAttentionBlock) and blocks:
                 blocks[-1].append(module)
             else:

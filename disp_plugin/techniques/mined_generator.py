@@ -1,7 +1,7 @@
 """MineGAN: a small network before a pretrained generator learns which noise to feed it."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import torch
 from mmagic.models.editors.biggan.biggan_modules import BigGANConditionBN
@@ -96,7 +96,7 @@ class MinedGenerator(GeneratorWrapper):
         generator: dict | str | nn.Module,
         mining_iters: int,
         miner: dict | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         if mining_iters < 0:
             raise ValueError(f'mining_iters is {mining_iters}; it must be 0 or more')
@@ -111,10 +111,10 @@ class MinedGenerator(GeneratorWrapper):
     def forward(
         self,
         noise: Noise = None,
-        *args: Any,
+        *args: object,
         num_batches: int = 0,
         return_noise: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Tensor | dict:
         """Generate images from mined noise.
 
@@ -138,7 +138,7 @@ class MinedGenerator(GeneratorWrapper):
             noise = (noise or torch.randn)((num_batches, self.noise_size))
         truncation = -1.0
         if not has_styles(self.generator):
-            truncation = kwargs.pop('truncation', truncation)
+            truncation = cast('float', kwargs.pop('truncation', truncation))
         if truncation >= 0 and isinstance(noise, Tensor):
             noise = noise.clamp(-truncation, truncation)
         is_latent = kwargs.get('input_is_latent', False)
@@ -151,11 +151,12 @@ class MinedGenerator(GeneratorWrapper):
             out['noise_batch'] = noise
         return out
 
-    def mine(self, noise: Any) -> Any:
+    def mine(self, noise: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """Turn noise (N, Z), or each of several, into the generator's input, on its device."""
-        if not isinstance(noise, Tensor):
-            return [self.mine(part) for part in noise]
-        return self.miner(noise.to(self.mined_updates.device))
+        device = self.mined_updates.device
+        if isinstance(noise, Tensor):
+            return self.miner(noise.to(device))
+        return [self.miner(part.to(device)) for part in noise]
 
     def _enter_phase(self) -> None:
         """Count this update; freeze the pretrained part in the first phase, then unfreeze it.

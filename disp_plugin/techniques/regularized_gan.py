@@ -49,7 +49,7 @@ class _Regularized(BaseGAN):
             del self._step_outputs
 
     def disc_loss(
-        self, disc_pred_fake: Tensor, disc_pred_real: Tensor, *args: Any
+        self, disc_pred_fake: Tensor, disc_pred_real: Tensor, *args: object
     ) -> tuple[Tensor, dict]:
         """Add the auxiliary losses to the host's, and publish the scores of real images.
 
@@ -79,7 +79,7 @@ class _Regularized(BaseGAN):
 
 
 class _Conditional(_Regularized):
-    def __init__(self, *args: Any, disc_losses: dict | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: object, disc_losses: dict | None = None, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._build_losses(disc_losses)
 
@@ -118,6 +118,6 @@ class RegularizedStyleGAN2(_Regularized, StyleGAN2):
         **kwargs: Those of mmagic's ``StyleGAN2``, with its ``loss_config``.
     """
 
-    def __init__(self, *args: Any, disc_losses: dict | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: object, disc_losses: dict | None = None, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._build_losses(disc_losses)
