@@ -223,7 +223,7 @@ def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:
     Raises:
         ValueError: The generator takes no prior.
     """
-    host = generator.generator if isinstance(generator, MinedGenerator) else generator
+    host: BaseModule = generator.generator if _is_mined(generator) else generator
     if not getattr(host, 'prior_dim', 0):
         raise ValueError(
             f'{type(host).__name__} takes no prior (it is a baseline), and its blocks have none to '
@@ -259,7 +259,7 @@ def generate_by_blocks(generator: BaseModule, noise: Tensor, prior_embs: Tensor)
         ValueError: The generator takes no prior.
     """
     host = generator
-    if isinstance(host, MinedGenerator):
+    if _is_mined(host):
         host, noise = host.generator, host.mine(noise)
     blocks = list_blocks(host)
     is_styled = isinstance(host, StyleGAN2Generator)
@@ -274,6 +274,10 @@ def generate_by_blocks(generator: BaseModule, noise: Tensor, prior_embs: Tensor)
                 hooks.callback(handle.remove)
         # not by a call: code that torch has compiled does not look for new hooks
         return host.forward(noise, prior, **options)
+
+
+def _is_mined(generator: BaseModule) -> bool:
+    return isinstance(generator, MinedGenerator)
 
 
 class _Replace:

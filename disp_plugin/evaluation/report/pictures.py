@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmagic.models.base_models import BaseGAN
 from mmagic.registry import DATASETS
 from PIL import Image
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ def show_grid(gan: nn.Module, seed: int) -> Picture:
     return encode_picture(make_grid(images, side), alt, width)
 
 
-def show_walks(gan: nn.Module, seed: int) -> list[Picture]:
+def show_walks(gan: BaseGAN, seed: int) -> list[Picture]:
     """Walk from one drawn prior to another, several times: a strip for each walk.
 
     Raises:
