@@ -1,7 +1,8 @@
-"""How matrix.py carries out its runs: one after another, or one on each GPU."""
+"""The runs of a comparison: carried out one after another, or one on each GPU, and resumed."""
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import re
@@ -10,34 +11,44 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from matrix_cells import write_config
+import torch
 
-TOOLS = Path(__file__).resolve().parent.parent
+from disp_plugin import find_shipped
+from disp_plugin.evaluation.run import find_run
+from disp_plugin.files import write_file
+
+TOOLS = find_shipped('tools')
 REPORTS = {'best': 'report_best.json', 'last': 'report_last.json'}
 """Snapshot -> the metric cards of a run."""
+LOG = 'compare.log'
+REPORT_SECONDS = 60.0
+EVALUATION_SHARE = 0.05
+"""How much of a run's time its evaluation is taken to need, for the time that is left."""
+
+Start = Callable[[list[str], Path, Mapping[str, str]], None]
+"""Runs a tool: its file and arguments, its log, environment variables."""
 
 
 class Processes:
-    """The commands that are running, so that an interruption ends them all."""
+    """The commands that are running; an interruption ends them all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self.is_stopped = False
 
-    def start(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
+    def start(self, command: list[str], log: Path, env: Mapping[str, str]) -> None:
         """Run a tool to its end.
 
         Args:
             command (list[str]): Its file and arguments.
-            log (Path): What it prints is added to this file.
-            env (dict[str, str] | None): Environment variables to set. Defaults to None.
+            log (Path): File that what it prints is added to.
+            env (Mapping[str, str]): Environment variables to set.
 
         Raises:
             RuntimeError: It failed; the message is its error, or the last line that it printed.
@@ -52,7 +63,7 @@ class Processes:
                     [sys.executable, *command],
                     stdout=stream,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **(env or {})},
+                    env={**os.environ, **env},
                 )
                 self._running.add(process)
             try:
@@ -73,14 +84,7 @@ class Processes:
 
 
 def find_reason(printed: str) -> str:
-    """Find out why a tool failed.
-
-    Args:
-        printed (str): What it printed.
-
-    Returns:
-        str: Its last line that begins with "error:", as a user's errors do, or else its last line.
-    """
+    """Find why a tool failed: its last line that begins with "error:", or else its last line."""
     lines = [line.strip() for line in re.split(r'[\r\n]', printed) if line.strip()]
     errors = [line for line in lines if line.startswith('error:')]
     return (errors or lines or [''])[-1]
@@ -90,15 +94,15 @@ def find_reason(printed: str) -> str:
 class Run:
     """One training of one cell.
 
-    Attributes:
+    Args:
         cell (str): Name of the cell.
         seed (int): Seed of all its random draws.
         folder (Path): Its work folder.
         text (str): Its config.
         max_iters (int): Its length.
-        trained (Path | None): Folder of the run whose snapshots it samples by a sampler of its
-            own; None where it trains.
-        sampler (tuple[str, ...]): That sampler, as tools/fit_sampler.py takes it.
+        trained (Path | None): Folder of the run whose snapshots it samples by a sampler of its own.
+            Defaults to None: it trains.
+        sampler (tuple[str, ...]): That sampler, as tools/fit_sampler.py takes it. Defaults to ().
     """
 
     cell: str
@@ -108,31 +112,6 @@ class Run:
     max_iters: int
     trained: Path | None = None
     sampler: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls, cell: str, seed: int, cfg: Any, work_dir: Path, trained_by: str | None = None
-    ) -> Run:
-        """Settle the run of a cell's config by a seed.
-
-        Args:
-            cell (str): Name of the cell.
-            seed (int): Seed of all its random draws.
-            cfg (Config): Its config.
-            work_dir (Path): Folder of the matrix.
-            trained_by (str | None): Name of the cell whose snapshots it samples. Defaults to
-                None: it trains.
-
-        Returns:
-            Run: The run.
-        """
-        cfg.merge_from_dict({'randomness.seed': seed})
-        folder = work_dir / cell / f'seed{seed}'
-        run = cls(cell, seed, folder, write_config(cfg), cfg.train_cfg.max_iters)
-        if trained_by is None:
-            return run
-        sampler = tuple(f'{name}={value}' for name, value in cfg.model.sampler.items())
-        return replace(run, trained=work_dir / trained_by / folder.name, sampler=sampler)
 
     @property
     def name(self) -> str:
@@ -163,19 +142,35 @@ class Run:
                 )
         return (self.folder / REPORTS['last']).is_file()
 
-    def carry_out(self, start: Callable[..., None], env: dict[str, str]) -> None:
+    def read_iteration(self) -> int:
+        """Read from its log how far it has come."""
+        logs = sorted(self.folder.glob('*/vis_data/scalars.json'))
+        if self.trained is not None or not logs:
+            return 0
+        with logs[-1].open('rb') as file:
+            file.seek(max(0, logs[-1].stat().st_size - 4096))
+            lines = file.read().splitlines()
+        for line in reversed(lines):
+            try:
+                return int(json.loads(line)['step'])
+            except (ValueError, KeyError, TypeError):
+                continue  # a line that is being written, or cut by the seek
+        return 0
+
+    def fraction(self) -> float:
+        """Estimate which fraction of it is done, by its log."""
+        return (1 - EVALUATION_SHARE) * min(1.0, self.read_iteration() / self.max_iters)
+
+    def carry_out(self, start: Start, env: Mapping[str, str]) -> None:
         """Train, or go on, and evaluate the best and the last snapshot.
 
         Args:
-            start (Callable): :meth:`Processes.start`.
-            env (dict[str, str]): Environment variables to set.
+            start (Start): :meth:`Processes.start`.
+            env (Mapping[str, str]): Environment variables to set.
 
         Raises:
             RuntimeError: One of the tools failed.
         """
-        from disp_plugin.evaluation.run import find_run
-        from disp_plugin.files import write_file
-
         write_file(self.config, self.text)
         trained = self.trained or self.folder
         is_trained = (trained / f'iter_{self.max_iters}.pth').is_file()
@@ -183,7 +178,7 @@ class Run:
             raise RuntimeError(f'{trained}, whose snapshots it samples, is not finished')
         if not is_trained:
             train = [str(TOOLS / 'train.py'), str(self.config), '--work-dir', str(self.folder)]
-            start([*train, '--resume'], self.folder / 'matrix.log', env)
+            start([*train, '--resume'], self.folder / LOG, env)
         best, last = find_run(trained, 'best'), find_run(trained, 'last')
         if best.best is not None:
             self._evaluate(best.checkpoint, 'best', start, env)
@@ -194,11 +189,13 @@ class Run:
             self._evaluate(last.checkpoint, 'last', start, env)
 
     def _evaluate(
-        self, checkpoint: Path, kind: str, start: Callable[..., None], env: dict[str, str]
+        self, checkpoint: Path | None, kind: str, start: Start, env: Mapping[str, str]
     ) -> None:
-        out, log = self.folder / REPORTS[kind], self.folder / 'matrix.log'
+        out, log = self.folder / REPORTS[kind], self.folder / LOG
         if out.is_file():
             return
+        if checkpoint is None:
+            raise RuntimeError(f'{self.trained or self.folder} holds no checkpoint')
         if self.trained:
             own = self.folder / checkpoint.name
             fit = [str(TOOLS / 'fit_sampler.py'), str(checkpoint), '--out', str(own)]
@@ -209,6 +206,60 @@ class Run:
 
 def _leave_out_seed(text: str) -> list[str]:
     return [line for line in text.split('\n') if not line.startswith('randomness = ')]
+
+
+class Progress:
+    """Says on standard output how far all runs are, on a terminal and in a log file alike.
+
+    Args:
+        num_runs (int): All runs.
+        waiting (list[Run]): Those that are not finished.
+    """
+
+    def __init__(self, num_runs: int, waiting: list[Run]) -> None:
+        self.num_runs, self.waiting = num_runs, waiting
+        self.running: dict[str, Run] = {}
+        self.num_ended = 0
+        self._begun = self._reported = time.monotonic()
+        self._at_begin = sum(run.fraction() for run in waiting)
+
+    def begin(self, run: Run) -> None:
+        """Say that a run begins."""
+        self.running[run.name] = run
+        self._say(f'{run.name} begins; its log is {run.folder / LOG}')
+
+    def end(self, run: Run, error: BaseException | None) -> None:
+        """Say how a run ended."""
+        self.running.pop(run.name, None)
+        self.num_ended += 1
+        self._say(f'{run.name} {f"failed: {error}" if error else "done"}; {self.time_left()}')
+
+    def report(self) -> None:
+        """Say where the running ones are, once in a while."""
+        if time.monotonic() - self._reported < REPORT_SECONDS:
+            return
+        self._reported = time.monotonic()
+        at = [
+            f'{run.name}: iteration {run.read_iteration()} of {run.max_iters}'
+            for run in list(self.running.values())
+        ]
+        self._say(f'{"; ".join(at)}; {self.time_left()}')
+
+    def time_left(self) -> str:
+        """Estimate the time that is left from what was done since the beginning."""
+        ongoing = sum(run.fraction() for run in list(self.running.values()))
+        done = self.num_ended + ongoing
+        gained = done - self._at_begin
+        if gained <= 0:
+            return 'time left not known yet'
+        elapsed = time.monotonic() - self._begun
+        minutes = round(elapsed / gained * (len(self.waiting) - done) / 60)
+        hours = f'{minutes // 60} h ' if minutes >= 60 else ''
+        return f'about {hours}{minutes % 60} min left'
+
+    def _say(self, text: str) -> None:
+        num_done = self.num_runs - len(self.waiting) + self.num_ended
+        print(f'[{num_done}/{self.num_runs}] {text}', flush=True)
 
 
 def train_all(
@@ -225,8 +276,6 @@ def train_all(
     Returns:
         dict[str, str]: Reason by name of each run that failed.
     """
-    from disp_plugin.progress import track
-
     failed: dict[str, str] = {}
     waiting = []
     for run in runs:
@@ -235,24 +284,28 @@ def train_all(
                 waiting.append(run)
         except RuntimeError as error:
             failed[run.name] = str(error)
-    done = len(runs) - len(waiting)
-    if done:
-        print(f'{done} of {len(runs)} runs are there already', flush=True)
+    if len(waiting) < len(runs):
+        print(f'{len(runs) - len(waiting)} of {len(runs)} runs are there already', flush=True)
+    progress = Progress(len(runs), waiting)
     slots, jobs = _make_slots(jobs)
+
+    def work(run: Run) -> None:
+        env = slots.get()
+        try:
+            progress.begin(run)
+            run.carry_out(processes.start, env)
+        finally:
+            slots.put(env)
+
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = ThreadPoolExecutor(jobs)
-    begun = time.monotonic()
     try:
-        futures = {pool.submit(_carry_out, run, slots, processes): run for run in waiting}
-        finished = track(_list_as_they_end(futures), len(runs), 'runs', done=done)
-        for count, future in enumerate(finished, 1):
+        futures = {pool.submit(work, run): run for run in waiting}
+        for future in _list_as_they_end(set(futures), progress):
             run, error = futures[future], future.exception()
             if error is not None:
                 failed[run.name] = str(error)
-            left = (time.monotonic() - begun) / count * (len(waiting) - count) / 60
-            outcome = f'failed: {error}' if error else 'done'
-            print(f'[{done + count}/{len(runs)}] {run.name} {outcome}; {left:.0f} min left')
-            sys.stdout.flush()
+            progress.end(run, error)
             after_each()
     except BaseException:
         processes.stop()
@@ -263,31 +316,22 @@ def train_all(
     return failed
 
 
-def _list_as_they_end(futures: Iterable[Future]) -> Iterator[Future]:
+def _list_as_they_end(waiting: set[Future[None]], progress: Progress) -> Iterator[Future[None]]:
     """Wait in short turns, since an interruption reaches Python only between two of them."""
-    waiting = set(futures)
     while waiting:
         ended, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
         yield from ended
+        if waiting:
+            progress.report()
 
 
-def _carry_out(run: Run, slots: queue.SimpleQueue, processes: Processes) -> None:
-    env = slots.get()
-    try:
-        run.carry_out(processes.start, env)
-    finally:
-        slots.put(env)
-
-
-def _make_slots(jobs: int | None) -> tuple[queue.SimpleQueue, int]:
+def _make_slots(jobs: int | None) -> tuple[queue.SimpleQueue[dict[str, str]], int]:
     """Give each run that goes on at a time a GPU of its own, where there are any."""
-    import torch
-
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
     num_gpus = torch.cuda.device_count()
     names = visible.split(',') if visible else [str(index) for index in range(num_gpus)]
     jobs = jobs or num_gpus or 1
-    slots: queue.SimpleQueue = queue.SimpleQueue()
+    slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for index in range(jobs):
         slots.put({'CUDA_VISIBLE_DEVICES': names[index % num_gpus]} if num_gpus else {})
     return slots, jobs

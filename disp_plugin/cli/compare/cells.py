@@ -1,0 +1,204 @@
+"""The rows of a comparison: methods x techniques x encoders x numbers of training images."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from disp_plugin.literals import read_literal
+
+BASELINES = {
+    'unconditional': 'unconditional',
+    'per_image': 'per_image',
+    'per_image_scaled': 'per_image',
+}
+"""Method without encoder -> its file in configs/_base_/methods/."""
+
+DISP_METHODS = ('disp', 'disp_any_pair', 'disp_untrained')
+"""Methods that --encoder multiplies."""
+
+Overrides = dict[str, object]
+"""A nested part of a config."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table.
+
+    Args:
+        method (str): One of :data:`BASELINES` or :data:`DISP_METHODS`, or the file of a config.
+        technique (str): Its name.
+        num_images (int | None): Size of the training set. Defaults to None: all of it.
+        encoder (str | None): Name of the encoder. Defaults to None: the config's own.
+    """
+
+    method: str
+    technique: str
+    num_images: int | None = None
+    encoder: str | None = None
+
+    @property
+    def name(self) -> str:
+        """str: Name of its folder."""
+        return '-'.join(self._parts('n'))
+
+    @property
+    def label(self) -> str:
+        """str: What the table calls it."""
+        return ', '.join(self._parts())
+
+    def _parts(self, prefix: str = '') -> list[str]:
+        count = '' if self.num_images is None else f'{prefix}{self.num_images}'
+        count += '' if prefix or not count else ' images'
+        parts = (Path(self.method).stem, self.technique, count, self.encoder)
+        return [part for part in parts if part]
+
+
+def list_cells(
+    methods: Iterable[str],
+    techniques: Iterable[str],
+    counts: Iterable[int] | None,
+    encoders: Iterable[str] | None,
+) -> list[Cell]:
+    """Multiply the axes; a method that takes no encoder stands there once, not once for each."""
+    no_count: list[int | None] = [None]
+    no_encoder: list[str | None] = [None]
+    axes = product(counts or no_count, methods, encoders or no_encoder, techniques)
+    cells = [
+        Cell(method, technique, count, encoder if method in DISP_METHODS else None)
+        for count, method, encoder, technique in axes
+    ]
+    return list(dict.fromkeys(cells))
+
+
+def check_methods(methods: Iterable[str]) -> None:
+    """Refuse unknown methods and files, and two that would share a folder.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A name is no method, two would share a folder, or one needs another.
+    """
+    seen: dict[str, str] = {}
+    for method in methods:
+        if method.endswith('.py'):
+            if not Path(method).is_file():
+                raise FileNotFoundError(f'--methods: there is no config {method}')
+        elif method not in (*BASELINES, *DISP_METHODS):
+            raise ValueError(
+                f'--methods: {method!r} is unknown; known are '
+                f'{", ".join((*BASELINES, *DISP_METHODS))}, and the file of any config'
+            )
+        other = seen.setdefault(Path(method).stem, method)
+        if other != method:
+            raise ValueError(
+                f'--methods: {other} and {method} would share the folder and the row '
+                f'{Path(method).stem}; rename one file'
+            )
+    if 'disp_any_pair' in seen and 'disp' not in seen:
+        raise ValueError(
+            '--methods: disp_any_pair samples what disp has trained; name disp beside it'
+        )
+
+
+def read_techniques(items: Iterable[str]) -> dict[str, list[str] | Overrides]:
+    """Read the techniques of the command line.
+
+    Args:
+        items (Iterable[str]): ``plain``, names from configs/_base_/techniques/, joined by ``+``
+            where one row has several, or ``NAME=dict(...)``, what a technique changes in a config.
+
+    Returns:
+        dict[str, list[str] | Overrides]: Names of files, or the changes, by name.
+
+    Raises:
+        ValueError: What follows ``=`` is no dict.
+    """
+    techniques: dict[str, list[str] | Overrides] = {}
+    for item in items:
+        name, equals, text = item.partition('=')
+        _check_name('--techniques', name.replace('+', '_'))
+        if not equals:
+            techniques[name] = [] if name == 'plain' else name.split('+')
+            continue
+        value = read_value(text)
+        if not isinstance(value, Mapping):
+            raise ValueError(f'--techniques {name} must be a dict, but is {text!r}')
+        techniques[name] = dict(value)
+    return techniques
+
+
+def read_encoders(items: Iterable[str] | None) -> dict[str, Overrides] | None:
+    """Read encoders, ``NAME=FILE`` or ``NAME=dict(type=...)``, as configs by name.
+
+    Raises:
+        ValueError: An item is neither, or its name looks like a number of images.
+    """
+    if items is None:
+        return None
+    encoders: dict[str, Overrides] = {}
+    for item in items:
+        name, equals, text = item.partition('=')
+        if not equals or not text:
+            raise ValueError(f'--encoder takes NAME=FILE or NAME="dict(type=...)", not {item!r}')
+        if re.fullmatch(r'n\d+', name):
+            raise ValueError(
+                f'--encoder: {name} would be taken for --num-images {name[1:]} in the names of '
+                'folders; choose another name'
+            )
+        is_dict = text.lstrip().startswith(('dict(', '{'))
+        value = read_value(text) if is_dict else dict(type='CheckpointEncoder', checkpoint=text)
+        if not isinstance(value, Mapping) or 'type' not in value:
+            raise ValueError(f'--encoder {name}: {text!r} is no dict with a type')
+        encoders[_check_name('--encoder', name)] = dict(value)
+    return encoders
+
+
+def read_value(text: str) -> object:
+    """Read JSON, or a Python literal in which ``dict(...)`` is allowed."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        return read_literal(ast.parse(text.strip(), mode='eval').body)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f'{text!r} is neither JSON nor a literal such as dict(a=1)') from error
+
+
+def _check_name(flag: str, name: str) -> str:
+    if not re.fullmatch(r'\w[\w.]*', name):
+        raise ValueError(f'{flag}: a name has letters, digits, _ and dots only, but is {name!r}')
+    return name
+
+
+def flatten(part: Mapping[str, object], prefix: str = '') -> dict[str, object]:
+    """Write a nested dict as dotted paths; what has a type stays whole."""
+    flat: dict[str, object] = {}
+    for name, value in part.items():
+        if isinstance(value, Mapping) and value and 'type' not in value:
+            flat.update(flatten(value, f'{prefix}{name}.'))
+        else:
+            flat[f'{prefix}{name}'] = value
+    return flat
+
+
+def rank_keys(keys: Iterable[str]) -> list[str]:
+    """Order image keys at random, by their SHA-256: the same in every run, on every machine."""
+    return sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
+
+
+def choose_subset(keys: list[str], num: int) -> list[str]:
+    """Choose training images; a smaller choice is a part of every larger one.
+
+    Raises:
+        ValueError: There are not as many.
+    """
+    if not 2 <= num <= len(keys):
+        raise ValueError(f'--num-images must be from 2 to {len(keys)}, but is {num}')
+    return sorted(rank_keys(keys)[:num])
