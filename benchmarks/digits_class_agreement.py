@@ -32,14 +32,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def training_view(cfg, manifest=None):
+def training_images(cfg, manifest=None):
     """The images of a run, or of another manifest of its folder, as training shows them."""
     from mmagic.registry import DATASETS
 
-    from disp_plugin.priors import TrainingView, view_config
+    from disp_plugin.evaluation.held_out import find_training_images
 
     changes = {'ann_file': manifest} if manifest else {}
-    return TrainingView(DATASETS.build(view_config(cfg['train_dataloader']['dataset'], **changes)))
+    return DATASETS.build(find_training_images(cfg, **changes))
+
+
+def show_all(images):
+    """All images of a data set: (N, H, W, 3) uint8."""
+    import numpy as np
+
+    return np.stack([images.view(row) for row in range(len(images))])
 
 
 def features(images):
@@ -54,15 +61,13 @@ def classes(keys):
 
 def train_classifier(cfg, manifest):
     """Fit to three quarters of the held-out digits; tell the accuracy on the rest."""
-    import numpy as np
     from sklearn.model_selection import train_test_split
     from sklearn.svm import SVC
 
-    view = training_view(cfg, manifest)
-    images = np.stack([view[row][0] for row in range(len(view))])
-    digits = classes(view.keys)
+    images = training_images(cfg, manifest)
+    digits = classes(images.image_keys)
     split = train_test_split(
-        features(images), digits, test_size=0.25, random_state=0, stratify=digits
+        features(show_all(images)), digits, test_size=0.25, random_state=0, stratify=digits
     )
     classifier = SVC(gamma='scale').fit(split[0], split[2])
     return classifier, classifier.score(split[1], split[3])

@@ -61,7 +61,7 @@ def untrained(gan, cfg):
 
 def measure(args):
     import numpy as np
-    from digits_class_agreement import training_view
+    from digits_class_agreement import show_all, training_images
 
     from disp_plugin import applications
 
@@ -75,8 +75,8 @@ def measure(args):
         raise FileNotFoundError(f'{args.work_dir} holds no checkpoint iter_*.pth')
     gan, cfg = applications.load_gan(files[0])
     seen, unseen = (
-        features(np.stack([view[row][0] for row in range(len(view))]))
-        for view in (training_view(cfg), training_view(cfg, args.held_out))
+        features(show_all(images))
+        for images in (training_images(cfg), training_images(cfg, args.held_out))
     )
     numbers = {0: distance(untrained(gan, cfg))}
     for file in files:

@@ -27,10 +27,10 @@ def test_a_gan_that_shows_the_image_of_each_prior_agrees(
         from disp_plugin.priors import PriorBank
 
         bank = PriorBank.open(find_bank_file(perfect.cfg))
-        view = benchmark.training_view(perfect.cfg)
-        known = torch.as_tensor(bank.lookup(list(view.keys)))
+        images = benchmark.training_images(perfect.cfg)
+        known = torch.as_tensor(bank.lookup(images.image_keys))
         rows = torch.cdist(prior, known).argmin(dim=1).tolist()
-        yield np.stack([view[row][0] for row in rows])
+        yield np.stack([images.view(row) for row in rows])
 
     from disp_plugin import applications
 
