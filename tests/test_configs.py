@@ -399,7 +399,7 @@ train_dataloader = dict(
             dict(type='LoadImageFromFile', key='gt'),
             dict(type='Resize', keys='gt', scale=({size}, {size}), backend='pillow'),
             dict(type='Flip', keys='gt', flip_ratio=0.5, direction='horizontal'),
-            dict(type='LoadPrior', bank_file='bank.safetensors', data_root='{images}'),
+            dict(type='LoadPrior', bank_file='{images}/bank.safetensors', data_root='{images}'),
             dict(type='PackInputs', data_keys=['gt_prior'])]))
 train_cfg = dict(max_iters=5)
 optim_wrapper = dict(

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from disp_plugin.datasets import BadImageError, decode_image, fit_image
 from disp_plugin.encoders import PriorEncoder, can_encode_new_images
+from disp_plugin.hooks.check_top_level import find_bank_file
 from disp_plugin.priors import PriorBank, TrainingView, check_encoder, view_config
 
-__all__ = ['encode_image', 'encode_shown', 'find_bank_file', 'show_as_training']
+__all__ = ['encode_image', 'encode_shown', 'show_as_training']
 
 
 def encode_image(
@@ -81,15 +82,6 @@ def _build_encoder(cfg: Config | ConfigDict) -> PriorEncoder:
     if bank_file is not None and bank_file.is_file():
         check_encoder(PriorBank.open(bank_file), encoder)
     return encoder
-
-
-def find_bank_file(cfg: Config | ConfigDict) -> Path | None:
-    """Find where a run's config says that its bank is, in its data set or in LoadPrior."""
-    data = _find_dataset(cfg)
-    if data.get('bank_file'):
-        return Path(data.get('data_root') or '', data['bank_file'])
-    steps = [step for step in data.get('pipeline') or () if step.get('bank_file')]
-    return Path(steps[0]['bank_file']) if steps else None
 
 
 def _find_dataset(cfg: Config | ConfigDict) -> ConfigDict:

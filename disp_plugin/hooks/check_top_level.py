@@ -70,10 +70,13 @@ def find_places(cfg: Mapping[str, Any], name: str) -> list[str]:
 
 
 def find_bank_file(cfg: Mapping[str, Any]) -> Path | None:
-    """Find the path of the bank that a config names; None where it names none."""
-    bank_file = get_value(cfg, find_places(cfg, 'bank_file')[0])
-    root = get_value(cfg, find_places(cfg, 'data_root')[0]) or ''
-    return Path(root, bank_file) if bank_file else None
+    """Find the path of the bank that a config names, in its data set or in ``LoadPrior``."""
+    place = find_places(cfg, 'bank_file')[0]
+    bank_file = get_value(cfg, place)
+    if not bank_file:
+        return None
+    root = '' if '.pipeline.' in place else get_value(cfg, find_places(cfg, 'data_root')[0])
+    return Path(root or '', bank_file)
 
 
 def check_top_level(cfg: Mapping[str, Any]) -> None:
