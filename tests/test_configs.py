@@ -406,7 +406,8 @@ optim_wrapper = dict(
     generator=dict(optimizer=dict(type='Adam', lr=1e-3, betas=(0.0, 0.99))),
     discriminator=dict(optimizer=dict(type='Adam', lr=1e-3, betas=(0.0, 0.99))))
 custom_hooks = [dict(type='GMMSamplerHook')]
-default_hooks = dict(checkpoint=dict(save_best=None))
+default_hooks = dict(
+    checkpoint=dict(_delete_=True, type='CheckpointHook', interval=5, by_epoch=False))
 val_dataloader = val_cfg = val_evaluator = test_dataloader = test_cfg = test_evaluator = None
 work_dir = '{work_dir}'
 """)
