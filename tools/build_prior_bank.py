@@ -110,19 +110,18 @@ def settle(args: argparse.Namespace) -> Task:
     from mmagic.registry import DATASETS
 
     from disp_plugin.cli.config import load_config
-    from disp_plugin.priors import find_bank
-    from disp_plugin.priors.training_view import as_views
+    from disp_plugin.priors import find_bank, unwrap_dataset
 
     cfg = load_config(args.config, args.cfg_options)
     built = DATASETS.build(cfg.train_dataloader.dataset)
-    bank_file = args.bank_file or cfg.get('bank_file') or find_bank(built)
+    bank_file = args.bank_file or find_bank(built)
     if cfg.get('encoder') is None or not bank_file:
         missing = 'encoder' if cfg.get('encoder') is None else 'train_dataloader.dataset.bank_file'
         raise ValueError(
             f'{args.config} needs no bank, as {missing} is None (an unconditional GAN); set it, or '
             'name another config'
         )
-    return Task(as_views(built), cfg.encoder, str(bank_file))
+    return Task(unwrap_dataset(built), cfg.encoder, str(bank_file))
 
 
 def describe(task: Task) -> str:

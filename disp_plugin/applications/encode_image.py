@@ -1,19 +1,18 @@
 """The priors of images that the run has never seen."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmagic.registry import DATASETS, MODELS
+from mmagic.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
-from disp_plugin.datasets import BadImageError, decode_image, fit_image
+from disp_plugin.datasets import decode_image, fit_image
 from disp_plugin.encoders import PriorEncoder, can_encode_new_images
 from disp_plugin.hooks.check_top_level import find_bank_file
-from disp_plugin.priors import PriorBank, TrainingView, check_encoder, view_config
+from disp_plugin.priors import PriorBank, check_encoder
 
 __all__ = ['encode_image', 'encode_shown', 'show_as_training']
 
@@ -113,26 +112,5 @@ def show_as_training(cfg: Config | ConfigDict, image: str | Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f'the image {image} does not exist')
     data = _find_dataset(cfg)
-    if data['type'] == 'ImageFolderDataset' and data.get('pipeline'):
-        return _show_by_pipeline(cfg, path)
     size = data.get('image_size') or cfg['model'].get('image_size')
     return fit_image(decode_image(path), size, data.get('crop') or 'center')
-
-
-def _show_by_pipeline(cfg: Config | ConfigDict, path: Path) -> np.ndarray:
-    """Show an image by the steps of a data set that does not state its view."""
-    steps = view_config(cfg['train_dataloader']['dataset'], flips=False)['pipeline']
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = Path(folder) / 'one_image.txt'
-        manifest.write_text(f'{path.name}\n', encoding='utf-8')
-        one_image = dict(
-            type='ImageFolderDataset',
-            data_root=str(path.parent),
-            ann_file=str(manifest),
-            pipeline=steps,
-        )
-        try:
-            return TrainingView(DATASETS.build(one_image))[0][0]
-        except BadImageError:
-            decode_image(path)  # says what is wrong, without the advice on a training set
-            raise

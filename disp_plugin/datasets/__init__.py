@@ -13,7 +13,6 @@ from .decode_image import (  # noqa: E402
     describe_bad_images,
 )
 from .image_folder_dataset import ImageFolderDataset, ImageViews, fit_image  # noqa: E402
-from .load_image import LoadTrainingImage  # noqa: E402
 from .resumable_sampler import ResumableSampler  # noqa: E402
 from .seeded_draws import (  # noqa: E402
     PositionalDataset,
@@ -29,7 +28,6 @@ __all__ = [
     'BadImageError',
     'ImageFolderDataset',
     'ImageViews',
-    'LoadTrainingImage',
     'PositionalDataset',
     'ResumableSampler',
     'SeededDraws',

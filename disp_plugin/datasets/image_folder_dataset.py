@@ -76,7 +76,6 @@ class ImageFolderDataset(BaseDataset):
         seed (int, optional): Seed of the flips. Defaults to None: that of the ResumableSampler;
             without one, flips come from NumPy's global generator.
         metainfo (dict, optional): Meta information of the data set. Defaults to None.
-        pipeline (list, optional): Transforms in place of all that. Defaults to None.
         **kwargs: Other arguments of mmengine's ``BaseDataset``, such as ``indices``.
 
     Raises:
@@ -85,6 +84,9 @@ class ImageFolderDataset(BaseDataset):
         ValueError: There is no image, the manifest names one twice or outside of the folder, or
             an option is out of range.
     """
+
+    #: Tells a sampler that positions beyond the length are understood.
+    takes_positions = True
 
     METAINFO = {'dataset_type': 'image_folder_dataset', 'task_name': 'editing'}
 
@@ -98,7 +100,6 @@ class ImageFolderDataset(BaseDataset):
         bank_file: str | None = None,
         seed: int | None = None,
         metainfo: dict | None = None,
-        pipeline: list | tuple | None = None,
         **kwargs: Any,
     ) -> None:
         if image_size is not None and image_size < 1:
@@ -107,7 +108,6 @@ class ImageFolderDataset(BaseDataset):
             raise ValueError(f"crop must be 'center' or 'none', but is {crop!r}")
         self.image_size, self.crop, self.flip, self.seed = image_size, crop, flip, seed
         self.bank_path = Path(data_root, bank_file) if bank_file else None
-        self.takes_positions = pipeline is None
         self._load_prior = None
         if bank_file:
             # by the registry, because priors/ builds on datasets/
@@ -117,7 +117,6 @@ class ImageFolderDataset(BaseDataset):
             metainfo=metainfo,
             data_root=str(data_root),
             data_prefix={'gt': ''},
-            pipeline=list(pipeline or ()),
             **kwargs,
         )
 
@@ -159,8 +158,6 @@ class ImageFolderDataset(BaseDataset):
         return {'image_size': self.image_size, 'crop': crop, 'resize': 'bicubic (Pillow)'}
 
     def __getitem__(self, position: int) -> dict:
-        if not self.takes_positions:
-            return super().__getitem__(position)
         if position < 0:
             raise IndexError(f'the position of a draw must not be negative, got {position}')
         epoch, index = divmod(int(position), len(self))

@@ -16,9 +16,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from disp_plugin.datasets.image_folder_dataset import ImageViews
-from disp_plugin.priors import PriorBank, build_bank
-from disp_plugin.priors.bank_errors import DamagedBankError
-from disp_plugin.priors.lock_file import lock_file
+from disp_plugin.files import lock_file
+from disp_plugin.priors import DamagedBankError, PriorBank, build_bank
 
 from .metric_card import ImageSet
 from .spaces import FeatureSpace
@@ -136,8 +135,7 @@ class ReferenceSet:
         file = self.cache_dir / f'{self._identify(space)}.safetensors'
         file.parent.mkdir(parents=True, exist_ok=True)
         # Another evaluation may be computing the same: wait for it.
-        with open(file.with_suffix('.lock'), 'w') as lock:
-            lock_file(lock, lock.name, 'evaluate the same images in one process at a time', True)
+        with lock_file(file.with_suffix('.lock')):
             try:
                 if file.is_file():
                     bank = PriorBank.open(file)

@@ -12,7 +12,7 @@ from mmagic.registry import MODELS
 from torch import Tensor
 
 from disp_plugin.encoders import PriorEncoder, can_encode_new_images
-from disp_plugin.priors.check_origin import simplify_config
+from disp_plugin.priors.check_bank import simplify_config
 
 from .metric_card import Space
 

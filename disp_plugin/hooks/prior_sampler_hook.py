@@ -44,8 +44,7 @@ class PriorSamplerHook(Hook):
     # Before any other hook could want to sample.
     priority = 'HIGH'
 
-    def __init__(self, bank_file: str | None = None, encoder: dict | None = None) -> None:
-        self._bank_file = bank_file
+    def __init__(self) -> None:
         self._fitted_to: str | None = None
         self._sampler: str | None = None
         self._is_training = False
@@ -128,7 +127,7 @@ class PriorSamplerHook(Hook):
         return fingerprint
 
     def _find_bank(self, runner: Any) -> str:
-        file = self._bank_file or find_bank(runner.train_dataloader.dataset)
+        file = find_bank(runner.train_dataloader.dataset)
         if file is None:
             raise ValueError(
                 'the model takes priors, but its training data set has no bank of them; set '

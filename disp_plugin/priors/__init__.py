@@ -6,9 +6,8 @@ apply_patches()
 
 from .build_bank import BankInUseError, Shard, build_bank, build_shard, merge_parts  # noqa: E402
 from .check_bank import check_dataset, check_encoder  # noqa: E402
-from .load_prior import LoadPrior, find_bank, list_images  # noqa: E402
+from .load_prior import LoadPrior, find_bank, list_images, unwrap_dataset  # noqa: E402
 from .prior_bank import BankOrigin, BankWriteError, DamagedBankError, PriorBank  # noqa: E402
-from .training_view import TrainingView, view_config  # noqa: E402
 
 __all__ = [
     'BankInUseError',
@@ -18,7 +17,6 @@ __all__ = [
     'LoadPrior',
     'PriorBank',
     'Shard',
-    'TrainingView',
     'build_bank',
     'build_shard',
     'check_dataset',
@@ -26,5 +24,5 @@ __all__ = [
     'find_bank',
     'list_images',
     'merge_parts',
-    'view_config',
+    'unwrap_dataset',
 ]

@@ -7,7 +7,6 @@ share the work by taking different parts, and the last one to end concatenates t
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 import zlib
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from mmagic.registry import MODELS
 from mmengine.logging import print_log
 from safetensors import SafetensorError, safe_open
@@ -27,7 +25,7 @@ from safetensors.numpy import save
 
 from disp_plugin.datasets import ImageViews
 from disp_plugin.encoders import PriorEncoder
-from disp_plugin.files import get_free_bytes, write_file
+from disp_plugin.files import get_free_bytes, lock_file, write_file
 
 from .check_bank import get_file_sizes, hash_dataset, simplify_config
 from .encode_views import check_views, choose_num_workers, encode_views
@@ -45,8 +43,6 @@ PART_IMAGES = 256
 
 POLL_SECONDS = 1.0
 
-# What file systems say that cannot lock files, such as some of networks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _DTYPES = {'float16': np.float16, 'float32': np.float32}
 _AMP_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
@@ -377,9 +373,12 @@ def _settle(
     amp: bool | str | None = None,
     dtype: str = 'float32',
 ) -> _Build:
-    from .training_view import as_views  # while configs move
-
-    dataset = as_views(dataset)
+    if not isinstance(dataset, ImageViews):
+        raise ValueError(
+            f'a bank is built from a data set that states how its images are seen, such as '
+            f'ImageFolderDataset, but {type(dataset).__name__} does not; build the bank of its '
+            'folder with tools/build_prior_bank.py --images FOLDER --image-size SIDE'
+        )
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be 'float32' or 'float16', but is {dtype!r}")
     if batch_size < 1:
@@ -576,24 +575,17 @@ def _check_space(build: _Build, num_images: int) -> None:
 @contextmanager
 def _lock(build: _Build, name: str) -> Iterator[bool]:
     """Lock a file in the folder of the parts; yield False where another process has it."""
-    lock = FileLock(build.folder / f'{name}.lock', timeout=0)
+    file = build.folder / f'{name}.lock'
     try:
         build.folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-            raise BankWriteError.explain(error, build.file) from error
-        print_log(
-            f'WARNING: files in {build.folder} cannot be locked ({error}): do not start a second '
-            'build of this bank, or of this shard of it, at once'
-        )
+        file.touch()
+    except OSError as error:
+        raise BankWriteError.explain(error, build.file) from error
     try:
-        yield True
+        with lock_file(file, timeout=0) as is_free:
+            yield is_free
     finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-        with suppress(OSError):
-            build.folder.rmdir()  # where nothing was encoded
+        if is_free:
+            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                build.folder.rmdir()  # where nothing was encoded

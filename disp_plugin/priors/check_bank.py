@@ -73,7 +73,7 @@ def check_dataset(bank: PriorBank, dataset: Any) -> None:
     ]
     problems = [_describe_images(images.keys, wrong, what) for wrong, what in found]
     views = unwrap_dataset(dataset)
-    if isinstance(views, ImageViews) and getattr(views, 'takes_positions', True):
+    if isinstance(views, ImageViews):
         if bank.origin.view:
             problems.append(_describe_fields(views.describe_view(), bank.origin.view))
         if views.num_views > bank.num_views:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from mmagic.registry import DATASETS
 from mmengine.config import Config
 from PIL import Image
 
 from disp_plugin.applications import encode_image, encode_shown, show_as_training
 from disp_plugin.encoders import CheckpointEncoder
-from disp_plugin.hooks.check_top_level import find_bank_file
 from disp_plugin.priors import build_bank
 
 ENCODER = dict(
@@ -22,26 +22,29 @@ ENCODER = dict(
 
 @pytest.fixture
 def cfg(image_folder, tmp_path):
-    pipeline = [
-        dict(type='LoadTrainingImage'),
-        dict(type='Resize', keys='gt', scale=(12, 12), interpolation='bicubic', backend='pillow'),
-        dict(type='Flip', keys='gt', flip_ratio=0.5, direction='horizontal'),
-        dict(type='LoadPrior', bank_file=str(tmp_path / 'bank.safetensors')),
-        dict(type='PackInputs', data_keys=['gt_prior']),
-    ]
-    dataset = dict(type='ImageFolderDataset', data_root=str(image_folder), pipeline=pipeline)
-    dataset['bank_file'] = str(tmp_path / 'bank.safetensors')
+    dataset = dict(
+        type='ImageFolderDataset',
+        data_root=str(image_folder),
+        image_size=12,
+        flip=True,
+        bank_file=str(tmp_path / 'bank.safetensors'),
+    )
     return Config(
         dict(
             encoder=ENCODER,
             model=dict(prior_dim=8),
-            train_dataloader=dict(dataset=dict(type='SeededDraws', dataset=dataset)),
+            train_dataloader=dict(dataset=dataset),
         )
     )
 
 
+def build(cfg):
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    return build_bank(dataset, cfg.encoder, dataset.bank_path, progress=False)
+
+
 def test_the_prior_of_a_training_image_is_its_row_in_the_bank(cfg, image_folder):
-    bank = build_bank(cfg, cfg.encoder, find_bank_file(cfg), progress=False)
+    bank = build(cfg)
     for key in bank.keys[:3]:
         prior = encode_image(cfg, image_folder / key)
         assert prior.shape == (1, 8)
@@ -71,7 +74,7 @@ def test_priors_of_several_images_are_those_of_each_by_an_encoder_built_once(
 
 
 def test_another_encoder_than_the_banks_is_refused(cfg, image_folder, tmp_path):
-    bank = build_bank(cfg, cfg.encoder, find_bank_file(cfg), progress=False)
+    bank = build(cfg)
     cfg.encoder.seed = 1
     with pytest.raises(ValueError, match='encoder'):
         encode_image(cfg, image_folder / bank.keys[0])

@@ -129,10 +129,6 @@ def test_a_config_of_mmagic_builds_it_and_its_workers_load_the_pixels(mixed_fold
     cfg = {
         'type': 'ImageFolderDataset',
         'data_root': str(mixed_folder),
-        'pipeline': [
-            {'type': 'LoadTrainingImage', 'key': 'gt'},
-            {'type': 'PackInputs', 'keys': ['gt']},
-        ],
         '_scope_': 'mmagic',
     }
     dataset = DATASETS.build(cfg)

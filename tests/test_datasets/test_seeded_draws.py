@@ -99,10 +99,13 @@ def test_an_image_is_flipped_in_some_passes_and_not_in_others(image_folder):
         '_scope_': 'mmagic',
         'seed': 0,
         'dataset': {
-            'type': 'ImageFolderDataset',
+            'type': 'BasicImageDataset',
             'data_root': str(image_folder),
+            'data_prefix': {'gt': ''},
+            'filename_tmpl': {},
+            'recursive': True,
             'pipeline': [
-                {'type': 'LoadTrainingImage'},
+                {'type': 'LoadImageFromFile', 'key': 'gt'},
                 {'type': 'Flip', 'keys': ['gt'], 'flip_ratio': 0.5, 'direction': 'horizontal'},
             ],
         },

@@ -1,5 +1,0 @@
-"""Compatible names, while other rooms move."""
-
-from .prior_bank import BankWriteError, DamagedBankError
-
-__all__ = ['BankWriteError', 'DamagedBankError']
