@@ -9,7 +9,7 @@ StyleGAN2 is compared with mmagic's unconditional one, whose networks are mmagic
 ``--channels`` channels (512 is mmagic's width), and each timing holds 16 iterations: one with R1,
 four with path-length regularization.
 
-With ``--companion`` the GAN with priors is timed against itself: with a technique for few images,
+With ``--technique`` the GAN with priors is timed against itself: with a technique for few images,
 and without.
 """
 
@@ -40,23 +40,23 @@ NETWORKS = {
     'biggan': ('BigGAN', 'BigGANGenerator', 'BigGANDiscriminator', {'sn_style': 'torch'}),
     'sngan': ('SNGAN', 'SNGANGenerator', 'ProjDiscriminator', {'with_spectral_norm': True}),
 }
-# What a companion adds to the discriminator, and to the losses of the GAN.
-COMPANIONS = {
-    'diff_augment': (dict(augmentation=dict(type='DiffAugment')), []),
+# What a technique adds to the discriminator, and to the losses of the GAN.
+TECHNIQUES = {
+    'diff_augment': (dict(augmentation=dict(type='DiffAugment')), {}),
     'adaptive_augment': (
         dict(augmentation=dict(type='AdaptiveAugment', augment_initial_p=0.5)),
-        [],
+        {},
     ),
     'consistency': (
         {},
-        [
-            dict(
+        dict(
+            consistency=dict(
                 type='ConsistencyRegularization',
                 augmentation=dict(type='DiffAugment', policy='flip,translation'),
             )
-        ],
+        ),
     ),
-    'freeze_d': (dict(freeze=dict(type='FreezeD', blocks=2)), []),
+    'freeze_d': (dict(freeze=dict(type='FreezeD', blocks=2)), {}),
 }
 STYLEGAN2_CYCLE = 16
 
@@ -121,20 +121,20 @@ def conditional_configs(args):
     return disp, host
 
 
-def companion_configs(args):
-    """A DISP GAN with a companion, and the same without."""
+def technique_configs(args):
+    """A DISP GAN with a technique, and the same without."""
     plain, _ = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
-    changes, losses = COMPANIONS[args.companion]
+    changes, losses = TECHNIQUES[args.technique]
     extended = copy.deepcopy(plain)
     extended['discriminator'].update(changes)
-    extended['disc_losses'] = dict(enumerate(losses))
+    extended['disc_losses'] = losses
     return extended, plain
 
 
 def build_pair(args):
     """Build both GANs by their names, and their optimizers."""
-    if args.companion:
-        names, pair = ('with', 'without'), companion_configs(args)
+    if args.technique:
+        names, pair = ('with', 'without'), technique_configs(args)
     else:
         names = ('disp', 'host')
         pair = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
@@ -199,7 +199,7 @@ def time_lookup(args, num_images=10_000, num_batches=50):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--gan', choices=[*NETWORKS, 'stylegan2'], default='biggan')
-    parser.add_argument('--companion', choices=COMPANIONS)
+    parser.add_argument('--technique', choices=TECHNIQUES)
     parser.add_argument('--size', type=int, default=32)
     parser.add_argument('--channels', type=int, default=32)
     parser.add_argument('--batch-size', type=int, default=25)
@@ -226,7 +226,7 @@ def main(argv=None):
         **{f'ms_{name}': round(statistics.median(times[name]) * 1e3, 2) for name in models},
         'ratio': round(ratio, 4),
     }
-    if not args.companion:
+    if not args.technique:
         lookup = time_lookup(args) * args.disc_steps
         result['ms_lookup'] = round(lookup * 1e3, 3)
         result['lookup_share'] = round(lookup / statistics.median(times['disp']), 5)

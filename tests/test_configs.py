@@ -104,8 +104,8 @@ def shrink(cfg, images, work_dir):
     if cfg.get('encoder'):
         options |= {'encoder': ENCODER, 'prior_dim': 16}
         options['bank_file'] = str(Path(work_dir, 'bank.safetensors'))
-    if 'mining_iters' in cfg.model.generator:
-        options['model.generator.mining_iters'] = 1
+    if 'mining_iters' in cfg.model:
+        options['model.mining_iters'] = 1
     if 'num_components' in (cfg.model.get('sampler') or {}):
         options['model.sampler.num_components'] = 3
     if cfg.model.discriminator.get('freeze'):

@@ -124,6 +124,9 @@ class DISPGAN(BaseGAN):
             Defaults to False.
         per_image_scale (float): Length of those vectors. To compare at the same strength of the
             condition, give the mean length of the priors. Defaults to 1.0.
+        mining_iters (int, optional): Puts a miner before the generator, which learns alone for so
+            many iterations, see :class:`~disp_plugin.techniques.MinedGenerator`.
+            Defaults to None: no miner.
         pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint to start from, a file or
             a name of mmagic's zoo, see :func:`load_pretrained`. Defaults to None.
         channels_last (bool): Whether the networks keep their weights in that memory format, which
@@ -136,7 +139,8 @@ class DISPGAN(BaseGAN):
             Defaults to None.
 
     Raises:
-        ValueError: The loss is unknown, the networks have another ``prior_dim`` or ``image_size``,
+        ValueError: The loss is unknown, ``mining_iters`` comes to a generator that has a miner,
+            the networks have another ``prior_dim`` or ``image_size``,
             or they cannot be compiled or take another memory format.
     """
 
@@ -167,6 +171,7 @@ class DISPGAN(BaseGAN):
         image_size: int | None = None,
         per_image: bool = False,
         per_image_scale: float = 1.0,
+        mining_iters: int | None = None,
         pretrained: dict | None = None,
         channels_last: bool = False,
         compile_generator: bool | dict = False,
@@ -182,6 +187,8 @@ class DISPGAN(BaseGAN):
         if noise_size is not None:
             defaults['noise_size'] = noise_size
         built = _build(with_size(generator, image_size), defaults, channels_last)
+        if mining_iters is not None:
+            built = _add_miner(built, mining_iters)
         _check_supported(built, options)
         size = check_sizes_agree(built, scorer)
         super().__init__(
@@ -244,7 +251,7 @@ class DISPGAN(BaseGAN):
         disc, gen = self.discriminator, self.generator
         tuned = {
             'model.discriminator.freeze': isinstance(disc, DiscriminatorWrapper) and disc.freeze,
-            f'model.generator.type={type(gen).__name__!r}': isinstance(gen, GeneratorWrapper),
+            f'a {type(gen).__name__}': isinstance(gen, GeneratorWrapper),
         }
         for field in (field for field, is_given in tuned.items() if is_given):
             print_log(
@@ -513,6 +520,16 @@ def _check_supported(part: nn.Module, options: dict[str, bool | dict]) -> None:
         raise ValueError(
             f'{type(part).__name__} takes no {name}: {reasons[name]}; leave model.{name} out'
         )
+
+
+def _add_miner(generator: nn.Module, mining_iters: int) -> nn.Module:
+    if isinstance(generator, GeneratorWrapper):
+        raise ValueError(
+            f'model.mining_iters is {mining_iters}, but the generator is a '
+            f'{type(generator).__name__} already; state mining_iters in one place'
+        )
+    config = dict(type='MinedGenerator', generator=generator, mining_iters=mining_iters)
+    return MODELS.build(config)
 
 
 def _build(network: Any, defaults: dict[str, int], channels_last: bool) -> Any:

@@ -65,11 +65,11 @@ class MinedGenerator(GeneratorWrapper):
     of BatchNorm follow the mined images in both phases, and so does StyleGAN2's mean style: they
     are measured, and what is sampled must match what is trained.
 
-    A config switches it on by ``model=dict(generator=dict(type='MinedGenerator',
-    generator='DISPBigGANGenerator', mining_iters=1000))``: options of the generator that it has
-    inherited go on to that generator. Distributed runs need ``find_unused_parameters=True`` in
-    ``model_wrapper_cfg``. Only a mean style that StyleGAN2 does not keep but computes is that of
-    noise before the miner.
+    A config switches it on by ``model=dict(mining_iters=300)``, for any of this package's GANs. In
+    mmagic's own GANs write ``generator=dict(type='MinedGenerator', generator='BigGANGenerator',
+    mining_iters=300)``; the generator's other options stay beside these. Distributed runs need
+    ``find_unused_parameters=True`` in ``model_wrapper_cfg``. Only a mean style that StyleGAN2 does
+    not keep but computes is that of noise before the miner.
 
     Args:
         generator (dict | str | nn.Module): The generator, a DISP one or one of mmagic's with or

@@ -43,10 +43,12 @@ def test_the_model_says_it_once(name):
     assert gan.discriminator(img, prior).shape == (2, 1)
 
 
-def test_a_miner_hands_it_on():
-    miner = dict(type='MinedGenerator', generator='DISPBigGANGenerator', mining_iters=1)
-    model = config('biggan', image_size=32)
-    model['generator'].update(miner)
+@pytest.mark.parametrize('name', GANS)
+def test_a_miner_hands_it_on(name):
+    model = config(name, image_size=32)
+    assert MODELS.build({**model, 'mining_iters': 1}).image_size == 32
+    kind = model['generator']['type']
+    model['generator'].update(type='MinedGenerator', generator=kind, mining_iters=1)
     assert MODELS.build(model).image_size == 32
 
 

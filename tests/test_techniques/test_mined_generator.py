@@ -38,15 +38,12 @@ _runs = itertools.count()
 
 
 def build(name, prior_dim=PRIOR_DIM, mined=True, **changes):
-    """A DISP GAN; a miner comes before its generator by two options."""
-    kind = f'DISP{TYPE[name]}Generator'
-    generator = dict(type=kind, **GENERATOR[name])
-    if mined:
-        generator.update(type='MinedGenerator', generator=kind, mining_iters=MINING)
+    """A DISP GAN, with a miner before its generator or without."""
     config = dict(
         type=f'DISP{TYPE[name]}',
         prior_dim=prior_dim,
-        generator=generator,
+        generator=dict(type=f'DISP{TYPE[name]}Generator', **GENERATOR[name]),
+        mining_iters=MINING if mined else None,
         discriminator=dict(
             type='PriorProjectionDiscriminator',
             equalized_lr=name == 'stylegan2',
@@ -307,6 +304,21 @@ def test_both_phases_run_distributed(pretrained, tmp_path):
         torch.distributed.destroy_process_group()
 
 
+@GANS
+def test_the_option_of_the_gan_is_the_generator_of_a_config(name):
+    kind = f'DISP{TYPE[name]}Generator'
+    stated = dict(type='MinedGenerator', generator=kind, mining_iters=MINING, **GENERATOR[name])
+    torch.manual_seed(0)
+    by_option = build(name)
+    torch.manual_seed(0)
+    by_config = build(name, mined=False, generator=stated)
+    pairs = zip(by_option.state_dict().items(), by_config.state_dict().items(), strict=True)
+    assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
+    assert isinstance(by_option.generator_ema.module, MinedGenerator)
+    with pytest.raises(ValueError, match='the generator is a MinedGenerator already'):
+        build(name, generator=stated)
+
+
 def test_numbers_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match='mining_iters is -1; it must be 0 or more'):
         MinedGenerator(torch.nn.Identity(), mining_iters=-1)
@@ -334,7 +346,7 @@ def test_a_compiled_generator_is_refused():
 def test_a_checkpoint_with_a_miner_is_not_taken_by_a_generator_without(tmp_path, capsys):
     mined = build('sngan')
     mined.init_weights()
-    assert "model.generator.type='MinedGenerator' is given without" in ''.join(capsys.readouterr())
+    assert 'a MinedGenerator is given without' in ''.join(capsys.readouterr())
     torch.save({'state_dict': mined.state_dict()}, tmp_path / 'mined.pth')
     with pytest.raises(ValueError, match=r'none of the \d+ entries of generator.\* has a place'):
         load_pretrained(build('sngan', mined=False), str(tmp_path / 'mined.pth'))
