@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,10 +17,12 @@ from torch.utils.data import DataLoader
 
 import disp_plugin.register  # noqa: F401
 from disp_plugin.applications.invert_images import generate_by_blocks
+from disp_plugin.cli.config import load_config
 from disp_plugin.models import load_pretrained
 from disp_plugin.techniques import MinedGenerator, Miner
 from tests.numerics import assert_close_to_scale
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 PRIOR_DIM, NOISE, MINING, DISC_STEPS = 4, 16, 2, 2
 SIZE = {'sngan': 32, 'biggan': 32, 'stylegan2': 8}
 TYPE = {'sngan': 'SNGAN', 'biggan': 'BigGAN', 'stylegan2': 'StyleGAN2'}
@@ -317,6 +320,16 @@ def test_the_option_of_the_gan_is_the_generator_of_a_config(name):
     assert isinstance(by_option.generator_ema.module, MinedGenerator)
     with pytest.raises(ValueError, match='the generator is a MinedGenerator already'):
         build(name, generator=stated)
+
+
+@pytest.mark.parametrize(
+    'config', ['disp_sngan_faces100.py', 'disp_biggan_digits.py', 'disp_stylegan2_digits.py']
+)
+def test_the_technique_puts_a_miner_into_any_config(config):
+    cfg = load_config(CONFIGS / config, techniques=['minegan'])
+    gan = MODELS.build({**cfg.model, 'prior_dim': 16})
+    assert isinstance(gan.generator, MinedGenerator) and gan.generator.mining_iters == 300
+    assert cfg.model_wrapper_cfg.find_unused_parameters
 
 
 def test_numbers_that_cannot_be_are_refused():
