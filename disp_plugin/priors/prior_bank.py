@@ -4,9 +4,11 @@ The file has the layout of safetensors (eight bytes with the length of a JSON he
 the tensors), so any safetensors reader opens it, and nothing in it is pickled. M images, V views
 (1: as loaded; 2: as loaded, and flipped horizontally), D prior_dim, L length of the longest key:
 
-    file_sizes  (M,)      I64          size of each image file in bytes
-    priors      (M,V,D)   F16 or F32   one block of V rows per image, in the order of the keys
-    keys        (M,L)     U8           the image keys in UTF-8, sorted, filled up with zeros
+    file_sizes   (M,)      I64          size of each image file in bytes
+    key_hashes   (M,)      I64          a hash of each key, sorted, to find a key by
+    hashed_rows  (M,)      I64          the row of each hash's key
+    priors       (M,V,D)   F16 or F32   one block of V rows per image, in the order of the keys
+    keys         (M,L)     U8           the image keys in UTF-8, sorted, filled up with zeros
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,12 +30,13 @@ import torch
 from disp_plugin.files import replace_file
 
 MAGIC = 'disp_plugin.prior_bank'
-VERSION = '2'
+VERSION = '3'
 BUILD_COMMAND = 'python tools/build_prior_bank.py CONFIG --bank-file {}'
 REBUILD_COMMAND = f'{BUILD_COMMAND} --overwrite (and the --cfg-options of your run)'
 
 _DTYPES = {'F16': np.float16, 'F32': np.float32, 'I64': np.int64, 'U8': np.uint8}
 _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
+_TENSORS = ('file_sizes', 'key_hashes', 'hashed_rows', 'priors', 'keys')
 _NO_CRC, _NO_HASH = '0' * 8, '0' * 64
 _MAX_HEADER = 100_000_000  # what safetensors allows
 # Half of what torch splits over threads, which on a busy machine wait for each other 10 ms.
@@ -131,6 +134,7 @@ class PriorBank:
             raise ValueError(f'the prior of image {keys[bad[0]]!r} is not finite')
         sizes = np.zeros(len(keys)) if file_sizes is None else np.asarray(file_sizes)
         self._keys, self._priors = packed[order], stored[order]
+        self._index = _KeyIndex.build(self._keys)
         self.file_sizes: np.ndarray = sizes[order].astype(np.int64)
         self.origin = origin or BankOrigin()
         self.path: Path | None = None
@@ -152,10 +156,11 @@ class PriorBank:
         header = _read_header(Path(path))
         mapped = np.asarray(np.memmap(path, np.uint8, 'r'))
         bank = cls.__new__(cls)
-        bank.file_sizes, bank._priors, keys = (
+        bank.file_sizes, hashes, rows, bank._priors, keys = (
             mapped[begin:end].view(dtype).reshape(shape)
             for begin, end, dtype, shape in header.tensors
         )
+        bank._index = _KeyIndex(hashes, rows)
         bank._keys = keys.reshape(-1).view(f'S{keys.shape[1]}')
         bank.origin, bank._fingerprint = header.origin, header.fingerprint
         bank.path, bank._rows = Path(path).absolute(), None
@@ -277,9 +282,7 @@ class PriorBank:
             tuple[np.ndarray, np.ndarray]: (N,) int64 rows, and (N,) bool: whether the key is there.
         """
         wanted = pack_keys(keys)
-        # in the keys' own type, or NumPy would copy them all; a longer key is found to be missing
-        targets = wanted.astype(self._keys.dtype)
-        rows = np.minimum(np.searchsorted(self._keys, targets), self.num_images - 1)
+        rows = self._index.find(wanted)
         return rows, self._keys[rows] == wanted
 
     def take(self, rows: np.ndarray, views: np.ndarray | int = 0) -> np.ndarray:
@@ -316,6 +319,7 @@ class PriorBank:
             return self
         part = object.__new__(type(self))
         part._keys, part.file_sizes = self._keys[rows], self.file_sizes[rows]
+        part._index = _KeyIndex.build(part._keys)
         part._priors, part.origin, part.path = self._priors, self.origin, None
         part._rows = rows if self._rows is None else self._rows[rows]
         part._fingerprint = hashlib.sha256(self.fingerprint.encode() + rows.tobytes()).hexdigest()
@@ -361,7 +365,7 @@ class PriorBank:
         return 'the prior bank in memory' if self._rows is None else 'a part of a prior bank'
 
     def _hash(self) -> str:
-        digest = _begin_hash(self.origin, self.file_sizes)
+        digest = _begin_hash(self.origin, self.file_sizes, self._index)
         for block in self._blocks():
             digest.update(_raw(block))
         digest.update(_raw(self._keys))
@@ -371,6 +375,35 @@ class PriorBank:
         for start in range(0, self.num_images, size):
             rows = slice(start, start + size)
             yield self._priors[rows if self._rows is None else self._rows[rows]]
+
+
+class _KeyIndex(NamedTuple):
+    """Finds keys by 64-bit hashes: a search among keys themselves slows down with their number."""
+
+    hashes: np.ndarray  # (M,) int64, sorted
+    rows: np.ndarray  # (M,) int64
+
+    @classmethod
+    def build(cls, keys: np.ndarray) -> _KeyIndex:
+        hashes = _hash_keys(keys)
+        rows = np.argsort(hashes, kind='stable')
+        twice = np.flatnonzero(hashes[rows][1:] == hashes[rows][:-1])
+        if len(twice):  # among a million keys, with a probability of 3e-8
+            first, second = (keys[row].decode() for row in rows[twice[0] : twice[0] + 2])
+            raise ValueError(
+                f'image keys {first!r} and {second!r} have the same hash; rename one of them'
+            )
+        return cls(hashes[rows], rows)
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """Give the row of each key, and any row for a key that is not there."""
+        places = np.searchsorted(self.hashes, _hash_keys(keys))
+        return self.rows[np.minimum(places, len(self.rows) - 1)]
+
+
+def _hash_keys(keys: np.ndarray) -> np.ndarray:
+    digests = (hashlib.blake2b(key, digest_size=8).digest() for key in keys.tolist())
+    return np.frombuffer(b''.join(digests), '<i8')
 
 
 def pack_keys(keys: Sequence[str]) -> np.ndarray:
@@ -402,17 +435,19 @@ def write_bank(
     Raises:
         BankWriteError: No permission or no space; nothing half-written is left.
     """
+    index = _KeyIndex.build(keys)
     specs = [
-        ('file_sizes', np.dtype(np.int64), file_sizes.shape),
+        *((name, np.dtype(np.int64), file_sizes.shape) for name in _TENSORS[:3]),
         ('priors', np.dtype(dtype), shape),
         ('keys', np.dtype(np.uint8), (len(keys), keys.itemsize)),
     ]
-    digest = _begin_hash(origin, file_sizes)
+    digest = _begin_hash(origin, file_sizes, index)
     try:
         with replace_file(path) as file:
             # written again at the end, when the checksum is known
             file.write(_make_header(specs, origin, _NO_HASH))
-            file.write(_raw(file_sizes))
+            for array in (file_sizes, *index):
+                file.write(_raw(array))
             num_bytes = 0
             for block in blocks:
                 digest.update(_raw(block))
@@ -494,7 +529,7 @@ def _read_header(path: Path) -> _Header:
     if f'{zlib.crc32(text.replace(crc, _NO_CRC.encode(), 1)):08x}'.encode() != crc:
         raise DamagedBankError.explain(path, 'its header was altered')
     start, tensors = 8 + length, []
-    for name in ('file_sizes', 'priors', 'keys'):
+    for name in _TENSORS:
         begin, end = (start + offset for offset in entries[name]['data_offsets'])
         tensors.append((begin, end, _DTYPES[entries[name]['dtype']], entries[name]['shape']))
     if size != tensors[-1][1]:
@@ -506,9 +541,10 @@ def _read_header(path: Path) -> _Header:
     return _Header(tensors, BankOrigin(**json.loads(metadata['origin'])), metadata['fingerprint'])
 
 
-def _begin_hash(origin: BankOrigin, file_sizes: np.ndarray) -> Any:
+def _begin_hash(origin: BankOrigin, file_sizes: np.ndarray, index: _KeyIndex) -> Any:
     digest = hashlib.sha256(origin.to_json().encode())
-    digest.update(_raw(file_sizes))
+    for array in (file_sizes, *index):
+        digest.update(_raw(array))
     return digest
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from disp_plugin.priors import BankOrigin, DamagedBankError, PriorBank
+from disp_plugin.priors import BankOrigin, DamagedBankError, PriorBank, prior_bank
 
 KEYS = ['b/2.png', 'a.png', 'é/ü 1.jpg', 'b/10.png', 'b.png']
 ORIGIN = BankOrigin(
@@ -101,6 +101,12 @@ def test_every_key_of_many_is_found_at_its_row():
     assert bank.keys == keys
 
 
+def test_two_keys_with_one_hash_are_named(monkeypatch):
+    monkeypatch.setattr(prior_bank, '_hash_keys', lambda keys: np.array([7, 3, 7]))
+    with pytest.raises(ValueError, match="keys 'a' and 'c' have the same hash; rename one"):
+        PriorBank(['a', 'b', 'c'], torch.eye(3))
+
+
 def test_flipped_prior_of_a_bank_without_flips_says_to_rebuild(tmp_path):
     PriorBank(KEYS, make_priors(1)).save(tmp_path / 'bank')
     with pytest.raises(
@@ -165,7 +171,7 @@ def test_weights_in_the_place_of_a_bank_are_named(tmp_path):
         PriorBank.open(tmp_path / 'model.safetensors')
 
 
-@pytest.mark.parametrize('tensor', ['file_sizes', 'priors', 'keys'])
+@pytest.mark.parametrize('tensor', ['file_sizes', 'key_hashes', 'hashed_rows', 'priors', 'keys'])
 def test_verify_finds_a_single_altered_byte(bank_file, tensor):
     PriorBank.open(bank_file).verify()
     content = bytearray(bank_file.read_bytes())
@@ -189,7 +195,7 @@ def test_an_altered_header_is_told_at_opening(bank_file):
 
 def test_a_bank_of_another_version_says_so(bank_file):
     content = bank_file.read_bytes()
-    bank_file.write_bytes(content.replace(b'"version": "2"', b'"version": "1"'))
+    bank_file.write_bytes(content.replace(b'"version": "3"', b'"version": "1"'))
     with pytest.raises(ValueError, match=r'has version 1 of the format, and this .*rebuild it'):
         PriorBank.open(bank_file)
 
