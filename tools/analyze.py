@@ -62,7 +62,6 @@ def measure_similarity(args):
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
     from disp_plugin.cli.errors import check_range
     from disp_plugin.distributed import choose_device
-    from disp_plugin.encoders import can_encode_new_images
     from disp_plugin.evaluation.held_out import find_training_images
     from disp_plugin.evaluation.reference_set import ReferenceSet
     from disp_plugin.evaluation.similarity import (
@@ -98,7 +97,7 @@ def measure_similarity(args):
         'seed': args.seed,
         'correlation': {name: values._asdict() for name, values in found.items()},
     }
-    if gan.prior_dim and not getattr(gan, 'per_image', False) and can_encode_new_images(own):
+    if gan.prior_dim and not getattr(gan, 'per_image', False) and own:
         priors = reference.features(get_space('prior', own))
         numbers['reconstruction'] = measure_reconstruction(gan, priors, features, space, args)
     return numbers

@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from torch import Tensor
 
 from disp_plugin.datasets import decode_image, fit_image
-from disp_plugin.encoders import PriorEncoder, can_encode_new_images
+from disp_plugin.encoders import PriorEncoder
 from disp_plugin.hooks.check_top_level import find_bank_file
 from disp_plugin.priors import PriorBank, check_encoder
 
@@ -71,7 +71,7 @@ def _build_encoder(cfg: Config | ConfigDict) -> PriorEncoder:
         raise ValueError(
             'this run has no encoder (it is a baseline without priors), and no image has a prior'
         )
-    if cfg['model'].get('per_image') or not can_encode_new_images(encoder_cfg):
+    if cfg['model'].get('per_image') or not encoder_cfg:
         raise ValueError(
             'this run has an embedding for each training image and no encoder: no other image has '
             'a prior'

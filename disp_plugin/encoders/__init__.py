@@ -7,18 +7,15 @@ apply_patches()
 from .base_encoder import Preprocessing, PriorEncoder  # noqa: E402
 from .checkpoint_encoder import CheckpointEncoder  # noqa: E402
 from .metric_encoders import InceptionEncoder, PixelEncoder  # noqa: E402
-from .per_image_encoder import PerImageEncoder, can_encode_new_images  # noqa: E402
 from .timm_encoder import TimmEncoder  # noqa: E402
 from .torchvision_encoder import TorchvisionEncoder  # noqa: E402
 
 __all__ = [
     'CheckpointEncoder',
     'InceptionEncoder',
-    'PerImageEncoder',
     'PixelEncoder',
     'Preprocessing',
     'PriorEncoder',
     'TimmEncoder',
     'TorchvisionEncoder',
-    'can_encode_new_images',
 ]

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +123,6 @@ class PriorEncoder(nn.Module):
 
     prior_dim: int
     network: nn.Module
-    knows_unseen_images: ClassVar[bool] = True
 
     def __init__(self, architecture: str, layer: str, preprocessing: Preprocessing) -> None:
         super().__init__()

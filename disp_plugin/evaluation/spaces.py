@@ -11,7 +11,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from disp_plugin.encoders import PriorEncoder, can_encode_new_images
+from disp_plugin.encoders import PriorEncoder
 from disp_plugin.priors.check_bank import simplify_config
 
 from .metric_card import Space
@@ -105,13 +105,7 @@ def get_space(name: str, encoder: Config) -> FeatureSpace:
 
     Raises:
         FileNotFoundError: The encoder's weights are not at hand.
-        ValueError: The encoder knows no unseen images.
     """
-    if not can_encode_new_images(encoder):
-        raise ValueError(
-            f'a {encoder["type"]} knows only training images and is no space to compare images in; '
-            'name another encoder'
-        )
     file = encoder.get('checkpoint')
     status = os.stat(file) if isinstance(file, str) and os.path.isfile(file) else None
     content = [status.st_size, status.st_mtime_ns] if status else []
@@ -178,7 +172,7 @@ def choose_spaces(
         ValueError: A name is unknown, or there is no encoder of priors.
     """
     cfg = cfg or {}
-    has_prior = can_encode_new_images(run_encoder(cfg))
+    has_prior = bool(run_encoder(cfg))
     if chosen is None:
         configured = (cfg.get('test_evaluator') or {}).get('spaces')
         if configured:

@@ -112,19 +112,12 @@ def encode_views(
     loader = _load(_Views(dataset), batches, num_workers, pin_memory=device.type == 'cuda')
     unit = len(batches[0]) if batches else 1
     waiting: list[tuple[torch.Tensor, Any]] = []
-    for indices, batch in zip(
-        batches, track(loader, len(batches), 'encoding images', progress, unit=unit), strict=True
-    ):
+    for batch in track(loader, len(batches), 'encoding images', progress, unit=unit):
         num, num_views = batch.shape[:2]
         pixels = batch.to(device, non_blocking=True).flatten(0, 1)
         images = pixels.permute(0, 3, 1, 2).float().div_(255)
         with torch.autocast(device.type, dtype=amp_dtype, enabled=amp_dtype is not None):
-            encode = getattr(encoder, 'encode', None)  # while there is an embedding per image
-            if encode is not None:
-                rows = torch.tensor(indices, device=device).repeat_interleave(num_views)
-                priors = encode(images, rows)
-            else:
-                priors = encoder(images)
+            priors = encoder(images)
         waiting.append(_begin_copy(priors.float().unflatten(0, (num, num_views))))
         if len(waiting) > 1 or device.type == 'cpu':
             yield _end_copy(*waiting.pop(0))

@@ -24,7 +24,6 @@ CASES = {
         model='resnet10t', pretrained=False, model_kwargs=SMALL, preprocessing=dict(resize=(32, 32))
     ),
     'CheckpointEncoder': dict(arch='timm/resnet10t', arch_kwargs=SMALL, untrained=True, in_size=32),
-    'PerImageEncoder': dict(num_images=6, scale=2.0),
     'PixelEncoder': dict(size=4),
     'InceptionEncoder': dict(),
 }
@@ -97,10 +96,6 @@ def test_building_an_encoder_leaves_the_random_numbers_of_the_run_alone():
 
 def test_a_fingerprint_is_the_same_in_every_process_and_version():
     # banks that users have already built are found by it
-    assert (
-        build('PerImageEncoder').fingerprint()
-        == 'a22ef4c3d2b289d0381f10f0ac0dcfa97cf98bb5b081097e07ebc51a79aeaafd'
-    )
     assert (
         hash_tensors([('a', torch.arange(6.0).reshape(2, 3))])
         == 'ca1c01aa7978aa5c74d4722deb1590e8d39c8cf0699fc9adbfcba57a4d6e6df4'

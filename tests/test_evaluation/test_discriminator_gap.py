@@ -76,9 +76,11 @@ def test_a_discriminator_that_knows_its_images_by_heart_is_seen(measure, train_c
     assert found == {'disc_gap_val': 2.0}  # no unit where all held-out scores are equal
 
 
-def test_per_image_embeddings_are_left_out_of_the_score(measure, gan, held_out_cfg, train_cfg):
-    per_image = dict(type='PerImageEncoder', num_images=24)
-    _, found = measure(gan, encoder=per_image)
+def test_per_image_embeddings_are_left_out_of_the_score(
+    measure, gan, held_out_cfg, train_cfg, monkeypatch
+):
+    monkeypatch.setattr(gan, 'per_image', True, raising=False)
+    _, found = measure(gan, encoder=None)
     means = []
     for cfg in (train_cfg, held_out_cfg):
         with torch.no_grad():

@@ -68,12 +68,12 @@ def test_without_the_training_images_the_samples_are_shown_alone(tmp_path):
     assert 'gone' in page.split('id="nearest"')[1].split('class="missing">')[1][:200]
 
 
-@pytest.mark.parametrize('encoder', [{'type': 'PerImageEncoder'}, {'type': 'NoSuchEncoder'}])
+@pytest.mark.parametrize('encoder', [None, {'type': 'NoSuchEncoder'}])
 def test_without_a_usable_encoder_the_nearest_are_those_by_pixels(tmp_path, image_folder, encoder):
     save_checkpoint(tmp_path, images=image_folder, encoder=encoder)
     page = make_report(tmp_path)
     assert page.count('<img') == 1 + 12 * (1 + 3)
-    assert ('encoder is not at hand' in page) == (encoder['type'] == 'NoSuchEncoder')
+    assert ('encoder is not at hand' in page) == (encoder is not None)
 
 
 def test_a_log_alone_makes_a_page_with_its_curves(tmp_path):

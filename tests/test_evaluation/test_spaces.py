@@ -23,7 +23,7 @@ def test_two_spaces_stand_beside_each_other():
     [
         dict(model=dict(prior_dim=0), encoder=SIMCLR),
         dict(model=dict(prior_dim=8, per_image=True), encoder=SIMCLR),
-        dict(model=dict(prior_dim=8), encoder=dict(type='PerImageEncoder', num_images=8)),
+        dict(model=dict(prior_dim=8), encoder=None),
     ],
 )
 def test_a_baseline_has_no_space_of_priors(run):
@@ -79,8 +79,3 @@ def test_other_weights_in_the_same_file_are_another_space(tmp_path):
         cfg = dict(type='CheckpointEncoder', checkpoint=str(file), **small)
         found.append(get_space('prior', cfg).encoder.fingerprint())
     assert found[0] != found[1]
-
-
-def test_a_per_image_embedding_is_no_space():
-    with pytest.raises(ValueError, match='knows only training images'):
-        get_space('prior', dict(type='PerImageEncoder', num_images=3))

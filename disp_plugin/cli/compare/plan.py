@@ -18,7 +18,6 @@ from disp_plugin.cli.choose_schedule import choose_options
 from disp_plugin.cli.config import build_training_set, load_config, merge_options, merge_part
 from disp_plugin.cli.options import accepted_fields, check_options, find_class
 from disp_plugin.cli.prepare_run import ensure_bank
-from disp_plugin.encoders import can_encode_new_images
 from disp_plugin.evaluation.held_out import add_validation, find_held_out, find_training_images
 from disp_plugin.evaluation.spaces import RUN_ENCODER
 from disp_plugin.files import write_file
@@ -260,7 +259,7 @@ class Plan:
         given = self.base.test_evaluator['spaces'].items()
         for name, encoder in sorted(given, key=lambda item: item[0] == 'prior'):
             encoder = self.base.encoder if encoder == RUN_ENCODER else encoder
-            if not can_encode_new_images(encoder):
+            if not encoder:
                 continue
             MODELS.build(encoder.to_dict())  # missing weights are told before anything is trained
             spaces['encoder' if name == 'prior' else name] = encoder.to_dict()

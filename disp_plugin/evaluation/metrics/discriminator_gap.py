@@ -11,7 +11,6 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from disp_plugin.applications.sample_images import from_rgb
-from disp_plugin.encoders import can_encode_new_images
 
 from ..metric_card import MetricCard
 from ..reference_set import ReferenceSet
@@ -107,8 +106,7 @@ class DiscriminatorGapMetric(GanMetric):
 
     @property
     def _is_per_image(self) -> bool:
-        is_per_image = self.encoder is not None and not can_encode_new_images(self.encoder)
-        return is_per_image or bool(getattr(self.gan, 'per_image', False))
+        return bool(getattr(self.gan, 'per_image', False))
 
     def _discriminate(self, pixels: Tensor, prior: Tensor | None) -> Tensor:
         network = self.gan.discriminator

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from disp_plugin.applications.invert_images import invert_images
 from disp_plugin.applications.sample_images import from_rgb, to_rgb
-from disp_plugin.encoders import can_encode_new_images
 
 from ..metric_card import MetricCard
 from ..spaces import Config, FeatureSpace, get_space
@@ -52,7 +51,7 @@ class IvOMMetric(GanMetric):
         batch_size: int = 32,
         **kwargs: Any,
     ) -> None:
-        if encoder is None or not can_encode_new_images(encoder):
+        if not encoder:
             raise ValueError(
                 'IvOM starts from the priors of unseen images, but the run has no encoder that '
                 'gives them; leave ivom out'

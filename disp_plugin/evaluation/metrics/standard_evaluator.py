@@ -14,7 +14,6 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from disp_plugin.distributed import on_main_process
-from disp_plugin.encoders import can_encode_new_images
 
 from ..metric_card import MetricCard
 from ..reference_set import CACHE_DIR, check_disjoint
@@ -88,7 +87,7 @@ class StandardEvaluator(Evaluator):
                 f"a space is the config of an encoder or 'encoder', not {unknown[0]!r}"
             )
         _check_names(options or {}, 'options of metrics')
-        if not any(isinstance(s, str) or can_encode_new_images(s) for s in spaces.values()):
+        if not any(spaces.values()):
             raise ValueError('StandardEvaluator needs at least one space that knows unseen images')
         self.spaces = spaces
         self.names = metrics
@@ -115,7 +114,7 @@ class StandardEvaluator(Evaluator):
         spaces = {
             name: self.encoder if isinstance(cfg, str) else cfg for name, cfg in self.spaces.items()
         }
-        spaces = {name: cfg for name, cfg in spaces.items() if can_encode_new_images(cfg)}
+        spaces = {name: cfg for name, cfg in spaces.items() if cfg}
         if not spaces:
             raise ValueError('the run has no encoder that knows unseen images; give other spaces')
         names = self.names

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from disp_plugin.applications.interpolate_priors import interpolate_priors
 from disp_plugin.applications.sample_images import draw_inputs, make_grid, sample_images
 from disp_plugin.datasets.image_folder_dataset import ImageViews
-from disp_plugin.encoders import can_encode_new_images
 
 from ..held_out import find_training_images
 from ..spaces import Config, FeatureSpace, get_space
@@ -155,7 +154,7 @@ def show_nearest(gan: nn.Module, cfg: Config, seed: int) -> tuple[list[Compariso
         f'apart. {_say_typical(by_pixels.typical)}'
     ]
     encoder = cfg.get('encoder')
-    if encoder and can_encode_new_images(encoder):
+    if encoder:
         try:
             encode = functools.partial(_encode, get_space('prior', encoder))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
