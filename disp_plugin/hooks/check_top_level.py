@@ -1,4 +1,4 @@
-"""Short names of settings: where each one is read, and a check that none stands unread on top."""
+"""Short names of settings: where each is read, and a check that none stands unread at the top."""
 
 import ast
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ SHORT_NAMES: dict[str, tuple[str, ...]] = {
 """Short name of ``--cfg-options`` -> dotted paths where a config holds the setting."""
 
 
-def get_value(cfg: Mapping[str, Any], path: str) -> Any:
+def get_value(cfg: Mapping[str, object], path: str) -> Any:
     """Follow a dotted path, which may count through lists; None where it ends early."""
-    node: Any = getattr(cfg, '_cfg_dict', cfg)
+    node: object = getattr(cfg, '_cfg_dict', cfg)
     for name in path.split('.'):
         if isinstance(node, (list, tuple)) and name.isdigit() and int(name) < len(node):
             node = node[int(name)]
@@ -46,7 +46,7 @@ def get_value(cfg: Mapping[str, Any], path: str) -> Any:
     return node
 
 
-def find_dataset(cfg: Mapping[str, Any], loader: str = 'train_dataloader') -> str | None:
+def find_dataset(cfg: Mapping[str, object], loader: str = 'train_dataloader') -> str | None:
     """Find the dotted path of a loader's data set below its wrappers; None without one."""
     path = f'{loader}.dataset'
     while isinstance(get_value(cfg, f'{path}.dataset'), Mapping):
@@ -54,11 +54,10 @@ def find_dataset(cfg: Mapping[str, Any], loader: str = 'train_dataloader') -> st
     return path if isinstance(get_value(cfg, path), Mapping) else None
 
 
-def find_places(cfg: Mapping[str, Any], name: str) -> list[str]:
+def find_places(cfg: Mapping[str, object], name: str) -> list[str]:
     """List the dotted paths where a config holds the setting of a short name.
 
-    A wrapped data set is looked into, and ``bank_file`` is that of ``LoadPrior`` where a pipeline
-    has one.
+    Looks into wrapped data sets; ``bank_file`` is that of ``LoadPrior`` where a pipeline has one.
     """
     dataset = find_dataset(cfg) or DATASET
     places = [path.replace(DATASET, dataset) for path in SHORT_NAMES[name]]
@@ -69,7 +68,7 @@ def find_places(cfg: Mapping[str, Any], name: str) -> list[str]:
     return places
 
 
-def find_bank_file(cfg: Mapping[str, Any]) -> Path | None:
+def find_bank_file(cfg: Mapping[str, object]) -> Path | None:
     """Find the path of the bank that a config names, in its data set or in ``LoadPrior``."""
     place = find_places(cfg, 'bank_file')[0]
     bank_file = get_value(cfg, place)
@@ -79,14 +78,11 @@ def find_bank_file(cfg: Mapping[str, Any]) -> Path | None:
     return Path(root or '', bank_file)
 
 
-def check_top_level(cfg: Mapping[str, Any]) -> None:
+def check_top_level(cfg: Mapping[str, object]) -> None:
     """Raise if a run's files set a short name at their top, where nothing reads it.
 
     Configs of other packages, such as mmagic's, may repeat settings there, and so may a file
     without a base, such as the one that mmengine writes into a work folder.
-
-    Args:
-        cfg (Config): The config of a run, as read from its file.
 
     Raises:
         ValueError: The message names the place to write it.
@@ -119,7 +115,7 @@ def _read_names(file: Path) -> set[str]:
     return names
 
 
-def _as_config(place: str, value: Any) -> str:
+def _as_config(place: str, value: object) -> str:
     """Write a dotted path as nested dicts."""
     if '.pipeline.' in place:
         return f'LoadPrior(bank_file={value!r}) in the pipeline of the training data set'

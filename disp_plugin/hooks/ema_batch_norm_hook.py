@@ -25,12 +25,11 @@ class EMABatchNormHook(Hook):
     """Re-estimate the BatchNorm statistics of the EMA generator before it is sampled.
 
     mmagic averages the generator's weights but copies its BatchNorm statistics, which belong to
-    other weights. Here they are measured on images of the EMA generator itself: before validation,
-    before a test (unless the checkpoint says that it was done), before mmagic's
-    ``VisualizationHook`` and for every checkpoint, whose EMA generator then samples well by itself.
-    Training is not touched: the generator's next update copies the statistics again, and all
-    randomness is this hook's own. A model without an EMA generator, or without BatchNorm in it, is
-    left alone.
+    other weights. This hook measures them on images of the EMA generator: before validation, before
+    a test (unless the checkpoint says that it was done), before mmagic's ``VisualizationHook`` and
+    for every checkpoint. Training does not change: the generator's next update copies the
+    statistics again, and the hook draws from a random generator of its own. It does nothing for a
+    model without an EMA generator or without BatchNorm in it.
 
     Args:
         num_batches (int): Batches over which the statistics are averaged. Defaults to 16.
@@ -50,27 +49,19 @@ class EMABatchNormHook(Hook):
                 'EMABatchNormHook needs num_batches of 1 or more and batch_size of 2 or more, got '
                 f'num_batches={num_batches} and batch_size={batch_size}'
             )
-        self.num_batches = num_batches
-        self.batch_size = batch_size
-        self.seed = seed
+        self.settings = {'num_batches': num_batches, 'batch_size': batch_size, 'seed': seed}
         self._is_estimated = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note whether the checkpoint has estimated statistics."""
         self._is_estimated = EMA_BATCH_NORM in checkpoint
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
-    ) -> None:
+    def before_train_iter(self, *args: object, **kwargs: object) -> None:
         """Note that the weights are about to change."""
         self._is_estimated = False
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, *args: object, **kwargs: object
     ) -> None:
         """Estimate where mmagic's ``VisualizationHook`` is about to sample."""
         is_visited = any(
@@ -91,19 +82,14 @@ class EMABatchNormHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put estimated statistics into the checkpoint."""
-        gan = unwrap_model(runner.model)
         if not self._estimate(runner):
             return
         # The state was copied before this hook was called; only on a CPU does it share memory.
-        for module_name, norm in _batch_norms(gan.generator_ema):
+        for module_name, norm in _batch_norms(unwrap_model(runner.model).generator_ema):
             for name, buffer in norm.named_buffers():
                 key = f'generator_ema.{module_name}.{name}'
                 checkpoint['state_dict'][key] = buffer.detach().cpu().clone()
-        checkpoint[EMA_BATCH_NORM] = {
-            'num_batches': self.num_batches,
-            'batch_size': self.batch_size,
-            'seed': self.seed,
-        }
+        checkpoint[EMA_BATCH_NORM] = self.settings
 
     def _estimate(self, runner: Runner) -> bool:
         """Estimate once per state of the weights; tell whether the statistics are estimated now."""
@@ -119,7 +105,7 @@ class EMABatchNormHook(Hook):
             )
             return False
         if not self._is_estimated:
-            estimate_batch_norm(gan, self.num_batches, self.batch_size, self.seed)
+            estimate_batch_norm(gan, **self.settings)
             self._is_estimated = True
         return True
 
@@ -128,15 +114,9 @@ class EMABatchNormHook(Hook):
 def estimate_batch_norm(gan: BaseGAN, num_batches: int, batch_size: int, seed: int = 0) -> None:
     """Measure the BatchNorm statistics of the EMA generator on images that it generates.
 
-    Nothing else of the model changes, nor do the global random generators: only BatchNorm layers
-    are in training mode, spectral norms do not move, and in a distributed run each process measures
-    by itself.
-
-    Args:
-        gan (BaseGAN): A GAN of this package or of mmagic, with ``generator_ema``.
-        num_batches (int): Batches over which the statistics are averaged, all with equal weight.
-        batch_size (int): Images in each.
-        seed (int): Seed of noise and priors. Defaults to 0.
+    The GAN may be of this package or of mmagic. All batches have equal weight. Nothing else of the
+    model changes, nor do the global random generators: only BatchNorm layers are in training mode,
+    spectral norms do not move, and in a distributed run each process measures by itself.
     """
     device = next(gan.generator_ema.parameters()).device
     randomness = torch.Generator().manual_seed(seed)

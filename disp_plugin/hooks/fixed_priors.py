@@ -14,14 +14,13 @@ class FixedPriorsSampler:
     """Inputs for mmagic's ``VisualizationHook``: ``vis_kwargs_list=dict(type='FixedPriors')``.
 
     Noise and priors come from a generator of its own: every grid of a run, also after a resume,
-    shows the same ones, and training does not notice. Priors are drawn from the model's sampler; a
-    model with ``prior_dim=0`` gets noise only.
+    shows the same ones, and training does not change. A model with ``prior_dim=0`` gets noise only.
 
     Args:
         sample_kwargs (dict): ``max_times``, number of batches; ``num_batches``, their size, N; and
             optionally ``seed`` (defaults to 0), ``sample_model`` ('ema', 'orig' or 'ema/orig') and
             ``sample_kwargs``, given on to the model, such as ``dict(truncation=0.5)``.
-        runner (Runner): The runner, whose model is sampled.
+        runner (Runner): Its model is sampled.
 
     Raises:
         ValueError: The model has priors but no sampler of them.

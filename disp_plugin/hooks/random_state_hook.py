@@ -1,10 +1,9 @@
-"""The random generators' states: shielded from what only looks on, saved, and restored."""
+"""The random generators' states: shielded from hooks and validation, saved, and restored."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +18,10 @@ RANDOM_STATE = 'random_state'
 
 @dataclass(frozen=True)
 class RandomState:
-    """The states of all generators that a training step draws from.
+    """The states of all generators that a step draws from; ``cuda`` is None without one."""
 
-    Attributes:
-        python (tuple): Of ``random.getstate``.
-        numpy (tuple): Of ``np.random.get_state``.
-        torch (Tensor): Of the CPU.
-        cuda (Tensor | None): Of the current CUDA device; None without one.
-    """
-
-    python: tuple[Any, ...]
-    numpy: tuple[Any, ...]
+    python: tuple
+    numpy: tuple
     torch: Tensor
     cuda: Tensor | None
 
@@ -47,7 +39,7 @@ class RandomState:
         if self.cuda is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.cuda)
 
-    def pack(self) -> dict[str, Any]:
+    def pack(self) -> dict:
         """Write the states with numbers and tensors only: ``torch.load`` needs to trust nothing."""
         version, words, python_gauss = self.python
         _, keys, position, has_gauss, numpy_gauss = self.numpy
@@ -68,7 +60,7 @@ class RandomState:
         }
 
     @classmethod
-    def unpack(cls, packed: dict[str, Any]) -> RandomState:
+    def unpack(cls, packed: dict) -> RandomState:
         """Reverse :meth:`pack`, from tensors on any device."""
         python, numpy, cuda = packed['python'], packed['numpy'], packed['cuda']
         keys = numpy['keys'].cpu().numpy().astype(np.uint32)
@@ -107,24 +99,16 @@ class RandomStateHook(Hook):
             runner.register_hook(_RestoreStateHook(self))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take the states from a checkpoint; whether it is resumed from shows later."""
+        """Take the states from a checkpoint; only a resumed run will use them."""
         self._loaded = checkpoint.get(RANDOM_STATE)
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Restore the states before the first step of a resumed run."""
         if self._is_first_iter and runner.iter > 0:
             self._restore(runner)
         self._is_first_iter = False
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Keep the states that the step left, before any other hook acts."""
         self._keep(for_all=any(_saves_now(hook, runner) for hook in runner.hooks))
 

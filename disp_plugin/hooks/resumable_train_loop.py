@@ -1,4 +1,4 @@
-"""A training loop that enters the data where it was left, instead of reading up to there again."""
+"""A training loop that goes on in the data where it stopped, without reading the past again."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,24 +17,18 @@ DRAW_SEED = 'train_draw_seed'
 
 @LOOPS.register_module()
 class ResumableTrainLoop(IterBasedTrainLoop):
-    """mmengine's ``IterBasedTrainLoop``, whose resume costs nothing and is exact.
+    """Resume mmengine's ``IterBasedTrainLoop`` exactly, at no cost; the arguments are the same.
 
-    On resume mmengine reads and throws away every batch of the past. Here the sampler enters its
-    stream at the right draw. How many draws were made, and with which seed, is in the checkpoint
-    (in mmengine's message hub); it holds with another batch size or number of processes.
+    On resume mmengine reads and throws away every batch of the past. Here the sampler starts at the
+    right draw. The number of draws and their seed are in the checkpoint (in mmengine's message
+    hub), so the batch size and the number of processes may change.
 
     The data loader needs ``sampler=dict(type='ResumableSampler')``; with another sampler this loop
     warns on resume and reads the past as mmengine does. Random flips and crops are repeated by data
     sets that take positions: :class:`ImageFolderDataset`, or any other in :class:`SeededDraws`.
 
-    Args:
-        runner (Runner): The runner.
-        dataloader (DataLoader | dict): The training data loader, or its config.
-        max_iters (int): As in mmengine.
-        **kwargs: ``val_begin``, ``val_interval``, ``dynamic_intervals``, as in mmengine.
-
     Raises:
-        ValueError: The data set draws by a seed, but its sampler knows nothing of passes.
+        ValueError: The data set draws by a seed, but its sampler does not count passes.
     """
 
     def __init__(
@@ -80,10 +74,10 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     _first_iter = 0
 
     def _stop_workers(self) -> None:
-        """Release the loader's processes while their queues still work.
+        """Stop the loader's processes while their queues still work.
 
-        The runner is part of a cycle. Left to the garbage collector, the queues close before the
-        workers are told to stop, and PyTorch then waits five seconds for each of them.
+        The garbage collector would close the queues first, and PyTorch would then wait five seconds
+        for each worker.
         """
         self.dataloader_iterator: Any = None
         self.dataloader._iterator = None
@@ -132,7 +126,7 @@ class _LateStart:
 
 
 class _AlreadyDone:
-    """Batches, of which the first ``num`` are done: nothing is read when they are asked for."""
+    """Batches; the first ``num`` are done and come as None, without being read."""
 
     def __init__(self, batches: Iterator[dict], num: int) -> None:
         self._batches = batches

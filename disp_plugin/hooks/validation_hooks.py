@@ -1,4 +1,4 @@
-"""Validation over a resume: what a checkpoint does not know is validated again; early stopping."""
+"""Validation over a resume: validate again what a checkpoint lacks; stop early."""
 
 from mmagic.registry import HOOKS
 from mmengine.hooks import EarlyStoppingHook, Hook
@@ -21,12 +21,11 @@ def training_iteration(runner: Runner) -> int | None:
 
 @HOOKS.register_module()
 class RevalidationHook(Hook):
-    """Validate before going on, where the checkpoint does not know its own validation.
+    """Repeat a checkpoint's validation on resume, where the checkpoint lacks it.
 
     mmengine saves the checkpoint of an iteration first and validates then. A run resumed from it
-    has lost that validation: what it counts towards early stopping, and what trends are read from.
-    Here it is done again. A checkpoint that was saved once more, because its snapshot was the best,
-    knows its validation, and nothing is repeated. Without validation it does nothing.
+    would lose that validation, which early stopping and trends count. The checkpoint of a best
+    snapshot is saved after its validation, and nothing is repeated.
     """
 
     # After all that is prepared before training.
@@ -54,11 +53,11 @@ class RevalidationHook(Hook):
 
 @HOOKS.register_module()
 class ResumableEarlyStoppingHook(EarlyStoppingHook):
-    """mmengine's ``EarlyStoppingHook``, whose count and best value are in every checkpoint.
+    """Keep the count and best value of mmengine's ``EarlyStoppingHook`` in every checkpoint.
 
     mmengine 0.10.7 keeps them in the hook (hooks/early_stopping_hook.py:67): a resumed run counts
     from zero and takes its first value for the best. With :class:`RevalidationHook` a run stops
-    where it would have without the interruption. Arguments are mmengine's.
+    where it would have without the interruption. The arguments are mmengine's.
     """
 
     # Before CheckpointHook, so that a best snapshot's checkpoint has the count.

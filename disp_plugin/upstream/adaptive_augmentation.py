@@ -8,10 +8,10 @@ version on torch 1.5 to 1.10 only, for an operator whose arguments have changed 
 Delete when: ``torch.nn.functional.grid_sample`` is twice differentiable.
 
 **Probability.**
-Symptom: in a distributed run, where another module holds the discriminator, and in any GAN but
-StyleGAN2, the augmentation probability p keeps its initial value and 'augment' is missing in the
-log. ``ADAAug.update`` before anything was counted makes p NaN. Checkpoints hold the scores of the
-last batch, with a warning.
+Symptom: the augmentation probability p keeps its initial value and 'augment' is missing in the log
+in a distributed run, where another module holds the discriminator, and in any GAN but StyleGAN2.
+``ADAAug.update`` before anything was counted makes p NaN. Checkpoints hold the scores of the last
+batch, with a warning.
 Cause: mmagic/models/editors/stylegan2/stylegan2.py:309 asks the wrapper for ``with_ada``, and
 :198 leaves the scores and their graph in the message hub; stylegan2_discriminator.py:312 divides by
 the number of images that were counted; base_models/base_gan.py:444 never looks for ``ada_aug``.
@@ -54,20 +54,12 @@ def _require_counts() -> None:
     ada_aug.update = update_if_counted
 
 
-def _search_in_stylegan2() -> None:
-    _update_after_step(host_module(GAN_MODULE).StyleGAN2, sees_bare=True)
-
-
-def _search_in_base() -> None:
-    """Patch the step of all other GANs; StyleGAN2 has a training step of its own."""
-    _update_after_step(host_module(BASE_MODULE).BaseGAN, sees_bare=False)
-
-
-def _update_after_step(gan_type: Any, sees_bare: bool) -> None:
+def _update_after_step(module: str, name: str, sees_bare: bool) -> None:
     """Update p after a training step, unless the host's step does so for a bare discriminator.
 
-    In all cases the scores leave the message hub, and with it the checkpoints.
+    Either way, remove the scores from the message hub, so that no checkpoint holds them.
     """
+    gan_type = getattr(host_module(module), name)
     train_step: Callable[..., dict[str, object]] = gan_type.train_step
 
     @functools.wraps(train_step)
@@ -122,12 +114,13 @@ PATCHES = (
         name='ada-search',
         module=GAN_MODULE,
         summary='the augmentation probability of ADA does not move in a distributed run',
-        apply=_search_in_stylegan2,
+        apply=functools.partial(_update_after_step, GAN_MODULE, 'StyleGAN2', sees_bare=True),
     ),
     Patch(
         name='ada-base',
         module=BASE_MODULE,
         summary='the augmentation probability of ADA moves in StyleGAN2 only',
-        apply=_search_in_base,
+        # StyleGAN2 has a training step of its own
+        apply=functools.partial(_update_after_step, BASE_MODULE, 'BaseGAN', sees_bare=False),
     ),
 )

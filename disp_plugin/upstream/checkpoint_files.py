@@ -1,8 +1,8 @@
 """Checkpoints: written whole, read by torch's restricted unpickler, named without wrappers.
 
 **Whole files.**
-Symptom: a run that is killed, or whose disk is full, while it saves leaves a truncated
-``iter_*.pth``, in the place of a good one where it has the same name.
+Symptom: a run that is killed while it saves, or fills the disk, leaves a truncated ``iter_*.pth``,
+also where a good one of that name was.
 Cause: ``LocalBackend.put`` opens the final file and writes into it
 (mmengine/fileio/backends/local_backend.py:77).
 Delete when: mmengine writes to a temporary name and renames.
@@ -16,17 +16,17 @@ these hold NumPy arrays, and their statistics methods are pickled as ``getattr(H
 'mean')``.
 Delete when: mmengine allows its own types, or stores plain numbers.
 
-``weights_only`` stays True. ``builtins.getattr`` itself is not allowed: under its name stands a
-function that gives the statistics methods of ``HistoryBuffer`` and nothing else.
+``weights_only`` stays True. Instead of ``builtins.getattr`` the unpickler gets a function that gives
+nothing but the statistics methods of ``HistoryBuffer``.
 
 **Names of weights.**
 Symptom: a checkpoint that several processes wrote cannot be used again. Resuming prints
 "The model and loaded state dict do not match exactly" and goes on with random weights of G and D;
 a single process does not find the weights either.
-Cause: mmengine/model/wrappers/seperate_distributed.py:67 wraps each network by itself, which calls
-their weights ``generator.module.*``; mmengine/runner/runner.py:2233 saves these names, but
+Cause: mmengine/model/wrappers/seperate_distributed.py:67 wraps each network by itself and so names
+its weights ``generator.module.*``; mmengine/runner/runner.py:2233 saves these names, but
 mmengine/runner/checkpoint.py:80 looks for the names without wrappers.
-Delete when: mmengine saves ``get_state_dict(model)`` in the place of ``model.state_dict()``.
+Delete when: mmengine saves ``get_state_dict(model)`` instead of ``model.state_dict()``.
 
 Upstream: https://github.com/open-mmlab/mmengine (0.10.7);
 https://pytorch.org/docs/stable/notes/serialization.html.

@@ -1,4 +1,4 @@
-"""Patches of how mmengine finds, reads and writes configs.
+"""How mmengine finds, reads and writes configs.
 
 **Look-up of packages.**
 Symptom: any config with a ``_base_ = ['mmagic::...']`` dies with "No module named
@@ -36,11 +36,8 @@ LOOKUP_MODULE = 'mmengine.utils.package_utils'
 NAMES_MODULE = 'mmengine.config.utils'
 CONFIG_MODULE = 'mmengine.config.config'
 
-SCOPE = 'mmagic'
-"""Scope of our configs: their types are in mmagic's registries."""
-
+SCOPE = 'mmagic'  # the types of our configs are in mmagic's registries
 MAX_TEXTS = 8
-"""How many formatted texts are remembered."""
 
 
 def is_installed(package: str) -> bool:
@@ -54,18 +51,13 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """Find the folder of an installed package.
-
-    Args:
-        package (str): Name of a distribution ('mmsegmentation') or of a top-level module ('mmseg').
+    """Find the folder of a distribution ('mmsegmentation') or of a top-level module ('mmseg').
 
     Raises:
         PackageNotFoundError: There is no such package.
         RuntimeError: It is a namespace package, which has no folder of its own.
     """
-    spec = _find(package)
-    if spec is None:
-        spec = _find(package2module(package))
+    spec = _find(package) or _find(package2module(package))
     if spec is None:
         raise importlib.metadata.PackageNotFoundError(package)
     if spec.origin is None:

@@ -17,15 +17,15 @@ Delete when: mmengine passes ``device_ids`` for GPU modules only.
 **BatchNorm.**
 Symptom: BigGAN, SAGAN and SNGAN die with "SyncBatchNorm expected input tensor to be on GPU".
 Cause: their generators turn BatchNorm into ``SyncBatchNorm`` by default (``auto_sync_bn=True``,
-mmagic/models/editors/sagan/sagan_modules.py:566, biggan/biggan_modules.py:266), which torch has
-written for accelerators only.
+mmagic/models/editors/sagan/sagan_modules.py:566, biggan/biggan_modules.py:266), which torch
+wrote for accelerators only.
 Delete when: torch's ``SyncBatchNorm`` takes CPU tensors.
 
 Upstream: https://github.com/open-mmlab/mmengine (0.10.7); torch/nn/modules/batchnorm.py (2.11).
 
-The statistics of BatchNorm are those of the batch of all processes, computed in two passes, with
-gradients through both: two processes give the numbers of one process with the whole batch. Tensors
-on any other device go torch's own way.
+BatchNorm takes the statistics of all processes' batches together, in two passes with gradients
+through both: two processes give the numbers of one process with the whole batch. Tensors on any
+other device go torch's own way.
 """
 
 import logging

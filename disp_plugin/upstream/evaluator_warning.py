@@ -1,8 +1,7 @@
 """A warning against every evaluator that is not called 'Evaluator'.
 
-Symptom: a run with an evaluator of a class of one's own is told "we strongly recommend you to use
-'Evaluator' provided by MMagic. Otherwise, there maybe some potential bugs", though it is a child of
-that very class.
+Symptom: a run with a subclass of mmagic's Evaluator is told "we strongly recommend you to use
+'Evaluator' provided by MMagic. Otherwise, there maybe some potential bugs".
 Cause: mmagic/engine/runner/loop_utils.py:26 and :42 compare names of classes.
 Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
 Delete when: loop_utils.py asks whether the class is a child of mmagic's Evaluator.

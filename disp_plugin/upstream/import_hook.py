@@ -1,8 +1,7 @@
 """Apply every patch at the moment the module it belongs to is imported.
 
-A finder at the head of ``sys.meta_path`` knows the few modules of the host that have a patch. It
-asks the other finders for them, and wraps the loader they answer with, for the time of one
-execution.
+A finder at the head of ``sys.meta_path`` knows which modules of the host have a patch. It asks the
+other finders for them and wraps the loader that it gets while the module is executed.
 """
 
 import importlib.abc
@@ -16,12 +15,7 @@ from disp_plugin.upstream.patch import Patch
 
 
 class PatchingLoader(importlib.abc.Loader):
-    """Execute a module with its patches around it, then leave the real loader in its place.
-
-    Args:
-        loader (Loader): The loader that the module would have had.
-        patches (Sequence[Patch]): The patches that belong to the module.
-    """
+    """Execute a module with its patches around it, then put the real loader back."""
 
     def __init__(self, loader: importlib.abc.Loader, patches: Sequence[Patch]) -> None:
         self.loader = loader
@@ -57,11 +51,7 @@ class PatchingLoader(importlib.abc.Loader):
 
 
 class PatchingFinder(importlib.abc.MetaPathFinder):
-    """Find the modules that have patches, and hand their loaders out wrapped.
-
-    Args:
-        patches (Sequence[Patch]): All patches.
-    """
+    """Find the modules that have patches, and wrap their loaders."""
 
     def __init__(self, patches: Sequence[Patch]) -> None:
         self.patches: dict[str, list[Patch]] = {}
@@ -86,17 +76,12 @@ class PatchingFinder(importlib.abc.MetaPathFinder):
 
 
 def install(patches: Sequence[Patch]) -> None:
-    """Patch what is already imported, and put the finder at the head of ``sys.meta_path``, once."""
+    """Patch what is already imported; put the finder at the head of ``sys.meta_path``, once."""
     if not any(isinstance(finder, PatchingFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, PatchingFinder(patches))
     for patch in patches:
+        module = sys.modules.get(patch.module)
+        is_initializing = getattr(getattr(module, '__spec__', None), '_initializing', False)
         # a module that was imported without its 'before' patch did not need it
-        if patch.moment == 'after' and _is_loaded(patch.module):
+        if patch.moment == 'after' and module is not None and not is_initializing:
             patch.act()
-
-
-def _is_loaded(name: str) -> bool:
-    module = sys.modules.get(name)
-    if module is None:
-        return False
-    return not getattr(getattr(module, '__spec__', None), '_initializing', False)

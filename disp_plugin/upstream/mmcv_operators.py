@@ -2,13 +2,12 @@
 
 **Stand-in for the extension.**
 Symptom: ``import mmagic.models`` dies with "No module named 'mmcv._ext'" beside mmcv-lite.
-Cause: mmcv/utils/ext_loader.py:13 imports the compiled extension when any module of ``mmcv.ops``
-is imported, and mmagic's GANs import ``mmcv.ops`` (stylegan2, stylegan3) whether they use it or
-not.
+Cause: mmcv/utils/ext_loader.py:13 imports the compiled extension with any module of ``mmcv.ops``,
+which mmagic's GANs (stylegan2, stylegan3) import whether they use it or not.
 Delete when: mmagic imports without ``mmcv.ops``, or mmcv's operators import without a compiler.
 
-In the stand-in every operator exists; calling one raises an error that names the package which
-provides it. A compiled mmcv keeps its extension.
+The stand-in has every operator; calling one raises an error that names the package to install.
+A compiled mmcv keeps its extension.
 
 **Operators in PyTorch alone.**
 Symptom: beside mmcv-lite the StyleGANs die on CUDA with "mmcv's operator ... is compiled code"; on
@@ -38,8 +37,8 @@ Cause: mmcv/ops/conv2d_gradfix.py:36-51 warns on torch 1.10 and later and then c
 see, which mixes types in its backward pass.
 Delete when: mmcv's functions are torch's.
 
-Torch's convolutions have been differentiable to any order, on every device, for longer than this
-project's oldest torch exists; a full mmcv is patched, too.
+The convolutions of every torch that we support are differentiable to any order on every device, so
+a full mmcv is patched, too.
 
 Upstream: https://github.com/open-mmlab/mmcv (2.1.0), mmcv-lite on PyPI;
 https://github.com/open-mmlab/mmagic (1.2.0).
@@ -65,7 +64,7 @@ FILTER_MODULE = 'mmcv.ops.upfirdn2d'
 
 
 class StandIn(types.ModuleType):
-    """The module that takes the place of ``mmcv._ext``; any operator asked of it exists."""
+    """Replace ``mmcv._ext`` by a module that has an operator of any name."""
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
         if name.startswith('__'):
@@ -84,12 +83,7 @@ class StandIn(types.ModuleType):
 
 
 def is_compiled() -> bool:
-    """Tell whether the installed mmcv has its compiled operators.
-
-    Returns:
-        bool: True for a full mmcv; False for mmcv-lite, with or without the stand-in, and where no
-        mmcv is installed.
-    """
+    """Tell whether a full mmcv is installed; mmcv-lite has no compiled operators."""
     loaded = sys.modules.get(EXTENSION)
     if loaded is not None:
         return not isinstance(loaded, StandIn)
@@ -97,10 +91,6 @@ def is_compiled() -> bool:
         return importlib.util.find_spec(EXTENSION) is not None
     except (ImportError, ValueError):
         return False
-
-
-def _is_not_compiled() -> bool:
-    return not is_compiled()
 
 
 def _stand_in() -> None:
@@ -145,7 +135,7 @@ PATCHES = (
         module='mmcv.ops',
         summary="mmagic does not import beside mmcv-lite: No module named 'mmcv._ext'",
         apply=_stand_in,
-        is_needed=_is_not_compiled,
+        is_needed=lambda: not is_compiled(),
         moment='before',
     ),
     Patch(
@@ -160,7 +150,7 @@ PATCHES = (
             module=f'mmcv.ops.{name}',
             summary=f'{name}, which the StyleGANs call, needs a compiled mmcv on CUDA',
             apply=functools.partial(_replace_operator, name),
-            is_needed=_is_not_compiled,
+            is_needed=lambda: not is_compiled(),
         )
         for name in PURE_OPERATORS
     ),

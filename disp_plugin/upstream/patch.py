@@ -22,13 +22,11 @@ class Patch:
         name (str): Short name, the one that the doctor prints.
         module (str): Dotted name of the host's module that the patch belongs to.
         summary (str): What a user sees without the patch.
-        apply (Callable): ``() -> None``. It may rely on ``module`` being loaded if ``moment`` is
-            ``'after'``.
-        is_needed (Callable): ``() -> bool``, asked at the moment the patch would act. Defaults to
-            always.
+        apply (Callable): Acts. With ``moment='after'`` it may rely on ``module`` being loaded.
+        is_needed (Callable): Asked just before ``apply``. Defaults to always.
         moment (str): ``'before'`` or ``'after'`` the module is executed. Defaults to 'after'.
-        undo (Callable, optional): For ``'before'``: called when the module has been executed, for a
-            patch that must not outlive it. Defaults to None.
+        undo (Callable, optional): Called after the module's execution where a patch of ``'before'``
+            must not outlive it. Defaults to None.
     """
 
     name: str

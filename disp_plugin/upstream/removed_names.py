@@ -26,8 +26,8 @@ Delete when: mmagic imports these names from where they are.
 Upstream: https://github.com/open-mmlab/mmagic (1.2.0); the release notes of the versions named.
 
 Only mmagic sees the names: ``np.bool8`` and the three modules exist while the modules that use them
-are executed, the functions in the single module that calls them. The slim import does not need
-the three modules.
+are executed, and the functions exist in the one module that calls them. The slim import does not
+need the three modules.
 """
 
 import importlib
@@ -69,12 +69,7 @@ def _take_bool8() -> None:
 
 
 class Overlay:
-    """A module with some functions replaced, for the one module that calls them.
-
-    Args:
-        module (ModuleType): The real module.
-        **functions (Callable): What is found in place of its own.
-    """
+    """Show a module with some functions replaced to the one module that calls them."""
 
     def __init__(self, module: types.ModuleType, **functions: Callable[..., object]) -> None:
         self._module = module
@@ -94,12 +89,7 @@ def percentile(
 
 
 def sqrtm(matrix: 'np.ndarray', disp: bool = True) -> 'np.ndarray | tuple[np.ndarray, np.floating]':
-    """Take the square root of a matrix (F, F) by the former signature of SciPy's ``sqrtm``.
-
-    Returns:
-        np.ndarray | tuple: The root (F, F); if not ``disp``, also the relative error in the
-        Frobenius norm.
-    """
+    """Take the root of a matrix (F, F), and its relative error, by SciPy's former signature."""
     import numpy as np
     import scipy.linalg
 
@@ -110,9 +100,8 @@ def sqrtm(matrix: 'np.ndarray', disp: bool = True) -> 'np.ndarray | tuple[np.nda
 
 
 def _lacks_interpolation() -> bool:
-    return (
-        'interpolation' not in inspect.signature(host_module(PPL_MODULE).np.percentile).parameters
-    )
+    percentile_of_host = host_module(PPL_MODULE).np.percentile
+    return 'interpolation' not in inspect.signature(percentile_of_host).parameters
 
 
 def _lacks_disp() -> bool:

@@ -9,11 +9,11 @@ packages without need.
 Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
 Delete when: mmagic imports its editors lazily.
 
-Slim, the package ``mmagic.models.editors`` is the real one, but only the GANs of ``EDITORS`` are
-imported into it; any other editor is imported when it is asked for by name. While mmagic's own
-modules are executed, its imports of heavy or absent packages get placeholders, which raise an
-``ImportError`` when they are used. Code outside of mmagic never sees a placeholder. Of mmengine
-the slim import leaves out one optimizer, the Adafactor of transformers.
+The slim import puts only the GANs of ``EDITORS`` into the package ``mmagic.models.editors``; any
+other editor is imported when it is asked for by name. While mmagic's own modules are executed, its
+imports of heavy or absent packages get placeholders, which raise an ``ImportError`` when they are
+used. Code outside of mmagic never sees a placeholder. Of mmengine one optimizer is left out, the
+Adafactor of transformers.
 """
 
 import ast
@@ -80,7 +80,7 @@ def _is_installed(name: str) -> bool:
 
 
 def is_editors_loaded() -> bool:
-    """Tell whether mmagic's editors have been imported, slim or full."""
+    """Tell whether mmagic's editors are imported, slim or full."""
     return EDITORS_PACKAGE in sys.modules
 
 
@@ -225,11 +225,10 @@ def executing(module: str) -> Iterator[None]:
 
 
 def is_slim_part(module: str) -> bool:
-    """Tell whether placeholders are kept at hand while a module is executed.
+    """Tell whether a module is executed with placeholders at hand.
 
-    Returns:
-        bool: True for mmagic's parts and their packages, which registries import on their own; the
-        single editors, one level deeper, see the real packages.
+    Those are mmagic's parts and their packages, which registries import on their own; the single
+    editors, one level deeper, see the real packages.
     """
     parts = module.split('.')
     is_part = len(parts) in (2, 3) and parts[0] == 'mmagic' and parts[1] in SLIM_PARTS

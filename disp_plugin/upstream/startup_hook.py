@@ -1,11 +1,10 @@
 """The start-up hook: patches mmagic in every process of an environment, on request.
 
-mmagic's own tools import mmengine and mmagic before they read a config, so that on NumPy 2, or
-without pkg_resources, they die before a config could ask for the patches. The hook is a ``.pth``
-file in the environment's site-packages. Python executes its one line at each start; the line
-imports nothing, but puts a finder into ``sys.meta_path`` that waits for the first import of
-mmengine, mmcv or mmagic and then calls ``patch_config_reading()``.
-If disp_plugin has been uninstalled meanwhile, the line does nothing.
+mmagic's own tools import mmengine and mmagic before they read a config. On NumPy 2, or without
+pkg_resources, they die before a config can ask for the patches. The hook is a ``.pth`` file in the
+environment's site-packages. Python executes its one line at each start; the line imports nothing,
+but puts a finder into ``sys.meta_path`` that waits for the first import of mmengine, mmcv or mmagic
+and then calls ``patch_config_reading()``. Without disp_plugin the line does nothing.
 """
 
 import sysconfig
@@ -68,11 +67,7 @@ def install_hook() -> Path:
 
 
 def remove_hook() -> bool:
-    """Remove the hook from the current environment; tell whether there was one.
-
-    Raises:
-        PermissionError: The environment's site-packages cannot be written.
-    """
+    """Remove the hook from the current environment; tell whether there was one."""
     file = hook_file()
     try:
         file.unlink()

@@ -21,11 +21,8 @@ def fused_bias_leakyrelu(
 ) -> Tensor:
     """Compute ``leaky_relu(input + bias) * scale`` (Karras et al., 2020, StyleGAN2).
 
-    Args:
-        input (Tensor): Features (N,C) or (N,C,...), of any floating type, which the result has too.
-        bias (Tensor, optional): One number per channel (C,), of any floating type.
-        negative_slope (float): Slope below zero. Defaults to 0.2.
-        scale (float): Factor of the result. Defaults to 2**0.5.
+    Takes features (N,C) or (N,C,...) and a bias (C,), each of any floating type; the result has the
+    type of ``input``.
     """
     return bias_act(input, bias, act='lrelu', alpha=negative_slope, gain=scale)
 
@@ -122,22 +119,9 @@ def filtered_lrelu(
 ) -> Tensor:
     """Add a bias, enlarge, apply a leaky ReLU and shrink (Karras et al., 2021, StyleGAN3).
 
-    Args:
-        input (Tensor): Images (N,C,H,W) of any floating type.
-        filter_up (Tensor, optional): Filter of the enlargement. Defaults to None.
-        filter_down (Tensor, optional): Filter of the shrinking. Defaults to None.
-        bias (Tensor, optional): One number per channel (C,). Defaults to None.
-        up (int): Factor of the enlargement. Defaults to 1.
-        down (int): Factor of the shrinking. Defaults to 1.
-        padding (int | Sequence[int]): Padding of the enlarged image. Defaults to 0.
-        gain (float): Factor of the leaky ReLU's result. Defaults to 2**0.5.
-        slope (float): Slope of the leaky ReLU below zero. Defaults to 0.2.
-        clamp (float, optional): Bound of the leaky ReLU's magnitude. Defaults to None.
-        flip_filter (bool): Whether filters correlate, not convolve. Defaults to False.
-        use_custom_op (bool): Without effect, there is only this one. Defaults to True.
-
-    Returns:
-        Tensor: (N,C,H',W') of the type of ``input``; see :func:`upfirdn2d` and :func:`bias_act`.
+    ``up`` and ``filter_up`` enlarge images (N,C,H,W) after the bias (C,); ``padding`` belongs to the
+    enlarged image; ``gain``, ``slope`` and ``clamp`` belong to the leaky ReLU. The result has the
+    type of ``input``. See :func:`upfirdn2d` and :func:`bias_act`.
     """
     images = bias_act(input, bias)
     images = upfirdn2d(images, filter_up, up, 1, padding, flip_filter, gain=up**2)

@@ -12,12 +12,8 @@ def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
 
     Differentiable to any order in the images, and once in the grid.
 
-    Args:
-        input (Tensor): Images (N,C,H,W) of any floating type.
-        grid (Tensor): (N,H',W',2), points (x, y), of which -1 and 1 are the image's borders.
-
-    Returns:
-        Tensor: (N,C,H',W') of the type of ``input``.
+    Takes images (N,C,H,W) of any floating type and a grid (N,H',W',2) of points (x, y), where -1
+    and 1 are the image's borders; gives (N,C,H',W') of the images' type.
 
     Raises:
         RuntimeError: In a second backward pass through a grid that requires a gradient.
