@@ -16,7 +16,7 @@ these hold NumPy arrays, and their statistics methods are pickled as ``getattr(H
 'mean')``.
 Delete when: mmengine allows its own types, or stores plain numbers.
 
-``weights_only`` stays True. Instead of ``builtins.getattr`` the unpickler gets a function that gives
+``weights_only`` stays True. Instead of ``builtins.getattr`` the unpickler gets a function for
 nothing but the statistics methods of ``HistoryBuffer``.
 
 **Names of weights.**

@@ -20,12 +20,9 @@ from torch.autograd import gradcheck, gradgradcheck
 from disp_plugin.upstream.operators.grid_sampling import grid_sample
 
 GEOMETRY = ('xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac')
-
-
-COLORS = ('brightness', 'contrast', 'lumaflip', 'hue', 'saturation')
-
-
-OTHERS = ('imgfilter', 'noise', 'cutout')
+OTHERS = (
+    'brightness', 'contrast', 'lumaflip', 'hue', 'saturation', 'imgfilter', 'noise', 'cutout',
+)  # fmt: skip
 
 
 class TestGridSample:
@@ -61,9 +58,6 @@ class TestGridSample:
         with pytest.raises(RuntimeError, match='no second derivative with respect to its grid'):
             grad.square().sum().backward()
 
-    def test_mmagic_samples_with_it(self):
-        assert ada.grid_sample_gradfix.grid_sample is grid_sample
-
 
 def augment_and_score(pipe, weight):
     """A discriminator behind a pipe that draws the same augmentations in every call."""
@@ -97,26 +91,12 @@ class TestAugmentPipe:
 
     @pytest.mark.parametrize('channels', [1, 3])
     def test_all_parts_together_change_images_and_can_be_penalised(self, channels):
-        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY + COLORS + OTHERS, 1))
+        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY + OTHERS, 1))
         images = torch.rand(4, channels, 24, 24) * 2 - 1  # imgfilter needs more than 21 px
         weight = torch.randn(channels, 24, 24, requires_grad=True)
         assert not torch.allclose(pipe(images), images, atol=0.1)
         r1_gradient_penalty_loss(augment_and_score(pipe, weight), images).backward()
         assert torch.isfinite(weight.grad).all() and weight.grad.abs().max() > 0
-
-
-class TestUpdate:
-    def test_p_stays_while_nothing_was_counted_and_then_moves_by_the_step(self):
-        ada_aug = ADAAug(update_interval=2, augment_initial_p=0.5, ada_target=0.6, ada_kimg=1)
-        ada_aug.update(iteration=1, num_batches=100)
-        assert ada_aug.aug_pipeline.p == 0.5
-        ada_aug.log_buffer += torch.tensor([10.0, 8.0])
-        ada_aug.update(iteration=2, num_batches=100)  # not due
-        assert ada_aug.aug_pipeline.p == 0.5
-        ada_aug.update(iteration=3, num_batches=100)
-        # 0.8 is above the target: up by batch * interval / (kimg * 1000)
-        torch.testing.assert_close(ada_aug.aug_pipeline.p, torch.tensor(0.7))
-        assert ada_aug.log_buffer.tolist() == [0, 0]
 
 
 class TinyGenerator(torch.nn.Module):
@@ -138,17 +118,6 @@ class TinyDiscriminator(torch.nn.Module):
 
     def forward(self, images):
         return self.score(self.ada_aug.aug_pipeline(images).flatten(1))
-
-
-class Holder(torch.nn.Module):
-    """As the module of this project that adds priors to a discriminator."""
-
-    def __init__(self, discriminator):
-        super().__init__()
-        self.discriminator = discriminator
-
-    def forward(self, images):
-        return self.discriminator(images)
 
 
 def train(discriminator, train_step=None, num_iters=6):
@@ -190,7 +159,7 @@ class TestTrainStep:
 
     def test_a_discriminator_within_another_module_is_updated_as_a_bare_one(self, hub):
         discriminator = TinyDiscriminator()
-        holder = Holder(copy.deepcopy(discriminator))
+        holder = torch.nn.Sequential(copy.deepcopy(discriminator))
         left_alone = train(copy.deepcopy(holder), StyleGAN2.train_step.__wrapped__)
         assert left_alone == [(0.5, 0, 0, None)] * 6
         hub.runtime_info.pop('disc_pred_real')
@@ -204,37 +173,22 @@ class TestTrainStep:
     def test_a_step_that_leaves_no_scores_is_told_of(self, hub, monkeypatch):
         monkeypatch.setattr(StyleGAN2, 'train_discriminator', lambda *args: {})
         with pytest.raises(RuntimeError, match="left no 'disc_pred_real' in the message hub"):
-            train(Holder(TinyDiscriminator()), num_iters=1)
-
-
-GANS = pytest.mark.parametrize('gan', ['stylegan2', 'sngan'])
+            train(torch.nn.Sequential(TinyDiscriminator()), num_iters=1)
 
 
 @pytest.fixture(scope='module')
-def found(repo_root, probes, tmp_path_factory):
+def found(repo_root, tmp_path_factory):
     """What both processes saw after each iteration, with the patch and without it."""
     file = tmp_path_factory.mktemp('ada') / 'found.pth'
     script = Path(__file__).parent / 'ada_processes.py'
-    group = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(probes.free_port()))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(file)],
-            env={
-                **os.environ,
-                **group,
-                'RANK': rank,
-                'LOCAL_RANK': rank,
-                'PYTHONPATH': str(repo_root),
-                'OMP_NUM_THREADS': '1',
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in '01'
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    result = subprocess.run(
+        [*command, str(script), str(file)],
+        env={**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return torch.load(file, weights_only=True)
 
 
@@ -246,18 +200,13 @@ def test_without_the_patch_p_does_not_move(found):
 
 
 @pytest.mark.slow
-@GANS
-def test_p_moves_by_the_images_of_both_processes_and_is_logged(found, gan):
+@pytest.mark.parametrize('gan', ['stylegan2', 'sngan'])
+def test_p_moves_by_the_counts_of_both_processes_and_is_logged(found, gan):
     # 1 image in one process, 3 in the other, an update after every 2 iterations, 100 for 1.0
     expected = [0.25, 0.25 + 0.08, 0.25 + 0.08, 0.25 + 0.16]
     for process in found[gan]:
         assert [iteration['p'] for iteration in process] == pytest.approx(expected)
         assert [iteration['logged'] for iteration in process] == pytest.approx(expected)
-
-
-@pytest.mark.slow
-@GANS
-def test_counts_are_sums_over_both_processes(found, gan):
     first, second = found[gan]
     for number in (0, 2):  # the other iterations end in an update, which empties the counts
         signs = first[number]['own signs'] + second[number]['own signs']

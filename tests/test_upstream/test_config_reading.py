@@ -77,11 +77,8 @@ def test_with_patches_they_are_read_and_have_mmagics_scope(answers):
     assert answers['with'] == {key: ['mmagic', True] for key in ('plain', 'hyphen', 'ours')}
 
 
-def test_base_patches_the_reading_of_the_config_that_calls_it(answers):
+def test_base_patches_the_reading_of_the_config_that_calls_it_without_torch(answers):
     assert answers['base'][1] is True
-
-
-def test_reading_patched_configs_does_not_import_torch(answers):
     assert answers['torch'] is False
 
 
@@ -101,39 +98,18 @@ def test_wrong_names_are_told_in_the_users_words(answers):
 )
 def test_a_config_of_mmagic_is_the_file_that_mmengine_would_find(name):
     package = get_installed_path('mmagic')
-    try:
-        theirs = _get_external_cfg_path(package, name)
-    except ValueError:
-        theirs = _get_external_cfg_base_path(package, name)
+    find = _get_external_cfg_base_path if name.startswith('_base_') else _get_external_cfg_path
+    theirs = find(package, name)
     assert os.path.samefile(find_config(name), theirs)
 
 
-@pytest.fixture
-def laid_out(monkeypatch):
-    """The texts that were really laid out, with the patch over a layout that only counts."""
-    calls = []
-
-    def lay_out(text, **options):
-        calls.append(text)
-        return f'{text}, {options}', True
-
-    monkeypatch.setattr(host, 'FormatCode', lay_out)
+def test_an_unchanged_text_is_laid_out_once_and_few_are_remembered(monkeypatch):
+    laid_out = []
+    monkeypatch.setattr(host, 'FormatCode', lambda text, **options: laid_out.append(text) or text)
     config_reading.remember_texts()
-    return calls
-
-
-def test_an_unchanged_text_is_laid_out_once_and_a_changed_one_anew(laid_out):
-    assert host.FormatCode('a', style_config={'x': 1}) == ("a, {'style_config': {'x': 1}}", True)
-    assert host.FormatCode('a', style_config={'x': 1})[0].startswith('a')
-    assert host.FormatCode('b', style_config={'x': 1})[0].startswith('b')
-    assert host.FormatCode('a', style_config={'x': 2})[0].endswith("{'x': 2}}")
-    assert laid_out == ['a', 'b', 'a']
-
-
-def test_few_texts_are_remembered(laid_out):
-    for number in range(100):
-        host.FormatCode(str(number))
-    del laid_out[:]
-    for number in reversed(range(100)):
-        host.FormatCode(str(number))
-    assert len(laid_out) == 100 - config_reading.MAX_TEXTS
+    for width in (1, 1, 2):
+        assert host.FormatCode('a', style_config={'x': width}) == 'a'
+    assert laid_out == ['a', 'a']
+    for number in (*range(100), *reversed(range(100))):
+        assert host.FormatCode(str(number)) == str(number)
+    assert len(laid_out) == 2 + 200 - config_reading.MAX_TEXTS

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -88,24 +89,20 @@ def whole():
     return layer, images, output
 
 
-def test_two_processes_normalize_by_the_statistics_of_the_whole_batch(ranks, whole):
-    output = torch.cat([torch.from_numpy(rank['output']) for rank in ranks])
-    torch.testing.assert_close(output, whole[2].detach())
-
-
-def test_two_processes_get_the_gradients_of_the_whole_batch(ranks, whole):
-    layer, images, _ = whole
-    gradient = torch.cat([torch.from_numpy(rank['image_grad']) for rank in ranks])
-    torch.testing.assert_close(gradient, images.grad)
+def test_two_processes_give_the_numbers_of_one_with_the_whole_batch(ranks, whole):
+    layer, images, output = whole
+    pairs = [
+        (np.concatenate([rank['output'] for rank in ranks]), output),
+        (np.concatenate([rank['image_grad'] for rank in ranks]), images.grad),
+    ]
     for rank in ranks:
-        torch.testing.assert_close(torch.from_numpy(rank['weight_grad']), layer.weight.grad)
-
-
-def test_two_processes_keep_the_running_statistics_of_the_whole_batch(ranks, whole):
-    layer = whole[0]
-    for rank in ranks:
-        torch.testing.assert_close(torch.from_numpy(rank['running_mean']), layer.running_mean)
-        torch.testing.assert_close(torch.from_numpy(rank['running_var']), layer.running_var)
+        pairs += [
+            (rank['weight_grad'], layer.weight.grad),
+            (rank['running_mean'], layer.running_mean),
+            (rank['running_var'], layer.running_var),
+        ]
+    for found, expected in pairs:
+        torch.testing.assert_close(torch.from_numpy(found), expected.detach())
 
 
 def test_a_layer_in_eval_mode_or_without_a_group_is_torchs_own(whole):

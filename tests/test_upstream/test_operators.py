@@ -124,19 +124,11 @@ class TestUpfirdn2d:
         assert output.dtype == dtype
         assert_close_to_scale(output.cpu(), expected, num_terms=400, dtype=dtype)
 
-    @pytest.mark.parametrize('channels', [1, 20])
-    def test_many_channels_take_the_same_way_as_few(self, channels):
-        images, taps = torch.randn(2, channels, 6, 5), torch.randn(4, 3)
+    def test_many_channels_take_the_same_way_as_few(self):
+        images, taps = torch.randn(2, 20, 6, 5), torch.randn(4, 3)
         for options in (dict(up=2, padding=(2, 1)), dict(down=2, padding=1)):
             expected = define_resampling(images, taps, **options)
             check_resampled(upfirdn2d(images, taps, **options), expected, torch.float32)
-
-    def test_it_equals_the_plain_version_of_mmcv(self, resampling):
-        images, arguments = resampling
-        if arguments['gain'] < 0:
-            pytest.skip("mmcv's plain version takes the root of the gain")
-        reference = sys.modules['mmcv.ops.upfirdn2d']._upfirdn2d_ref(images, **arguments)
-        check_resampled(upfirdn2d(images, **arguments), reference, torch.float32)
 
     def test_first_and_second_derivatives_are_right(self, resampling):
         images, arguments = resampling

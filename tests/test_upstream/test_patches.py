@@ -7,18 +7,16 @@ import pytest
 import torch
 from mmagic.engine.runner import loop_utils, multi_loops
 from mmagic.evaluation.evaluator import Evaluator
-from mmagic.registry import EVALUATORS
+from mmagic.models.base_models import BaseConditionalGAN
+from mmagic.registry import EVALUATORS, MODELS
+from mmagic.structures import DataSample
+from mmengine.registry import OPTIMIZERS, Registry
 
 import disp_plugin.register  # noqa: F401
-from disp_plugin.upstream import (
-    apply_patches,
-    integer_betas,
-    patches,
-)
+from disp_plugin.upstream import apply_patches, integer_betas, patches
 from disp_plugin.upstream.patch import WAITING
 
 CPU_ONLY = ('cpu-processes', 'cpu-ddp', 'cpu-sync-batchnorm')
-
 
 # what a user meets without the patch (a part of it), and what with it
 EXPECTED = {
@@ -73,9 +71,6 @@ def test_every_patch_has_acted_or_was_not_needed():
 
 
 def test_patching_twice_changes_nothing():
-    from mmagic.models.base_models import BaseConditionalGAN
-    from mmengine.registry import OPTIMIZERS
-
     finders = list(sys.meta_path)
     before = BaseConditionalGAN.data_sample_to_label, OPTIMIZERS.build_func
     apply_patches()
@@ -95,22 +90,13 @@ class TestIntegerLabels:
         ],
     )
     def test_only_integer_columns_are_flattened(self, label, shape):
-        from mmagic.models.base_models import BaseConditionalGAN
-
         sample = types.SimpleNamespace(
             keys=lambda: ['gt_label'], gt_label=types.SimpleNamespace(label=label)
         )
         assert list(BaseConditionalGAN.data_sample_to_label(None, sample).shape) == shape
 
-    def test_no_label_stays_none(self):
-        from mmagic.models.base_models import BaseConditionalGAN
-
-        assert BaseConditionalGAN.data_sample_to_label(None, None) is None
-
     def test_a_discriminator_scores_each_real_image_on_its_own_label_only(self):
         from mmagic.models.base_models import BaseConditionalGAN
-        from mmagic.registry import MODELS
-        from mmagic.structures import DataSample
 
         config = dict(type='SAGANDiscriminator', input_scale=32, base_channels=8, num_classes=3)
         discriminator = MODELS.build(config).eval()
@@ -128,8 +114,6 @@ class TestIntegerLabels:
 
 class TestIntegerBetas:
     def test_only_integers_are_changed_and_the_config_is_not(self):
-        from mmagic.registry import OPTIMIZERS
-
         params = [torch.nn.Parameter(torch.zeros(1))]
         config = dict(type='AdamW', params=params, betas=[0, 0.5])
         assert OPTIMIZERS.build(config).param_groups[0]['betas'] == (0.0, 0.5)
@@ -138,8 +122,6 @@ class TestIntegerBetas:
         assert isinstance(sgd, torch.optim.SGD)
 
     def test_registries_that_inherited_the_builder_are_patched_too(self):
-        from mmengine.registry import Registry
-
         parent = Registry('optimizer of a test', scope='parent_of_test')
         child = Registry('optimizer of a test', scope='child_of_test', parent=parent)
         integer_betas._patch_registry(parent)
@@ -154,34 +136,15 @@ class OwnEvaluator(Evaluator):
     """A child of mmagic's evaluator with a name of its own."""
 
 
-@pytest.fixture
-def warnings(monkeypatch):
-    said = []
-    monkeypatch.setattr(loop_utils, 'print_log', lambda text, *args: said.append(text))
-    return said
-
-
-@pytest.fixture
-def own_type():
-    EVALUATORS.register_module(module=OwnEvaluator, force=True)
-    yield 'OwnEvaluator'
-    EVALUATORS.module_dict.pop('OwnEvaluator')
-
-
-def test_children_pass_as_they_are(warnings, own_type):
-    for evaluator in (dict(type=own_type, metrics=None), OwnEvaluator(None)):
-        assert multi_loops.update_and_check_evaluator(evaluator) is evaluator
-    assert warnings == []
-
-
-def test_others_are_warned_of(warnings):
-    multi_loops.update_and_check_evaluator(dict(type='Unheard', metrics=None))
-    assert [text.split("'")[1] for text in warnings] == ['Unheard']
-
-
-def test_a_list_becomes_mmagics_evaluator(warnings):
+def test_only_evaluators_that_are_no_children_of_mmagics_are_warned_of(monkeypatch):
+    warnings = []
+    monkeypatch.setattr(loop_utils, 'print_log', lambda text, *args: warnings.append(text))
+    monkeypatch.setitem(EVALUATORS.module_dict, 'OwnEvaluator', OwnEvaluator)
+    check = multi_loops.update_and_check_evaluator
+    for evaluator in (dict(type='OwnEvaluator', metrics=None), OwnEvaluator(None)):
+        assert check(evaluator) is evaluator
     metrics = [dict(type='KernelDistanceMetric')]
-    assert multi_loops.update_and_check_evaluator(metrics) == dict(
-        type='Evaluator', metrics=metrics
-    )
+    assert check(metrics) == dict(type='Evaluator', metrics=metrics)
     assert warnings == []
+    check(dict(type='Unheard', metrics=None))
+    assert [text.split("'")[1] for text in warnings] == ['Unheard']

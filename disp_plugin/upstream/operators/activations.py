@@ -119,7 +119,7 @@ def filtered_lrelu(
 ) -> Tensor:
     """Add a bias, enlarge, apply a leaky ReLU and shrink (Karras et al., 2021, StyleGAN3).
 
-    ``up`` and ``filter_up`` enlarge images (N,C,H,W) after the bias (C,); ``padding`` belongs to the
+    ``up`` and ``filter_up`` enlarge images (N,C,H,W) after the bias (C,); ``padding`` is for the
     enlarged image; ``gain``, ``slope`` and ``clamp`` belong to the leaky ReLU. The result has the
     type of ``input``. See :func:`upfirdn2d` and :func:`bias_act`.
     """
