@@ -17,7 +17,7 @@ DRAW_SEED = 'train_draw_seed'
 
 @LOOPS.register_module()
 class ResumableTrainLoop(IterBasedTrainLoop):
-    """Resume mmengine's ``IterBasedTrainLoop`` exactly, at no cost; the arguments are the same.
+    """Resume mmengine's ``IterBasedTrainLoop`` exactly, at no cost.
 
     On resume mmengine reads and throws away every batch of the past. Here the sampler starts at the
     right draw. The number of draws and their seed are in the checkpoint (in mmengine's message
@@ -26,6 +26,12 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     The data loader needs ``sampler=dict(type='ResumableSampler')``; with another sampler this loop
     warns on resume and reads the past as mmengine does. Random flips and crops are repeated by data
     sets that take positions: :class:`ImageFolderDataset`, or any other in :class:`SeededDraws`.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader | dict): The training data loader, or its config.
+        max_iters (int): As in mmengine.
+        **kwargs: ``val_begin``, ``val_interval``, ``dynamic_intervals``, as in mmengine.
 
     Raises:
         ValueError: The data set draws by a seed, but its sampler does not count passes.

@@ -15,24 +15,29 @@ pytestmark = [
 ]
 
 
+def with_amp(model):
+    """A config with mixed precision, and with the model where one is given."""
+    optimizer = {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}}
+    wrapper = {
+        'constructor': 'MultiOptimWrapperConstructor',
+        'generator': dict(optimizer),
+        'discriminator': dict(optimizer),
+    }
+    cfg = Config({'optim_wrapper': wrapper, **({'model': model} if model else {})})
+    turn_on_amp(cfg)
+    return cfg
+
+
 @pytest.mark.parametrize('gan', ['biggan', 'sngan'])
 def test_mixed_precision_really_acts_and_trains(gan, gan_cfg, make_runner, visualization):
-    options = {
-        'optim_wrapper': {
-            'constructor': 'MultiOptimWrapperConstructor',
-            'generator': {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}},
-            'discriminator': {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}},
-        },
-        'custom_hooks': [
-            {'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4},
-            visualization(2),
-        ],
-    }
-    cfg = Config(options)
-    turn_on_amp(cfg)
-    options['optim_wrapper'] = cfg.optim_wrapper.to_dict()
+    hooks = [
+        {'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4},
+        visualization(2),
+    ]
+    cfg = with_amp(None)
     model = gan_cfg[gan](prior_norm='none', discriminator_steps=1)
-    runner = make_runner(model, max_iters=4, **options)
+    wrapper = cfg.optim_wrapper.to_dict()
+    runner = make_runner(model, max_iters=4, custom_hooks=hooks, optim_wrapper=wrapper)
     runner.model.sampler.set_buffer('priors', torch.randn(10, 6))
     dtypes = set()
     conv = next(m for m in runner.model.modules() if isinstance(m, torch.nn.Conv2d))
@@ -48,19 +53,7 @@ def test_mixed_precision_really_acts_and_trains(gan, gan_cfg, make_runner, visua
 
 
 def test_stylegan2_trains_in_half_precision_with_its_regularizers(gan_cfg, make_runner):
-    optimizer = {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}}
-    model = gan_cfg['stylegan2'](prior_norm='none')
-    cfg = Config(
-        {
-            'model': model,
-            'optim_wrapper': {
-                'constructor': 'MultiOptimWrapperConstructor',
-                'generator': dict(optimizer),
-                'discriminator': dict(optimizer),
-            },
-        }
-    )
-    turn_on_amp(cfg)
+    cfg = with_amp(gan_cfg['stylegan2'](prior_norm='none'))
     runner = make_runner(
         cfg.model.to_dict(), max_iters=5, optim_wrapper=cfg.optim_wrapper.to_dict()
     )
@@ -78,26 +71,20 @@ def test_stylegan2_trains_in_half_precision_with_its_regularizers(gan_cfg, make_
     assert not torch.equal(runner.model.generator.to_rgb1.bias, before)
 
 
-@pytest.mark.parametrize('options', [{}, {'num_neighbors': 2}])
-def test_sampler_draws_the_same_priors_on_every_device(options):
-    bank = PriorBank([f'{i}.png' for i in range(8)], torch.randn(8, 5))
-    sampler = VicinalMixSampler(**options)
-    sampler.fit(bank)
+def test_sampler_and_normalizer_give_the_same_on_every_device():
+    priors = torch.rand(40, 5)
+    sampler = VicinalMixSampler(num_neighbors=2)
+    sampler.fit(PriorBank([f'{i}.png' for i in range(40)], priors))
     expected = sampler.sample(20, torch.Generator().manual_seed(1))
     actual = sampler.cuda().sample(20, torch.Generator().manual_seed(1))
     assert actual.device.type == 'cuda'
     torch.testing.assert_close(actual.cpu(), expected)
-
-
-@pytest.mark.parametrize('mode', ['l2', 'centered_l2', 'whitened'])
-def test_normalizer_gives_the_same_on_every_device(mode):
-    priors = torch.rand(40, 5)
-    normalizer = PriorNormalizer(5, mode)
-    normalizer.fit(priors)
-    expected = normalizer(priors)
-    torch.testing.assert_close(
-        normalizer.cuda()(priors.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3
-    )
+    for mode in ('l2', 'centered_l2', 'whitened'):
+        normalizer = PriorNormalizer(5, mode)
+        normalizer.fit(priors)
+        expected = normalizer(priors)
+        actual = normalizer.cuda()(priors.cuda()).cpu()
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize('gan', ['biggan', 'sngan'])

@@ -58,14 +58,10 @@ def test_it_is_fitted_before_the_first_checkpoint_and_once(make, fits, hook):
     assert torch.equal(state['sampler.means'], runner.model.sampler.means)
 
 
-def test_it_is_fitted_before_the_first_grid(make, fits, visualization):
+def test_it_is_fitted_before_the_first_grid_or_at_the_end(make, fits, visualization):
     assert train(make(6, interval=5, hooks=[visualization(3)]), fits) == [3]
-
-
-def test_it_is_fitted_at_the_end_where_nothing_asked_for_it_before(make, fits):
-    runner = make(3, interval=100)
-    assert train(runner, fits) == [3]
-    assert runner.model.sampler.is_fitted
+    fits[0].clear()
+    assert train(make(3, interval=100), fits) == [3]
 
 
 def test_the_normalization_is_fitted_before_training(make, fits):
@@ -80,19 +76,13 @@ def test_the_normalization_is_fitted_before_training(make, fits):
     assert seen == [(True, False)]
 
 
-def test_a_resumed_run_does_not_fit_again(make, fits):
+def test_a_resumed_run_fits_again_for_another_bank_only(make, fits, tmp_path):
     first = make(2, interval=2)
     train(first, fits)
-    resumed = make(4, interval=2, resume=True, load_from=f'{first.work_dir}/iter_2.pth')
-    assert train(resumed, fits) == [2]
-
-
-def test_another_bank_is_fitted_anew_when_it_is_needed(make, fits, tmp_path):
-    first = make(2, interval=2)
-    train(first, fits)
+    checkpoint = f'{first.work_dir}/iter_2.pth'
+    assert train(make(4, interval=2, resume=True, load_from=checkpoint), fits) == [2]
     keys = [f'image_{index:04d}.png' for index in range(10)]
     PriorBank(keys, torch.rand(10, 2, 6) + 50).save(tmp_path / 'other')
-    checkpoint = f'{first.work_dir}/iter_2.pth'
     resumed = make(5, 2, tmp_path / 'other', resume=True, load_from=checkpoint)
     assert train(resumed, fits) == [2, 4]
     assert resumed.model.sampler.sample(5).min() > 40
