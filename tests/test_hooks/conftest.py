@@ -12,6 +12,7 @@ from disp_plugin.priors import PriorBank
 
 PRIOR_DIM = 6
 SIZE = 16
+ADAM = {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}
 _runs = itertools.count()
 
 
@@ -125,9 +126,8 @@ def data(tmp_path_factory, make_image_folder):
 
 def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
     """The config of a run as users write it; options replace its parts."""
-    generator = model['generator']
+    generator, takes_priors = model['generator'], model['prior_dim'] > 0
     size = generator.get('output_scale') or generator['out_size']
-    takes_priors = model['prior_dim'] > 0
     num_workers = options.pop('num_workers', 0)
     dataset = {
         'type': 'ImageFolderDataset',
@@ -156,8 +156,7 @@ def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
         'train_cfg': {'type': 'ResumableTrainLoop', 'max_iters': max_iters},
         'optim_wrapper': {
             'constructor': 'MultiOptimWrapperConstructor',
-            'generator': {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}},
-            'discriminator': {'optimizer': {'type': 'Adam', 'lr': 0.001, 'betas': (0.0, 0.9)}},
+            **{network: {'optimizer': ADAM} for network in ('generator', 'discriminator')},
         },
         'default_hooks': {'checkpoint': checkpoint, 'logger': {'type': 'LoggerHook'}},
         'custom_hooks': [*hooks, {'type': 'RandomStateHook'}],
@@ -168,14 +167,6 @@ def run_cfg(folder, bank_file, model, work_dir, max_iters, **options):
     return {**config, **options}
 
 
-@pytest.fixture(scope='module', autouse=True)
-def plain_config_text():
-    """mmengine formats the config with yapf for each checkpoint: most of a tiny run's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, 'pretty_text', property(lambda cfg: repr(cfg._cfg_dict)))
-        yield
-
-
 @pytest.fixture(scope='session')
 def make_runner(data, tmp_path_factory):
     """A function (model, max_iters, **parts of the config) -> Runner in a folder of its own."""
@@ -183,9 +174,8 @@ def make_runner(data, tmp_path_factory):
     def make(model, max_iters=2, **options):
         folder, bank_file = options.pop('data', data)
         work_dir = tmp_path_factory.mktemp('run')
-        return Runner.from_cfg(
-            Config(run_cfg(folder, bank_file, model, work_dir, max_iters, **options))
-        )
+        cfg = run_cfg(folder, bank_file, model, work_dir, max_iters, **options)
+        return Runner.from_cfg(Config(cfg))
 
     return make
 

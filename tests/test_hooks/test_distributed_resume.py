@@ -28,40 +28,28 @@ def found(data, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_weights_are_those_of_the_uninterrupted_run(found):
-    assert len(found['names']) > 100
+def test_the_weights_are_those_of_the_uninterrupted_run_named_as_by_one_process(found, gan_cfg):
+    sampler = {'type': 'GMMPriorSampler', 'num_components': 2}
+    expected = MODELS.build(gan_cfg['sngan'](sampler=sampler)).state_dict().keys()
+    assert set(found['names']) == set(expected)
     assert found['different'] == []
 
 
 @pytest.mark.slow
-def test_the_checkpoint_names_weights_as_that_of_one_process_does(found, gan_cfg):
-    sampler = {'type': 'GMMPriorSampler', 'num_components': 2}
-    expected = MODELS.build(gan_cfg['sngan'](sampler=sampler)).state_dict().keys()
-    assert set(found['names']) == set(expected)
-
-
-@pytest.mark.slow
-def test_each_process_goes_on_with_its_own_generators(found):
+def test_each_process_goes_on_with_its_own_generators_and_draws(found):
     first, second, first_resumed, second_resumed = found['ranks']
     assert torch.equal(first, first_resumed) and torch.equal(second, second_resumed)
     assert not torch.equal(first, second)
-
-
-@pytest.mark.slow
-def test_the_draws_of_both_are_counted(found):
     assert found['num_draws'] == 5 * 2 * 2
 
 
 @pytest.mark.slow
-def test_the_first_process_fits_the_sampler_once_and_the_other_receives_it(found):
+def test_the_first_process_fits_the_sampler_once_per_bank_and_the_other_receives_it(found):
     assert found['fits'] == [[0], []]
     first, *others = found['samplers']
     assert first.shape[0] == 2
     assert len(others) == 3 and all(torch.equal(first, other) for other in others)
-
-
-@pytest.mark.slow
-def test_another_bank_is_forgotten_by_both_and_fitted_by_the_first(found):
+    # another bank is fitted to by the first, and both forget the former
     (first_fits, first), (other_fits, other) = found['changed']
     assert (first_fits, other_fits) == (1, 0)
     assert torch.equal(first, other)

@@ -110,6 +110,13 @@ def test_a_run_that_was_stopped_twice_is_exact_too(train, whole):
     assert_same(load(whole('sngan'))['state_dict'], load(third)['state_dict'])
 
 
+@pytest.mark.slow
+def test_without_a_seed_in_the_config_the_checkpoint_has_it(train):
+    work_dir = train('sngan', 4, randomness={'seed': None})
+    resumed = train('sngan', 4, work_dir / 'iter_2.pth', randomness={'seed': None})
+    assert_same(load(work_dir, 4)['state_dict'], load(resumed, 4)['state_dict'])
+
+
 def test_no_batch_of_the_past_is_decoded_again(train, decoded):
     work_dir = train('sngan', 5)
     assert len(decoded) == 5 * 4

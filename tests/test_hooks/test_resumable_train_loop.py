@@ -40,18 +40,6 @@ def test_after_another_batch_size_the_images_go_on_in_order_and_it_is_said(train
     assert resumed.message_hub.get_info('num_train_draws') == 4 + 8
 
 
-@pytest.mark.slow
-def test_a_second_resume_after_another_batch_size_goes_on_in_order_too(train, decoded):
-    first, _ = train(2, batch_size=2)
-    second, _ = train(3, checkpoint_of(first, 2), batch_size=4)
-    decoded.clear()
-    train(4, checkpoint_of(second, 3), batch_size=2)
-    third = list(decoded)
-    decoded.clear()
-    train(5, batch_size=2)
-    assert third == decoded[8:]
-
-
 def of_others(folder, *flip):
     """A data set of mmagic's with its own pipeline, as other people have them."""
     return {
