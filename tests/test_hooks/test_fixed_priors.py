@@ -35,8 +35,7 @@ def test_noise_and_priors_are_the_same_at_each_visit_and_differ_within_one(runne
 
 def test_the_images_are_those_of_the_given_noise_and_raw_priors(runner):
     runner.model.eval()
-    inputs = inputs_of(runner, sample_model='orig', sample_kwargs={'truncation': 1.0})[0]
-    assert inputs['sample_model'] == 'orig' and inputs['sample_kwargs'] == {'truncation': 1.0}
+    inputs = inputs_of(runner, sample_model='orig')[0]
     samples = runner.model.val_step({'inputs': inputs})
     noise, prior = inputs['noise'], inputs['prior']
     image = runner.model.generator(noise, prior=runner.model.condition(prior), return_noise=False)
@@ -44,6 +43,11 @@ def test_the_images_are_those_of_the_given_noise_and_raw_priors(runner):
     found = torch.stack([sample.fake_img for sample in samples])
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.stack([sample.prior for sample in samples]), prior)
+
+
+def test_options_for_sampling_reach_the_model(runner):
+    inputs = inputs_of(runner, sample_model='orig', sample_kwargs={'truncation': 0.5})[0]
+    assert inputs['sample_model'] == 'orig' and inputs['sample_kwargs'] == {'truncation': 0.5}
 
 
 def test_a_model_without_priors_gets_noise_only(make_runner, gan_cfg):
