@@ -33,6 +33,7 @@ from mmagic.structures import DataSample  # noqa: E402
 from mmengine.logging import MessageHub  # noqa: E402
 from mmengine.optim import OptimWrapper, OptimWrapperDict  # noqa: E402
 
+import disp_plugin.register  # noqa: E402, F401
 from disp_plugin.priors import LoadPrior, PriorBank  # noqa: E402
 
 NUM_CLASSES = 10

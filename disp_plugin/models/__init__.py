@@ -16,12 +16,7 @@ from .generators import (  # noqa: E402
     DISPSNGANGenerator,
     GeneratorWrapper,
 )
-from .losses import (  # noqa: E402
-    AuxiliaryLoss,
-    GeneratorPathRegularizer,
-    LazyLoss,
-    R1GradientPenalty,
-)
+from .losses import GeneratorPathRegularizer, LazyLoss, R1GradientPenalty  # noqa: E402
 from .pretrained import LoadReport, load_pretrained  # noqa: E402
 from .prior_modules import PriorConditionBN, PriorProjection  # noqa: E402
 from .prior_normalizer import FittedModule, PriorNormalizer  # noqa: E402
@@ -33,7 +28,6 @@ from .stylegan2_networks import (  # noqa: E402
 __all__ = [
     'DISPGAN',
     'DISPSNGAN',
-    'AuxiliaryLoss',
     'DISPBigGAN',
     'DISPBigGANGenerator',
     'DISPSNGANGenerator',

@@ -27,12 +27,8 @@ CONVERTERS = (
 class GANCheckpoint:
     """Entries of a file of mmagic's layout.
 
-    Args:
-        file (str): Where it was read.
-        state (dict[str, Tensor]): Tensors by names such as ``generator.conv1.activate.bias``.
-        meta (dict[str, str]): What a converter notes: ``layout``, whose weights they are;
-            ``channel_order``, 'RGB' or 'BGR'; ``activations_in_place``, 'True' or 'False', of the
-            discriminator. Defaults to nothing.
+    ``meta`` is what a converter notes: ``layout``, whose weights they are; ``channel_order``, 'RGB'
+    or 'BGR'; ``activations_in_place``, 'True' or 'False', of the discriminator.
     """
 
     file: str
@@ -100,10 +96,6 @@ def find_zoo_url(name: str) -> str:
     """Look up the address of the weights of one of mmagic's published models.
 
     mmagic ships the index of its models, ``.mim/model-index.yml``, and the metafiles that it lists.
-
-    Args:
-        name (str): Name of the model, such as
-            'biggan_ajbrock-sn_8xb32-1500kiters_imagenet1k-128x128'.
 
     Raises:
         ValueError: The zoo has no such model, or no weights of it; the message names the nearest.

@@ -67,17 +67,7 @@ class DiscriminatorWrapper(BaseModule):
         return getattr(self.discriminator, 'num_classes', 0) or 0
 
     def forward(self, img: Tensor, *args: object, augment: bool = True, **kwargs: object) -> Tensor:
-        """Score images.
-
-        Args:
-            img (Tensor): (N, 3, H, W) images in [-1, 1].
-            *args: Further arguments of the wrapped discriminator, as a label.
-            augment (bool): Whether images are augmented in training. Defaults to True.
-            **kwargs: Further arguments of the wrapped discriminator.
-
-        Returns:
-            Tensor: Scores, as the wrapped discriminator gives them.
-        """
+        """Score images (N, 3, H, W) in [-1, 1], augmented in training if ``augment``."""
         return self.discriminator(self.prepare(img, augment), *args, **kwargs)
 
     def prepare(self, img: Tensor, augment: bool = True) -> Tensor:
@@ -178,16 +168,7 @@ class PriorProjectionDiscriminator(DiscriminatorWrapper):
     def forward(  # type: ignore[override]
         self, img: Tensor, prior: Tensor | None = None, augment: bool = True
     ) -> Tensor:
-        """Score images against priors.
-
-        Args:
-            img (Tensor): (N, 3, H, W) images in [-1, 1].
-            prior (Tensor, optional): (N, D) normalized priors. Defaults to None, which is right
-                only with ``prior_dim=0``.
-            augment (bool): Whether images are augmented in training. Defaults to True.
-
-        Returns:
-            Tensor: Scores, (N, 1).
+        """Score images (N, 3, H, W) in [-1, 1] against normalized priors (N, D); return (N, 1).
 
         Raises:
             ValueError: The prior is missing or of another shape.
@@ -218,7 +199,7 @@ class NarrowSNGANDiscResBlock(SNGANDiscResBlock):
     weights has ``blocks_cfg=dict(type='NarrowSNGANDiscResBlock')``.
 
     Args:
-        in_channels (int): Channels of the input.
+        in_channels (int): Channels of the input, and between the convolutions.
         out_channels (int): Channels of the output.
         **kwargs: Further arguments of mmagic's ``SNGANDiscResBlock``.
     """

@@ -31,12 +31,7 @@ GAN_TYPES = {'hinge': 'hinge', 'non_saturating': 'vanilla', 'wasserstein': 'wgan
 
 
 class Latents(NamedTuple):
-    """What an image is generated from.
-
-    Attributes:
-        noise (Tensor): (N, Z).
-        prior (Tensor | None): (N, D) raw priors; None for a model without priors.
-    """
+    """What images are generated from: noise (N, Z) and raw priors (N, D), None without priors."""
 
     noise: Tensor
     prior: Tensor | None
@@ -51,26 +46,15 @@ class DrawsPriors(Protocol):
 
 
 class PriorGAN(Protocol):
-    """What hooks, applications and metrics ask of a GAN of this package.
-
-    Attributes:
-        noise_size (int): Z, length of the noise.
-        prior_dim (int): D, length of a prior; 0 where there is none.
-        image_size (int | None): Height and width of images in pixels.
-        prior_normalizer (PriorNormalizer): Turns raw priors into what the networks take.
-        sampler (PriorSampler | None): Where priors of new images come from.
-        generator (nn.Module): The generator that is trained.
-        generator_ema (nn.Module): Its EMA, where the model keeps one.
-        discriminator (nn.Module | None): The discriminator.
-    """
+    """What hooks, applications and metrics ask of a GAN of this package."""
 
     noise_size: int
-    prior_dim: int
+    prior_dim: int  # 0 where there are no priors
     image_size: int | None
     prior_normalizer: PriorNormalizer
     sampler: DrawsPriors | None
     generator: nn.Module
-    generator_ema: nn.Module
+    generator_ema: nn.Module  # only where the model keeps one
     discriminator: nn.Module | None
 
     def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
@@ -275,19 +259,10 @@ class DISPGAN(BaseGAN):
         return super().noise_fn(None, num_batches * world_size)[get_rank() :: world_size]
 
     def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
-        """Draw the noise and the raw priors of new images.
+        """Draw the noise and the raw priors of ``num`` new images, on the model's device.
 
-        From the global generator each of W processes draws for all and keeps its rows; from a
-        generator of their own all draw the same.
-
-        Args:
-            num (int): N, images of this process.
-            generator (torch.Generator, optional): Source of randomness, on the CPU, so that a seed
-                gives the same on every device. Defaults to None, the global one.
-
-        Returns:
-            Latents: Noise (N, Z) and raw priors (N, D), or None where ``prior_dim`` is 0, on the
-            model's device.
+        From the global generator each of W processes draws for all and keeps its rows. With a
+        ``generator`` of their own, which must be on the CPU, all processes draw the same.
 
         Raises:
             RuntimeError: There is no sampler.
@@ -328,8 +303,6 @@ class DISPGAN(BaseGAN):
             inputs (dict | Tensor): Noise (N, Z), or a dict with any of ``noise``, ``num_batches``,
                 ``prior`` (N, D, raw; drawn from the sampler where it is missing), ``sample_model``
                 ('ema', 'orig', 'ema/orig') and ``sample_kwargs``, as ``dict(truncation=0.5)``.
-            data_samples (optional): As in mmagic. Defaults to None.
-            mode (str, optional): Not used, as in mmagic. Defaults to None.
 
         Returns:
             list[DataSample]: N samples with ``fake_img`` (3, H, W) in [0, 255], ``noise`` and
@@ -355,14 +328,10 @@ class DISPGAN(BaseGAN):
     # Training
 
     def data_sample_to_prior(self, data_samples: DataSample) -> Tensor | None:
-        """Return the normalized priors of a batch of real images.
+        """Return the normalized priors (N, D) of a batch of real images.
 
-        Args:
-            data_samples (DataSample): Stacked samples with ``gt_prior`` (N, D), or with
-                ``sample_idx`` where ``per_image`` is on.
-
-        Returns:
-            Tensor | None: (N, D); None if ``prior_dim`` is 0.
+        They are those in ``gt_prior``, or those of the rows ``sample_idx`` where ``per_image`` is
+        on; None if ``prior_dim`` is 0.
 
         Raises:
             ValueError: The samples carry no prior.
@@ -398,15 +367,9 @@ class DISPGAN(BaseGAN):
     def train_discriminator(
         self, inputs: dict, data_samples: DataSample, optimizer_wrapper: OptimWrapper
     ) -> dict[str, Tensor]:
-        """Update the discriminator once.
+        """Update the discriminator once; return what is logged: losses and mean scores.
 
-        Args:
-            inputs (dict): Not used; images come in ``data_samples``, as in mmagic's BigGAN.
-            data_samples (DataSample): Stacked ``gt_img`` (N, 3, H, W) and ``gt_prior`` (N, D).
-            optimizer_wrapper (OptimWrapper): The discriminator's.
-
-        Returns:
-            dict[str, Tensor]: What is logged: losses, and the mean score of real and fake images.
+        ``data_samples`` holds stacked ``gt_img`` (N, 3, H, W) and ``gt_prior`` (N, D).
         """
         assert self.discriminator is not None
         real_imgs = data_samples.gt_img

@@ -96,19 +96,15 @@ class DISPSNGANGenerator(SNGANGenerator):
         """Generate images.
 
         Args:
-            noise (Tensor | callable | None): (N, Z) noise, a function of a shape that draws it, or
-                None to draw it here.
             prior (Tensor, optional): (N, D) normalized priors; must be None if ``prior_dim`` is 0.
                 Defaults to None.
             num_batches (int): N, needed where noise is drawn. Defaults to 0.
-            return_noise (bool): Whether to return a dict that holds the noise too.
-                Defaults to False.
             truncation (float): Clamp noise to [-truncation, truncation]; below 0 no clamp.
                 Defaults to -1.0.
 
         Returns:
-            Tensor | dict: (N, 3, H, W) images in [-1, 1] in the channel order of training, or a
-            dict with ``fake_img``, ``noise_batch`` and ``prior``.
+            Tensor | dict: (N, 3, H, W) images in [-1, 1] in the channel order of training; with
+            ``return_noise`` a dict with ``fake_img``, ``noise_batch`` and ``prior``.
 
         Raises:
             ValueError: The prior is missing or of another shape.
@@ -250,15 +246,10 @@ class GeneratorWrapper(BaseModule):
 
 
 def add_wrapper_prefix(state_dict: dict, prefix: str, part: str, own: tuple[str, ...]) -> None:
-    """Add the wrapper's prefix to state-dict keys.
+    """Add the wrapper's prefix to state-dict keys, in place.
 
-    'decision.weight' of a network is 'discriminator.decision.weight' in what wraps it.
-
-    Args:
-        state_dict (dict): Entries; changed in place.
-        prefix (str): Prefix of the wrapper's entries, '' or ending in a dot.
-        part (str): Name of the network in the wrapper.
-        own (tuple[str, ...]): How names of the wrapper begin, ``part`` and a dot among them.
+    'decision.weight' of a network is 'discriminator.decision.weight' in what wraps it. Names that
+    begin as those in ``own`` are the wrapper's already.
     """
     for key in [key for key in state_dict if key.startswith(prefix)]:
         name = key[len(prefix) :]

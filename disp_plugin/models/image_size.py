@@ -20,14 +20,9 @@ WRAPPED = ('generator', 'discriminator')
 
 
 def with_size(network: dict | nn.Module | None, image_size: int | None) -> dict | nn.Module | None:
-    """Hand an image size to a network's config, or to the config of the network it wraps.
+    """Return a network's config with an image size, in it or in the network that it wraps.
 
-    Args:
-        network (dict | nn.Module | None): Config of a network; a built one is left as it is.
-        image_size (int | None): Height and width in pixels; None leaves the config as it is.
-
-    Returns:
-        dict | nn.Module | None: The config, changed in a copy.
+    A network that is built is left as it is, and so is a config where the size is None.
 
     Raises:
         ValueError: The network states another size.
@@ -68,16 +63,9 @@ def check_sizes_agree(generator: nn.Module, discriminator: nn.Module | None) -> 
 
 
 def check_scale(scale: int, scales: Iterable[int], arch_field: str, network: str) -> None:
-    """Check that mmagic has an architecture for an image size.
+    """Raise ValueError if mmagic has no architecture for an image size.
 
-    Args:
-        scale (int): Height and width in pixels.
-        scales (Iterable[int]): Those that have one.
-        arch_field (str): Field that states one for any other size.
-        network (str): Name of the network, for the message.
-
-    Raises:
-        ValueError: There is none.
+    ``arch_field`` is the field that states an architecture for any other size than ``scales``.
     """
     scales = sorted(scales)
     if scale not in scales:
@@ -88,17 +76,7 @@ def check_scale(scale: int, scales: Iterable[int], arch_field: str, network: str
 
 
 def check_stylegan2_scale(scale: int, channel_base: int, channel_max: int, network: str) -> None:
-    """Check that StyleGAN2 can be built for an image size and a width.
-
-    Args:
-        scale (int): Height and width in pixels.
-        channel_base (int): Channels of a feature map times its size, at most.
-        channel_max (int): Channels of a feature map, at most.
-        network (str): Name of the network, for the message.
-
-    Raises:
-        ValueError: It cannot.
-    """
+    """Raise ValueError if StyleGAN2 cannot be built for an image size and a width."""
     if scale not in STYLEGAN2_SCALES:
         raise ValueError(
             f'{network} has no architecture for images of {scale} px; set image_size to one of '

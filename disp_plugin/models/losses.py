@@ -4,7 +4,7 @@ mmagic's ``BaseGAN`` names both penalties in its documentation, but has only the
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import torch
 from mmagic.models.losses import gen_path_regularizer, r1_gradient_penalty_loss
@@ -29,36 +29,17 @@ class _EveryStep(TypedDict):
 class StepOutputs(_EveryStep, total=False):
     """Inputs and outputs of a training step, for auxiliary losses.
 
-    Attributes:
-        gen (Callable): A function of noise that returns images, with the step's priors bound.
-        disc (Callable): A function of images that returns scores, with the step's priors bound.
-        batch_size (int): N.
-        loss_scaler (object): The scaler of mixed precision, or None.
-        step (int): Updates of the network so far.
-        real_imgs (Tensor): (N, 3, H, W) in [-1, 1], in a step of D.
-        fake_imgs (Tensor): (N, 3, H, W) in [-1, 1].
-        disc_pred_real (Tensor): (N, 1) scores, in a step of D.
-        disc_pred_fake (Tensor): (N, 1) scores, in a step of D.
-        disc_pred_fake_g (Tensor): (N, 1) scores, in a step of G.
+    Images are (N, 3, H, W) in [-1, 1], scores (N, 1). ``gen`` and ``disc`` have the step's priors
+    bound; ``step`` counts the updates of the network so far.
     """
 
-    real_imgs: Tensor
     fake_imgs: Tensor
+    # in a step of D
+    real_imgs: Tensor
     disc_pred_real: Tensor
     disc_pred_fake: Tensor
+    # in a step of G
     disc_pred_fake_g: Tensor
-
-
-class AuxiliaryLoss(Protocol):
-    """What mmagic's ``BaseGAN`` asks of an auxiliary loss."""
-
-    def loss_name(self) -> str:
-        """Name the loss in the log."""
-        ...
-
-    def __call__(self, outputs: StepOutputs) -> Tensor | None:
-        """Compute the loss, a scalar; None where it is not due."""
-        ...
 
 
 class LazyLoss(nn.Module):
@@ -194,15 +175,7 @@ class GeneratorPathRegularizer(LazyLoss):
 
 
 def list_losses(losses: dict[str, dict | None] | None, name: str) -> list[dict]:
-    """List the configs of named losses, without those that are None.
-
-    Args:
-        losses (dict[str, dict], optional): Config of a loss, or None, by name.
-        name (str): What the field is called, for the message.
-
-    Raises:
-        ValueError: One has no ``type``.
-    """
+    """List the configs of named losses but None; raise ValueError if one has no ``type``."""
     for key, loss in (losses or {}).items():
         if loss is not None and 'type' not in loss:
             raise ValueError(f"model.{name}.{key} has no 'type'; give it the type of a loss")

@@ -27,11 +27,9 @@ OWN_ENTRIES = ('.prior_projection.', '.miner.', '.w_avg', *ANEW)
 
 
 def flip_colors(state: dict[str, Tensor]) -> None:
-    """Turn networks for RGB images into networks for BGR images, or back.
+    """Turn networks for RGB images into networks for BGR images, or back, in place.
 
-    Args:
-        state (dict[str, Tensor]): Weights under mmagic's names, behind any prefix; changed in
-            place. Vectors of the spectral norm are flipped with their weight.
+    Entries have mmagic's names behind any prefix. A spectral norm's vectors turn with its weight.
     """
     flipped = {}
     for name, value in state.items():
@@ -57,12 +55,8 @@ def match_spectral_norm(source: dict[str, Tensor], target: Mapping[str, Tensor])
     of the estimate; BigGAN-PyTorch and Chainer keep one, and take a step of the power method at
     each use. That step is taken here, so the estimate in evaluation is the same.
 
-    Args:
-        source (dict[str, Tensor]): Entries of the checkpoint by mmagic's names; changed in place.
-        target (Mapping[str, Tensor]): Entries of the model.
-
-    Returns:
-        list[str]: Layers that are normalized in the model or the checkpoint, and not in the other.
+    ``source``, the checkpoint's entries, is changed in place. Returns the layers that are
+    normalized in the model or the checkpoint, and not in the other.
     """
     one_sided = []
     for layer in dict.fromkeys(key.rpartition('.')[0] for key in target if '.weight' in key):
@@ -125,14 +119,8 @@ def check_networks(
 ) -> str | None:
     """Say what differs if no weights match, or if a network matches only in part.
 
-    Args:
-        networks (Iterable[str]): Prefixes of the model's networks.
-        source (Mapping[str, Tensor]): Entries of the checkpoint, under the model's names.
-        target (Mapping[str, Tensor]): Entries of the model.
-        loaded (Iterable[str]): Entries of the model that would take the checkpoint's value.
-
-    Returns:
-        str | None: What is different; None if the checkpoint fits.
+    ``networks`` are the prefixes of the model's networks, ``source`` the checkpoint's entries under
+    the model's names, ``loaded`` those of ``target`` that would take the checkpoint's value.
     """
     networks, loaded = tuple(networks), set(loaded)
     is_stylegan2 = any(key.endswith('generator.constant_input.input') for key in target)

@@ -38,31 +38,19 @@ class AdaptsPretrained(Protocol):
 
 @dataclass
 class LoadReport:
-    """What became of the entries of a checkpoint and of the model.
-
-    Args:
-        checkpoint (str): The file.
-        loaded (list[str]): Entries of the model that took the checkpoint's value.
-        new (list[str]): Entries of the model that the checkpoint lacks and that keep their
-            initial value: the projections of the prior, for example.
-        ignored (list[str]): Entries of the checkpoint for which the model has no place: its class
-            embeddings, for example.
-        mismatched (list[str]): Entries of both whose shapes differ; the model's keep their initial
-            value. Never those of a network but for conditions of another width.
-        adapted (list[str]): Those of ``loaded`` that the generator changed to fit: the mapping's
-            first matrix, where a prior joins the noise.
-        estimated (list[str]): Entries of the model that the checkpoint lacks and that were
-            computed from its weights: the mean style.
-        layout (str): Whose weights they are, as a converter notes it. Defaults to 'mmagic'.
-        colors (str): What was done about the order of colors. Defaults to ''.
-    """
+    """What became of the entries of a checkpoint and of the model."""
 
     checkpoint: str
     loaded: list[str] = field(default_factory=list)
+    # keep their initial value: the checkpoint lacks them, as the projections of the prior
     new: list[str] = field(default_factory=list)
+    # the model has no place for them, as the checkpoint's class embeddings
     ignored: list[str] = field(default_factory=list)
+    # norms whose condition has another width; they keep their initial value
     mismatched: list[str] = field(default_factory=list)
+    # loaded, but changed to fit: the mapping's first matrix, where a prior joins the noise
     adapted: list[str] = field(default_factory=list)
+    # computed from the checkpoint's weights: the mean style
     estimated: list[str] = field(default_factory=list)
     layout: str = 'mmagic'
     colors: str = ''

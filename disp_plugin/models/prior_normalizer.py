@@ -18,12 +18,7 @@ class FittedModule(nn.Module):
     """
 
     def set_buffer(self, name: str, value: Tensor) -> None:
-        """Set a registered buffer to a value of any size, on the buffer's device.
-
-        Args:
-            name (str): Name of the buffer.
-            value (Tensor): Its new value.
-        """
+        """Set a registered buffer to a value of any size, on the buffer's device."""
         device = self._buffers[name].device  # type: ignore[union-attr]
         # in the layout that it has when it is loaded: products are then the same bit for bit
         self._buffers[name] = value.detach().contiguous().to(device)
@@ -104,10 +99,7 @@ class PriorNormalizer(FittedModule):
             self.register_buffer('deviations', torch.empty(0))
 
     def fit(self, priors: Tensor) -> None:
-        """Compute the statistics that the mode needs.
-
-        Args:
-            priors (Tensor): Priors of the bank, (M, D) or (M, V, D) with V views of an image.
+        """Compute the mode's statistics from a bank's priors, (M, D) or (M, V, D) with V views.
 
         Raises:
             ValueError: Priors are of another length, or all alike: centering leaves nothing.
@@ -142,13 +134,7 @@ class PriorNormalizer(FittedModule):
         )
 
     def forward(self, prior: Tensor) -> Tensor:
-        """Normalize priors.
-
-        Args:
-            prior (Tensor): Raw priors, (N, D).
-
-        Returns:
-            Tensor: Normalized priors, (N, D), float32.
+        """Normalize raw priors (N, D); return float32.
 
         Raises:
             RuntimeError: The mode needs statistics that were not fitted.

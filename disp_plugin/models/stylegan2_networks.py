@@ -117,16 +117,14 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             prior (Tensor, optional): (N, D) normalized priors; must be None if ``prior_dim`` is 0.
                 Defaults to None.
             num_batches (int): N, needed where noise is drawn. Defaults to -1.
-            return_noise (bool): Whether to return a dict that holds the noise too.
-                Defaults to False.
             truncation (float): psi, the fraction that is left of the distance of styles to
                 ``w_avg``. Defaults to 1.0, no truncation.
             **kwargs: As in mmagic: ``return_latents``, ``randomize_noise``, ``injected_noise``,
                 ``input_is_latent`` and others.
 
         Returns:
-            Tensor | dict: (N, 3, H, W) images, about [-1, 1], in the channel order of training, or
-            a dict with ``fake_img``, ``latent``, ``noise_batch`` and ``prior``.
+            Tensor | dict: (N, 3, H, W) images, about [-1, 1], in the channel order of training;
+            with ``return_noise`` a dict with ``fake_img``, ``latent``, ``noise_batch``, ``prior``.
 
         Raises:
             ValueError: The prior is missing or of another shape.
@@ -193,18 +191,12 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         self.w_avg.copy_(self.style_mapping(noise).mean(dim=0))
 
     def adapt_pretrained(self, state: dict[str, Tensor]) -> list[str]:
-        """Widen the weights of an unconditional generator for the prior beside the noise.
+        """Widen weights by mmagic's names for the prior, in place; return the changed names.
 
         The mapping's first matrix W gets its columns twice. As its equalized learning rate divides
         by the root of its width, it then maps noise z and projected prior e, each of unit second
         moment, to W (z + e) / sqrt(2), as the pretrained mapping maps noise. Training thus begins
         among the images of the pretrained generator.
-
-        Args:
-            state (dict[str, Tensor]): Weights by mmagic's names; changed in place.
-
-        Returns:
-            list[str]: Names of the entries that were adapted.
         """
         weight = state.get(FIRST_MAPPING_WEIGHT)
         if self.prior_dim == 0 or weight is None or self.noise_size != self.style_channels:

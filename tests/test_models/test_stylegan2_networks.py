@@ -134,37 +134,6 @@ def test_truncation_pulls_styles_to_the_mean_style():
     assert_close_to_scale(half, whole / 2)
 
 
-def test_an_unconditional_mapping_begins_as_itself_on_mixed_noise():
-    host = NarrowHost(8, WIDTH, num_mlps=2)
-    generator = build()
-    state = dict(host.state_dict())
-    assert generator.adapt_pretrained(state) == [FIRST_MAPPING_WEIGHT]
-    generator.load_state_dict({**generator.state_dict(), **state})
-    noise, prior = draw(64)
-    unit = generator.pixel_norm
-    mixed = (unit(noise) + unit(generator.prior_projection(prior))) / 2**0.5
-    styles = generator(noise, prior, return_latents=True)['latent'][:, 0]
-    # without the PixelNorm that the unconditional mapping begins with
-    assert_close_to_scale(styles, host.style_mapping[1:](mixed))
-
-
-def test_only_a_mapping_of_the_right_shape_is_adapted():
-    for generator in (build(prior_dim=0), build(noise_size=8)):
-        state = {FIRST_MAPPING_WEIGHT: torch.randn(WIDTH, WIDTH)}
-        assert generator.adapt_pretrained(state) == []
-        assert state[FIRST_MAPPING_WEIGHT].shape == (WIDTH, WIDTH)
-
-
-def test_estimated_mean_style_is_the_mean_of_many_styles():
-    generator = build(prior_dim=0)
-    generator.estimate_w_avg()
-    torch.manual_seed(3)
-    styles = generator.style_mapping(torch.randn(20000, WIDTH))
-    spread = styles.std(dim=0) / 100
-    assert ((generator.w_avg - styles.mean(dim=0)).abs() < 5 * spread).all()
-    assert (styles.mean(dim=0).abs() > 5 * spread).any()
-
-
 def test_mean_style_is_estimated_for_noise_of_another_length_and_left_where_there_is_none():
     generator = build(noise_size=8)
     generator.estimate_w_avg(num_samples=100)

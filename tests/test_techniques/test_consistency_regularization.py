@@ -5,7 +5,6 @@ import random
 
 import pytest
 import torch
-from mmagic.registry import MODELS
 from torch import nn
 
 from disp_plugin.models import DiscriminatorWrapper
@@ -110,11 +109,6 @@ class TestInTraining:
         assert 'loss_consistency' not in without
         ours, theirs = (list(g.discriminator.parameters()) for g in (gan, plain))
         assert not all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-def test_it_is_built_by_its_name():
-    loss = MODELS.build(dict(type='ConsistencyRegularization', augmentation=FLIP))
-    assert (loss.loss_weight, loss.loss_name()) == (10.0, 'loss_consistency')
 
 
 def test_an_adaptive_augmentation_that_nothing_steers_is_refused():

@@ -5,15 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmagic.models.losses import r1_gradient_penalty_loss
-from mmagic.registry import MODELS
 from torch.autograd import gradcheck, gradgradcheck
 
 from disp_plugin.techniques import DiffAugment, diff_augment
 from tests.numerics import assert_close_to_scale
 
 SIZES = [(32, 32), (16, 16), (17, 23), (8, 6), (1, 1)]
-PUBLISHED = 'color,translation,cutout'
 
 
 def shift_by_loop(image, down, right):
@@ -130,10 +127,6 @@ class TestOperations:
         assert (flipped ^ kept).all()
         assert 430 < flipped.sum() < 570
 
-    def test_images_are_augmented_each_in_its_own_way(self):
-        found = DiffAugment()(torch.rand(1, 3, 8, 8).expand(6, -1, -1, -1))
-        assert len({tuple(image.flatten().tolist()) for image in found}) == 6
-
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
     def test_the_type_of_images_is_kept(self, dtype):
         images = torch.rand(4, 3, 8, 8).to(dtype)
@@ -150,15 +143,6 @@ class TestDerivatives:
         images = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
         assert gradcheck(self.augment, images)
         assert gradgradcheck(lambda x: self.augment(x).tanh(), images)
-
-    def test_r1_goes_through_it(self):
-        weight = torch.randn(3, 8, 8, requires_grad=True)
-
-        def score(images):
-            return (self.augment(images).tanh() * weight).flatten(1).sum(dim=1)
-
-        r1_gradient_penalty_loss(score, torch.rand(4, 3, 8, 8)).backward()
-        assert torch.isfinite(weight.grad).all() and weight.grad.abs().max() > 0
 
 
 class TestProcesses:
@@ -192,10 +176,6 @@ class TestProcesses:
 def test_what_cannot_be_done_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         DiffAugment(**options)
-
-
-def test_it_is_built_by_its_name():
-    assert str(MODELS.build(dict(type='DiffAugment'))) == f'DiffAugment({PUBLISHED})'
 
 
 @pytest.mark.parametrize('stock', [False, True], ids=['disp', 'stock'])
