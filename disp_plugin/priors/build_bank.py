@@ -53,15 +53,7 @@ class BankInUseError(ValueError):
 
 @dataclass(frozen=True)
 class Shard:
-    """One of the shares of a bank's images.
-
-    Attributes:
-        number (int): Which, from 1.
-        count (int): Of how many.
-
-    Raises:
-        ValueError: There is no such share.
-    """
+    """One of ``count`` shares of a bank's images; ``number`` counts from 1."""
 
     number: int = 1
     count: int = 1
@@ -75,11 +67,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read a shard as it is written on a command line, such as '2/4'.
-
-        Raises:
-            ValueError: It is written in another way, or there is no such share.
-        """
+        """Read a shard as a command line has it, such as '2/4'."""
         number, _, count = text.partition('/')
         if not (number.isdecimal() and count.isdecimal()):
             raise ValueError(f'a shard must be given as I/N, such as 2/4, but is {text!r}')
@@ -159,17 +147,8 @@ def build_shard(
 ) -> PriorBank | None:
     """Encode one share of the images, and write the bank if all others are done.
 
-    Processes need no connection, only one folder.
-
-    Args:
-        dataset (ImageViews): As for :func:`build_bank`, like all but ``shard``.
-        encoder (PriorEncoder | Mapping): The encoder, or its config.
-        bank_file (str | Path): File to write.
-        shard (Shard): Which share.
-        num_workers (int, optional): Processes that decode. Defaults to None: by cores.
-        progress (bool): Whether to show progress. Defaults to True.
-        overwrite (bool): Whether another bank may be replaced. Defaults to False.
-        **options: ``batch_size``, ``device``, ``amp`` and ``dtype``, alike in all processes.
+    Processes need no connection, only one folder. Options are those of :func:`build_bank`;
+    ``batch_size``, ``device``, ``amp`` and ``dtype`` must be alike in all processes.
 
     Returns:
         PriorBank | None: The bank, opened; None where other processes have not done their share.
@@ -193,13 +172,8 @@ def merge_parts(
 ) -> PriorBank:
     """Write a bank from the parts of other processes, as soon as all are there.
 
-    Args:
-        dataset (ImageViews): As for the shards, like all but ``wait_seconds``.
-        encoder (PriorEncoder | Mapping): The encoder, or its config.
-        bank_file (str | Path): File to write.
-        wait_seconds (float): How long to wait while no part comes. Defaults to 0.0.
-        overwrite (bool): Whether another bank may be replaced. Defaults to False.
-        **options: ``batch_size``, ``device``, ``amp`` and ``dtype``.
+    Options are those of the shards. It waits while parts come, but no longer than
+    ``wait_seconds`` for the next one.
 
     Raises:
         ValueError: Parts are missing, and none came for so long; they are named.
@@ -269,6 +243,13 @@ class _Build:
         except OSError as error:
             raise BankWriteError.explain(error, file) from error
 
+    def read_metadata(self, part: int) -> dict[str, str]:
+        try:
+            with safe_open(self.part_file(part), 'np') as file:
+                return file.metadata() or {}
+        except (OSError, SafetensorError):
+            return {}
+
     def read_part(self, part: int) -> np.ndarray | None:
         """Read the rows of a part; None where there is none of this build, or a damaged one."""
         try:
@@ -281,38 +262,19 @@ class _Build:
 
     def explain_discard(self, part: int) -> str:
         """Say why the file of a part is not used, as far as its header tells."""
-        try:
-            with safe_open(self.part_file(part), 'np') as file:
-                metadata = file.metadata() or {}
-        except (OSError, SafetensorError):
-            return 'it is damaged'
-        identity = self.identify(part)
-        other = [name for name, value in identity.items() if metadata.get(name) != value]
-        return f'it belongs to another {" and ".join(other)}' if other else 'it is damaged'
+        metadata = self.read_metadata(part)
+        other = [name for name, value in self.identify(part).items() if metadata.get(name) != value]
+        if metadata and other:
+            return f'it belongs to another {" and ".join(other)}'
+        return 'it is damaged'
 
     def list_parts(self) -> list[int]:
         """List the parts that are there, without reading their rows."""
-        found = []
-        for part in range(self.num_parts):
-            try:
-                with safe_open(self.part_file(part), 'np') as file:
-                    metadata = file.metadata() or {}
-            except (OSError, SafetensorError):
-                continue
-            if self.identify(part).items() <= metadata.items():
-                found.append(part)
-        return found
+        parts = range(self.num_parts)
+        return [p for p in parts if self.identify(p).items() <= self.read_metadata(p).items()]
 
     def open_if_current(self, overwrite: bool) -> PriorBank | None:
-        """Open the bank that is there if it is the one to build; refuse to replace another one.
-
-        Args:
-            overwrite (bool): Whether another bank or a damaged one may be replaced; if so, one that
-                is there is compared with its checksum.
-
-        Raises:
-            ValueError: Another bank or another file is there, and may not be replaced.
-        """
+        """Open the bank that is there if it is the one to build; refuse to replace another one."""
         if not self.file.exists():
             return None
         try:
@@ -346,15 +308,7 @@ class _Build:
 
 
 def choose_amp(amp: bool | str | None, device: torch.device) -> torch.dtype | None:
-    """Choose the type of autocast, None for no autocast.
-
-    Args:
-        amp (bool | str | None): As for :func:`build_bank`.
-        device (torch.device): Where the encoder runs.
-
-    Raises:
-        ValueError: An unknown type.
-    """
+    """Choose the type of autocast, as for :func:`build_bank`; None for no autocast."""
     if amp is None:
         amp = device.type == 'cuda'
     if isinstance(amp, bool):
@@ -477,11 +431,7 @@ def _encode_shard(build: _Build, shard: Shard, num_workers: int, progress: bool)
 
 
 def _collect(build: _Build, part: int, encoded: Iterator[np.ndarray]) -> np.ndarray:
-    """Take a part's priors, converted to what is stored; name the first that is not finite.
-
-    Raises:
-        ValueError: A prior is not finite, or of another length than the encoder announces.
-    """
+    """Take a part's priors, converted to what is stored; name the first that is not finite."""
     rows = build.rows(part)
     stored = np.empty((len(rows), *build.row_shape), build.dtype)
     done = 0

@@ -50,14 +50,7 @@ def check_views(
     num_workers: int,
     progress: bool = True,
 ) -> None:
-    """Check that images can be decoded and are shown in one size.
-
-    Args:
-        dataset (ImageViews): The data set.
-        indices (Sequence[int]): Which of its images.
-        paths (Sequence[str]): The files of these, for the report.
-        num_workers (int): Processes that decode; 0: this one.
-        progress (bool): Whether to show progress. Defaults to True.
+    """Check that images can be decoded and are shown in one size; ``paths`` are for the report.
 
     Raises:
         ValueError: Names every bad image and what is wrong with it.
@@ -96,15 +89,6 @@ def encode_views(
 ) -> Iterator[np.ndarray]:
     """Run an encoder over batches of images, a GPU always one batch ahead of what is copied back.
 
-    Args:
-        encoder (PriorEncoder): The encoder; it is moved to the device.
-        dataset (ImageViews): The data set.
-        batches (list[list[int]]): Indices of the images in each batch.
-        num_workers (int): Processes that decode; 0: this one.
-        device (torch.device): Where the encoder runs.
-        amp_dtype (torch.dtype | None): Type of autocast; None for none.
-        progress (bool): Whether to show progress. Defaults to True.
-
     Yields:
         np.ndarray: (n,V,D) float32, a batch's priors.
     """
@@ -140,15 +124,7 @@ def _end_copy(priors: torch.Tensor, done: Any) -> np.ndarray:
 
 
 def choose_num_workers(num_images: int, on_gpu: bool) -> int:
-    """Choose how many processes decode while the encoder runs.
-
-    Args:
-        num_images (int): Images to decode.
-        on_gpu (bool): Whether the encoder leaves the cores to them.
-
-    Returns:
-        int: 0 for so few images that processes are not worth starting.
-    """
+    """Choose how many processes decode while the encoder runs; 0 for few images."""
     can_ask = hasattr(os, 'sched_getaffinity')
     num_cores = len(os.sched_getaffinity(0)) if can_ask else os.cpu_count() or 1
     if num_images < 128:

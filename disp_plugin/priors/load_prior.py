@@ -105,12 +105,7 @@ class LoadPrior(BaseTransform):
 
 
 class ImageList(NamedTuple):
-    """The images of a data set.
-
-    Attributes:
-        keys (list[str]): Key of each.
-        paths (list[str]): File of each.
-    """
+    """Keys and files of a data set's images."""
 
     keys: list[str]
     paths: list[str]

@@ -39,8 +39,6 @@ _CODES = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
 _TENSORS = ('file_sizes', 'key_hashes', 'hashed_rows', 'priors', 'keys')
 _NO_CRC, _NO_HASH = '0' * 8, '0' * 64
 _MAX_HEADER = 100_000_000  # what safetensors allows
-# Half of what torch splits over threads, which on a busy machine wait for each other 10 ms.
-_PIECE = 2**14
 
 
 class BankWriteError(OSError, ValueError):
@@ -145,9 +143,6 @@ class PriorBank:
     def open(cls, path: str | Path) -> PriorBank:
         """Open a bank file, mapped into memory.
 
-        Args:
-            path (str | Path): Bank file.
-
         Raises:
             FileNotFoundError: There is no such file; the message has the command that builds it.
             ValueError: It is no bank, or a bank of another version.
@@ -248,16 +243,10 @@ class PriorBank:
                 'rebuild it from a data set with flip=True: '
                 f'{REBUILD_COMMAND.format(self.path or "BANK")}; or set flip=False'
             )
-        return _to_float32(self.take(self.find(keys), views))
+        return torch.from_numpy(self.take(self.find(keys), views)).float()
 
     def find(self, keys: Sequence[str]) -> np.ndarray:
-        """Find the rows of image keys.
-
-        Args:
-            keys (Sequence[str]): N image keys.
-
-        Returns:
-            np.ndarray: (N,) int64.
+        """Find the rows (N,) of image keys.
 
         Raises:
             ValueError: A key that the bank lacks.
@@ -273,41 +262,21 @@ class PriorBank:
         return rows
 
     def search(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Find the rows of image keys, some of which the bank may lack.
-
-        Args:
-            keys (Sequence[str]): N image keys.
-
-        Returns:
-            tuple[np.ndarray, np.ndarray]: (N,) int64 rows, and (N,) bool: whether the key is there.
-        """
+        """Find rows (N,) of keys that may be missing, and whether each is there (N,)."""
         wanted = pack_keys(keys)
         rows = self._index.find(wanted)
         return rows, self._keys[rows] == wanted
 
     def take(self, rows: np.ndarray, views: np.ndarray | int = 0) -> np.ndarray:
-        """Copy the priors of some rows.
-
-        Args:
-            rows (np.ndarray): (N,) int64, in [0,M), in the order of ``keys``.
-            views (np.ndarray | int): View of each, or of all. Defaults to 0: as loaded.
-
-        Returns:
-            np.ndarray: (N,D), as stored.
-        """
+        """Copy the priors (N,D) of some rows, as stored; ``views`` is one for each, or for all."""
         rows = rows if self._rows is None else self._rows[rows]
         # twice as fast as an index of rows and views
         return self._priors.reshape(-1, self.prior_dim).take(rows * self.num_views + views, axis=0)
 
     def restrict_to(self, keys: Sequence[str]) -> PriorBank:
-        """Leave out all images but some, for a run on a part of the data.
+        """Keep only some images, for a run on a part of the data.
 
-        Args:
-            keys (Sequence[str]): Image keys.
-
-        Returns:
-            PriorBank: This bank if these are all of its keys, else those images; the priors of an
-            opened bank stay in its file.
+        The priors of an opened bank stay in its file; all of its keys give the bank itself.
 
         Raises:
             ValueError: A key that the bank lacks, or none at all.
@@ -325,23 +294,17 @@ class PriorBank:
         part._fingerprint = hashlib.sha256(self.fingerprint.encode() + rows.tobytes()).hexdigest()
         return part
 
-    def mean_cosine(self, max_images: int = 1000, seed: int = 0) -> float:
+    def mean_cosine(self) -> float:
         """Estimate how parallel the priors are: the mean cosine between those of two images.
 
         Features after a ReLU are nearly parallel (about 0.8); conditions then barely differ unless
-        the GAN centers them (``prior_norm='centered_l2'``).
-
-        Args:
-            max_images (int): Estimate from this many images at most. Defaults to 1000.
-            seed (int): Seed of that choice. Defaults to 0.
-
-        Returns:
-            float: In [-1,1]; 0.0 for a bank of one image.
+        the GAN centers them (``prior_norm='centered_l2'``). At most 1,000 images are compared; a
+        bank of one image gives 0.
         """
         if self.num_images < 2:
             return 0.0
-        num = min(max_images, self.num_images)
-        rows = np.random.default_rng(seed).choice(self.num_images, num, replace=False)
+        num = min(1000, self.num_images)
+        rows = np.random.default_rng(0).choice(self.num_images, num, replace=False)
         priors = self.take(np.sort(rows)).astype(np.float64)
         priors /= np.maximum(np.linalg.norm(priors, axis=1, keepdims=True), 1e-12)
         # |sum of unit vectors|^2 is the sum over all pairs, each vector with itself included.
@@ -422,15 +385,8 @@ def write_bank(
 ) -> None:
     """Write a bank file; an old file stays until the new one is complete.
 
-    Args:
-        path (str | Path): File to write.
-        keys (np.ndarray): (M,) packed keys, sorted.
-        file_sizes (np.ndarray): (M,) int64.
-        origin (BankOrigin): What the priors were made from.
-        blocks (Iterable[np.ndarray]): The priors in blocks (n,V,D), which need not fit into memory
-            together.
-        shape (tuple[int, int, int]): (M,V,D).
-        dtype (np.dtype): float16 or float32.
+    ``blocks`` are the priors in blocks (n,V,D), which need not fit into memory together; ``shape``
+    is (M,V,D), and ``keys`` are packed and sorted.
 
     Raises:
         BankWriteError: No permission or no space; nothing half-written is left.
@@ -567,18 +523,6 @@ def _as_stored(priors: np.ndarray | torch.Tensor, num_keys: int) -> np.ndarray:
             f'image keys, but have shape {tuple(priors.shape)}'
         )
     return rows
-
-
-def _to_float32(rows: np.ndarray) -> torch.Tensor:
-    """Convert rows in one thread, whatever torch was told, and ten times faster than NumPy."""
-    stored = torch.from_numpy(rows)
-    if stored.dtype == torch.float32:
-        return stored
-    converted = torch.empty(stored.shape, dtype=torch.float32)
-    pieces = zip(converted.view(-1).split(_PIECE), stored.view(-1).split(_PIECE), strict=True)
-    for target, source in pieces:
-        target.copy_(source)
-    return converted
 
 
 def _reopen(path: str, fingerprint: str) -> PriorBank:
