@@ -363,6 +363,11 @@ def test_options_out_of_range_are_refused(build, options, message):
         build(**options)
 
 
+def test_a_data_set_that_states_no_view_is_told_to_give_its_folder(tmp_path, make_encoder):
+    with pytest.raises(ValueError, match='such as ImageFolderDataset, but list .*--images FOLDER'):
+        build_bank([], make_encoder(), tmp_path / 'bank')
+
+
 def test_autocast_is_for_gpus_and_is_noted(build, tmp_path):
     assert MODULE.choose_amp(None, torch.device('cpu')) is None
     assert MODULE.choose_amp(None, torch.device('cuda')) is torch.float16
