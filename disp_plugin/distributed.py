@@ -4,6 +4,7 @@ A launcher (torchrun, Slurm, MPI) starts the processes; mmengine joins them into
 later. :func:`read_launch` and :func:`wait_for_file` work before there is a group.
 """
 
+import errno
 import os
 import threading
 import time
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from filelock import FileLock, Timeout
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import distributed, nn
 
@@ -21,6 +24,7 @@ __all__ = [
     'Launch',
     'choose_device',
     'leave_group',
+    'lock_file',
     'on_main_process',
     'own_random_numbers',
     'read_launch',
@@ -31,6 +35,9 @@ __all__ = [
 ]
 
 Result = TypeVar('Result')
+
+# What file systems say that cannot lock files, such as some network file systems.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 # Of torchrun, Open MPI, others, Slurm: rank, number of processes, rank within the node. Slurm comes
 # last: within a job, mpirun starts a daemon a node as Slurm's tasks, whose variables all ranks of
@@ -207,6 +214,41 @@ def own_random_numbers(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         torch.manual_seed(seed + get_rank())
         yield
+
+
+@contextmanager
+def lock_file(path: str | Path, timeout: float = -1) -> Iterator[bool]:
+    """Keep other processes out while a block runs.
+
+    A file system without locks gives a warning, and the block runs all the same.
+
+    Args:
+        path (str | Path): File to lock; it is created, and its folder must exist.
+        timeout (float): Seconds to wait for another process. Defaults to -1: without end.
+
+    Yields:
+        bool: False where another process still has the lock, else True.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    lock = FileLock(path, timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        print_log(
+            f'WARNING: files in {Path(path).parent} cannot be locked ({error}): do not let two '
+            'processes build the same files there at once'
+        )
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def unwrap_model(model: nn.Module) -> Any:

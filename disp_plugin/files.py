@@ -1,6 +1,5 @@
 """Files: written whole or not at all, places that can be written to, free space."""
 
-import errno
 import os
 import secrets
 import shutil
@@ -10,21 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-from mmengine.logging import print_log
-
 __all__ = [
     'check_out',
     'describe_bytes',
     'get_free_bytes',
-    'lock_file',
     'replace_file',
     'write_file',
 ]
 
 _BINARY = getattr(os, 'O_BINARY', 0)  # Windows only
-# What file systems say that cannot lock files, such as some network file systems.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
@@ -64,41 +57,6 @@ def write_file(path: str | Path, content: bytes | str, is_durable: bool = True) 
     """Write a file whole or not at all, as :func:`replace_file` does; text as UTF-8."""
     with replace_file(path, is_durable) as file:
         file.write(content.encode('utf-8') if isinstance(content, str) else content)
-
-
-@contextmanager
-def lock_file(path: str | Path, timeout: float = -1) -> Iterator[bool]:
-    """Keep other processes out while a block runs.
-
-    A file system without locks gives a warning, and the block runs all the same.
-
-    Args:
-        path (str | Path): File to lock; it is created, and its folder must exist.
-        timeout (float): Seconds to wait for another process. Defaults to -1: without end.
-
-    Yields:
-        bool: False where another process still has the lock, else True.
-
-    Raises:
-        OSError: The file cannot be opened.
-    """
-    lock = FileLock(path, timeout=timeout)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-            raise
-        print_log(
-            f'WARNING: files in {Path(path).parent} cannot be locked ({error}): do not let two '
-            'processes build the same files there at once'
-        )
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def check_out(out: str | Path, is_folder: bool = True) -> None:

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from disp_plugin.datasets.image_folder_dataset import ImageViews
-from disp_plugin.files import lock_file
+from disp_plugin.distributed import lock_file
 from disp_plugin.priors import DamagedBankError, PriorBank, build_bank
 
 from .metric_card import ImageSet

@@ -24,8 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from disp_plugin.datasets import ImageViews
+from disp_plugin.distributed import lock_file
 from disp_plugin.encoders import PriorEncoder
-from disp_plugin.files import get_free_bytes, lock_file, write_file
+from disp_plugin.files import get_free_bytes, write_file
 
 from .check_bank import get_file_sizes, hash_dataset, simplify_config
 from .encode_views import check_views, choose_num_workers, encode_views
