@@ -16,7 +16,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
+    parser.add_argument(
+        'checkpoint', help='checkpoint, or work folder: its last one; it holds its config'
+    )
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files')
     parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
     parser.add_argument('--out', default='inverted', help='folder to write (default: inverted)')

@@ -14,7 +14,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
+    parser.add_argument(
+        'checkpoint', help='checkpoint, or work folder: its last one; it holds its config'
+    )
     parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
     parser.add_argument('--out', default='samples', help='folder to write (default: samples)')
     parser.add_argument('--num', type=int, default=64, help='number of images (default: 64)')

@@ -1,4 +1,4 @@
-"""A trained GAN from its checkpoint alone, without running any code that the file brings."""
+"""Load a trained GAN from its checkpoint alone, without running any code of the file."""
 
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,40 @@ import disp_plugin.register  # noqa: F401  registers all that a config of ours n
 from disp_plugin.literals import parse_config_text
 from disp_plugin.upstream import patch_config_reading
 
-__all__ = ['load_gan']
+__all__ = ['find_checkpoint', 'load_gan', 'read_checkpoint']
+
+
+def find_checkpoint(checkpoint: str | Path) -> Path:
+    """Find the last checkpoint of a work folder; a file stands for itself.
+
+    Args:
+        checkpoint (str | Path): A file, or the folder that training wrote. Its file
+            ``last_checkpoint`` names the newest one; a folder that was moved is searched first.
+
+    Raises:
+        FileNotFoundError: The folder holds no ``last_checkpoint``, or what that names is gone.
+    """
+    path = Path(checkpoint)
+    if not path.is_dir():
+        return path
+    pointer = path / 'last_checkpoint'
+    if not pointer.is_file():
+        raise FileNotFoundError(
+            f'{path} is a folder without the file last_checkpoint, which training writes as it '
+            'saves; give the work folder of a run that has saved, or a checkpoint file'
+        )
+    named = Path(pointer.read_text(encoding='utf-8').strip())
+    for file in (path / named.name, named):
+        if file.is_file():
+            return file
+    raise FileNotFoundError(
+        f'{pointer} names {named}, which does not exist, nor does {path / named.name}; give a '
+        'checkpoint file'
+    )
 
 
 def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
-    """Read what training saved, without executing anything of it.
-
-    Args:
-        checkpoint (str | Path): The file.
-
-    Returns:
-        dict[str, Any]: Its content, on the CPU.
+    """Read a checkpoint onto the CPU without executing anything of it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -49,11 +72,11 @@ def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
 def load_gan(
     checkpoint: str | Path, config: str | Path | None = None, device: str | torch.device = 'cpu'
 ) -> tuple[BaseGAN, Config | ConfigDict]:
-    """Build the GAN of a checkpoint and load its weights, samplers and statistics.
+    """Build the GAN of a checkpoint and load its weights, sampler and statistics.
 
     Args:
-        checkpoint (str | Path): What training saved.
-        config (str | Path | None): A config file to use in place of the one that the checkpoint
+        checkpoint (str | Path): A checkpoint file, or a work folder: its last checkpoint.
+        config (str | Path | None): A config file to use instead of the one that the checkpoint
             holds. Unlike that one it is executed, as configs are. Defaults to None.
         device (str | torch.device): Where the model goes. Defaults to 'cpu'.
 
@@ -64,7 +87,7 @@ def load_gan(
         FileNotFoundError: There is no such checkpoint.
         ValueError: The file is no checkpoint, holds no config, or does not fit the config.
     """
-    path = Path(checkpoint)
+    path = find_checkpoint(checkpoint)
     content = read_checkpoint(path)
     cfg = _find_config(path, content, config)
     model_cfg = ConfigDict(cfg['model'], pretrained=None)

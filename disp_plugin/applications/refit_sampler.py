@@ -1,4 +1,4 @@
-"""Another sampler for a trained GAN, fitted after training and written into its checkpoint."""
+"""Fit another sampler for a trained GAN and write it into a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK, describe_sampler
 from disp_plugin.priors import PriorBank, check_encoder, list_images
 from disp_plugin.samplers import PriorSampler
 
-from .load_gan import load_gan, read_checkpoint
+from .load_gan import find_checkpoint, load_gan, read_checkpoint
 
 __all__ = ['refit_sampler']
 
@@ -32,21 +32,19 @@ def refit_sampler(
     the same sampler.
 
     Args:
-        checkpoint (str | Path): What training saved.
+        checkpoint (str | Path): A checkpoint file, or a work folder: its last checkpoint.
         sampler (Mapping[str, Any]): Config of the sampler.
         out_file (str | Path): Checkpoint to write; it may be the same file.
         bank_file (str | Path | None): The bank. Defaults to None: that of the checkpoint's config.
         whole_bank (bool): Fit to all images of the bank without looking at the training set, which
             may be gone. Defaults to False: to the training images only.
 
-    Returns:
-        PriorSampler: The fitted sampler.
-
     Raises:
         FileNotFoundError: There is no such checkpoint, bank or training set.
         ValueError: The GAN takes no priors, the bank is not that of its training or has priors of
             another length or encoder, or the sampler cannot be fitted to it.
     """
+    checkpoint = find_checkpoint(checkpoint)
     content = read_checkpoint(checkpoint)
     gan, cfg = load_gan(checkpoint)
     if not getattr(gan, 'prior_dim', 0) or gan.per_image:

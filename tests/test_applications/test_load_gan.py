@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from mmagic.registry import MODELS
 from mmengine.config import Config
 
 from disp_plugin.applications import load_gan
+from disp_plugin.applications.load_gan import find_checkpoint
 from disp_plugin.literals import parse_config_text
 
 
@@ -104,3 +106,43 @@ def test_weights_of_another_model_are_refused(tmp_path):
     torch.save({'state_dict': {'x': torch.ones(1)}, 'meta': {'cfg': text}}, tmp_path / 'x.pth')
     with pytest.raises(ValueError, match='does not fit the model of its config'):
         load_gan(tmp_path / 'x.pth')
+
+
+def save_tiny(path):
+    model = dict(
+        type='DISPBigGAN',
+        prior_dim=0,
+        generator=dict(type='DISPBigGANGenerator', output_scale=32, base_channels=2),
+        discriminator=None,
+    )
+    gan = MODELS.build(model)
+    text = Config(dict(model=model)).pretty_text
+    torch.save({'state_dict': gan.state_dict(), 'meta': {'cfg': text}}, path)
+    return gan.state_dict()
+
+
+def test_a_work_folder_stands_for_its_last_checkpoint(tmp_path):
+    save_tiny(tmp_path / 'iter_10.pth')
+    last = save_tiny(tmp_path / 'iter_9.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_9.pth'))
+    gan, _ = load_gan(tmp_path)
+    for name, value in gan.state_dict().items():
+        assert torch.equal(value, last[name]), name
+
+
+def test_a_work_folder_that_moved_or_saved_elsewhere_is_read(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('/gone/iter_4.pth')
+    (tmp_path / 'iter_4.pth').touch()
+    assert find_checkpoint(tmp_path) == tmp_path / 'iter_4.pth'
+    (tmp_path / 'elsewhere').mkdir()
+    file = (tmp_path / 'iter_4.pth').rename(tmp_path / 'elsewhere' / 'iter_4.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(file))
+    assert find_checkpoint(tmp_path) == file
+
+
+def test_a_folder_without_a_checkpoint_is_refused_by_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match='without the file last_checkpoint'):
+        load_gan(tmp_path)
+    (tmp_path / 'last_checkpoint').write_text('/gone/iter_4.pth')
+    with pytest.raises(FileNotFoundError, match='names /gone/iter_4.pth, which does not exist'):
+        load_gan(tmp_path)

@@ -1,4 +1,4 @@
-"""tools/sample.py: a checkpoint alone gives images, the same ones for the same seed."""
+"""tools/sample.py: a work folder alone gives images, the same ones for the same seed."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def sample(tool, trained, tmp_path_factory):
 
     def run(*options):
         folder = tmp_path_factory.mktemp('samples')
-        script.main([str(trained / 'iter_4.pth'), '--out', str(folder), *map(str, options)])
+        script.main([str(trained), '--out', str(folder), *map(str, options)])
         return folder
 
     return run
