@@ -305,8 +305,7 @@ class DISPGAN(BaseGAN):
                 ('ema', 'orig', 'ema/orig') and ``sample_kwargs``, as ``dict(truncation=0.5)``.
 
         Returns:
-            list[DataSample]: N samples with ``fake_img`` (3, H, W) in [0, 255], ``noise`` and
-            ``prior``.
+            list[DataSample]: With ``fake_img`` (3, H, W) in [0, 255], ``noise`` and ``prior``.
         """
         inputs = dict(noise=inputs) if isinstance(inputs, Tensor) else dict(inputs)
         num_batches = get_valid_num_batches(inputs, data_samples)

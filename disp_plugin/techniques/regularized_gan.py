@@ -51,16 +51,7 @@ class _Regularized(BaseGAN):
     def disc_loss(
         self, disc_pred_fake: Tensor, disc_pred_real: Tensor, *args: object
     ) -> tuple[Tensor, dict]:
-        """Add the auxiliary losses to the host's, and publish the scores of real images.
-
-        Args:
-            disc_pred_fake (Tensor): (N, 1) scores of fake images.
-            disc_pred_real (Tensor): (N, 1) scores of real images.
-            *args: Further arguments of the host.
-
-        Returns:
-            tuple[Tensor, dict]: The sum of losses, and what is logged.
-        """
+        """Add the auxiliary losses to the host's, and publish the scores (N, 1) of real images."""
         host: Any = super()
         loss, log_vars = host.disc_loss(disc_pred_fake, disc_pred_real, *args)
         if not isinstance(self, StyleGAN2):  # which does so itself

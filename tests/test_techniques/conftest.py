@@ -37,7 +37,7 @@ _NUMBERS = itertools.count()
 @pytest.fixture(autouse=True)
 def hub_of_its_own():
     """A message hub refuses to be told of a value as resumed here and as not resumed there."""
-    MessageHub.get_instance(f'companions_{next(_NUMBERS)}')
+    MessageHub.get_instance(f'techniques_{next(_NUMBERS)}')
 
 
 def disp_config(name, discriminator, **changes):
@@ -55,7 +55,7 @@ def disp_config(name, discriminator, **changes):
 
 
 def stock_config(name, discriminator, **changes):
-    """One of mmagic's GANs, with labels where it can, its D in an DiscriminatorWrapper."""
+    """One of mmagic's GANs, with labels where it can, its D in a DiscriminatorWrapper."""
     config = dict(
         type=TYPE[name],
         generator=dict(GENERATOR[name]),
