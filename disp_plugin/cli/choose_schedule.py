@@ -54,9 +54,6 @@ def choose_schedule(sides: list[int], has_gpu: bool) -> Schedule:
         sides (list[int]): Shorter side of each image, in pixels.
         has_gpu (bool): Whether training runs on a GPU.
 
-    Returns:
-        Schedule: The choice.
-
     Raises:
         ValueError: There are fewer than 2 images.
     """

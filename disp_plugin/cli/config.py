@@ -43,9 +43,6 @@ def load_config(
             to None, or 'disp': the config as it is.
         techniques (Iterable[str]): Likewise of ``configs/_base_/techniques/``. Defaults to ().
 
-    Returns:
-        Config: The config that a runner can be built from.
-
     Raises:
         FileNotFoundError: There is no such file; the message names the nearest one beside it.
         ValueError: The file has a syntax error, uses a name that it does not define, inherits what
@@ -187,9 +184,6 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> Config:
     Args:
         cfg (Config): Changed in place.
         options (Mapping[str, Any]): Short name or dotted path -> value.
-
-    Returns:
-        Config: The same object.
 
     Raises:
         ValueError: An option names a field that does not exist.

@@ -22,10 +22,6 @@ LARGEST_SEED = 2**32 - 1
 def check_range(args: Namespace, **least: int) -> None:
     """Raise if a number of the command line is below its least value, or a seed is too large.
 
-    Args:
-        args (Namespace): Parsed arguments.
-        **least (int): Name of an argument -> its least value.
-
     Raises:
         ValueError: One is out of range; the option is named.
     """

@@ -217,9 +217,6 @@ def find_stylegan2_networks(model: Mapping[str, Any]) -> list[Any]:
 def check_training_set(cfg: Config) -> int:
     """List the training images, so that an empty or missing folder is an error at once.
 
-    Returns:
-        int: Number of images, at least 2.
-
     Raises:
         FileNotFoundError: The folder does not exist.
         ValueError: It holds fewer than 2 images, or ``model.per_image`` expects another number.

@@ -35,14 +35,6 @@ def gan_config(**fields):
     return Config(dict(optim_wrapper=wrapper, **fields))
 
 
-def test_amp_reaches_every_optimizer_of_a_gan():
-    cfg = gan_config()
-    assert prepare_run.turn_on_amp(cfg, has_gpu=True) == ['generator', 'discriminator']
-    for name in ('generator', 'discriminator'):
-        assert cfg.optim_wrapper[name].type == 'AmpOptimWrapper'
-        assert cfg.optim_wrapper[name].loss_scale == 'dynamic'
-
-
 def test_amp_reaches_a_single_optimizer():
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3))))
     prepare_run.turn_on_amp(cfg, has_gpu=True)
@@ -54,7 +46,8 @@ def test_amp_is_what_the_runner_builds_for_generator_and_discriminator(monkeypat
         'mmengine.optim.optimizer.amp_optimizer_wrapper.is_npu_available', lambda: True
     )
     cfg = gan_config()
-    prepare_run.turn_on_amp(cfg, has_gpu=True)
+    assert prepare_run.turn_on_amp(cfg, has_gpu=True) == ['generator', 'discriminator']
+    assert {cfg.optim_wrapper[n].loss_scale for n in ('generator', 'discriminator')} == {'dynamic'}
     gan = nn.Module()
     gan.generator, gan.discriminator = nn.Linear(2, 2), nn.Linear(2, 2)
     wrappers = build_optim_wrapper(gan, cfg.optim_wrapper)

@@ -113,9 +113,6 @@ def read_techniques(items: Iterable[str]) -> dict[str, list[str] | Overrides]:
         items (Iterable[str]): ``plain``, names from configs/_base_/techniques/, joined by ``+``
             where one row has several, or ``NAME=dict(...)``, what a technique changes in a config.
 
-    Returns:
-        dict[str, list[str] | Overrides]: Names of files, or the changes, by name.
-
     Raises:
         ValueError: What follows ``=`` is no dict.
     """

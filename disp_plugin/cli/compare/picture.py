@@ -41,9 +41,6 @@ def draw(work_dir: Path) -> None:
     """Draw comparison.png: a line for each cell, a band over its seeds.
 
     A method has one color, whatever it is combined with; a technique has one style of line.
-
-    Args:
-        work_dir (Path): Folder of the comparison.
     """
     cells = Comparison.read(work_dir).cells
     looks = choose_looks(cells)

@@ -108,9 +108,6 @@ class Plan:
     def settle(self, cell: Cell) -> tuple[Config, str]:
         """Resolve the config of a cell; build its bank where it is missing.
 
-        Args:
-            cell (Cell): The cell.
-
         Returns:
             tuple[Config, str]: The config, and what the table should say of it.
 

@@ -164,10 +164,6 @@ class Run:
     def carry_out(self, start: Start, env: Mapping[str, str]) -> None:
         """Train, or go on, and evaluate the best and the last snapshot.
 
-        Args:
-            start (Start): :meth:`Processes.start`.
-            env (Mapping[str, str]): Environment variables to set.
-
         Raises:
             RuntimeError: One of the tools failed.
         """
