@@ -15,30 +15,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('action', choices=('install', 'remove', 'status'))
     action = parser.parse_args(arguments).action
     try:
-        print({'install': _install, 'remove': _remove, 'status': _status}[action]())
+        print(_act(action))
     except OSError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
 
 
-def _install() -> str:
-    file = startup_hook.install_hook()
-    return (
-        f'installed {file}\nmmagic is patched in every process of this environment; '
-        '`python -m disp_plugin.upstream remove` removes the hook'
-    )
-
-
-def _remove() -> str:
+def _act(action: str) -> str:
     file = startup_hook.hook_file()
-    return f'removed {file}' if startup_hook.remove_hook() else f'there is no hook at {file}'
-
-
-def _status() -> str:
-    lines = [f'start-up hook: {startup_hook.hook_state()} ({startup_hook.hook_file()})']
-    lines += [f'{patch.name}: {patch.summary}' for patch in patches()]
-    return '\n'.join(lines)
+    if action == 'install':
+        return (
+            f'installed {startup_hook.install_hook()}\nmmagic is patched in every process of this '
+            'environment; `python -m disp_plugin.upstream remove` removes the hook'
+        )
+    if action == 'remove':
+        return f'removed {file}' if startup_hook.remove_hook() else f'there is no hook at {file}'
+    lines = [f'start-up hook: {startup_hook.hook_state()} ({file})']
+    return '\n'.join([*lines, *(f'{patch.name}: {patch.summary}' for patch in patches())])
 
 
 if __name__ == '__main__':

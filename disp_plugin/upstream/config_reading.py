@@ -117,7 +117,7 @@ def _replace_split() -> None:
 
 
 def find_config(name: str) -> str | None:
-    """Find a config of mmagic by its path relative to ``configs/``; None where it ships no such."""
+    """Find a config of mmagic by its path below ``configs/``; None if mmagic has no such config."""
     spec = importlib.util.find_spec('mmagic')
     folders = spec.submodule_search_locations if spec and name else None
     files = (os.path.join(folder, '.mim', 'configs', name) for folder in folders or ())

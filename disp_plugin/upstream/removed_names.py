@@ -138,7 +138,7 @@ def _feature_extraction_clip() -> dict[str, object]:
     return {'CLIPFeatureExtractor': importlib.import_module('transformers').CLIPImageProcessor}
 
 
-# module that mmagic imports -> (name it wants there, where that is now)
+# module that mmagic imports -> (name it wants there, function that finds it today)
 ALIASES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     'diffusers.pipelines.paint_by_example': ('PaintByExampleImageEncoder', _paint_by_example),
     'diffusers.models.unet_2d_condition': ('UNet2DConditionOutput', _unet_2d_condition),

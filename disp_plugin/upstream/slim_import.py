@@ -37,7 +37,7 @@ EDITORS = (
 # Of no use to a GAN and slow to import: never imported by a slim mmagic.
 HEAVY = ('diffusers', 'transformers', 'albumentations', 'face_alignment')
 
-# Imported without need by modules that the slim import executes: placeholders only where absent.
+# mmagic imports them without need: placeholders only where they are absent.
 OPTIONAL = ('lpips', 'requests', 'click', 'imageio')
 
 # What mmagic's full registration imports; where all are there, full registration is possible.
@@ -50,7 +50,7 @@ FULL_VARIABLE = 'DISP_PLUGIN_FULL_MMAGIC'
 
 EDITORS_PACKAGE = 'mmagic.models.editors'
 
-# The parts of mmagic whose execution is slim; apis and the single editors are left as they are.
+# The parts of mmagic that the slim import executes with placeholders.
 SLIM_PARTS = ('models', 'datasets', 'engine', 'evaluation', 'visualization', 'structures', 'utils')
 
 # mmengine imports transformers for one optimizer (Adafactor), wherever transformers is installed.
@@ -103,8 +103,8 @@ def check_full() -> None:
 def is_full() -> bool:
     """Tell whether mmagic is, or will be, imported as a whole.
 
-    Where nobody has chosen, the environment variable ``DISP_PLUGIN_FULL_MMAGIC`` decides; without
-    it mmagic is imported as a whole if all packages for that are there, as its user expects.
+    Without a choice the environment variable ``DISP_PLUGIN_FULL_MMAGIC`` decides; without that,
+    mmagic is imported as a whole where all packages for it are installed.
     """
     if _state.is_full is None:
         wish = full_by_environment()
@@ -119,7 +119,7 @@ def full_by_environment() -> bool | None:
 
 
 class _Placeholder:
-    """Base of every class that stands for a class of a package that is not imported."""
+    """Stand for a class of a package that is not imported."""
 
     _package = ''
 
@@ -131,7 +131,7 @@ class _Placeholder:
 
 
 class _PlaceholderModule(types.ModuleType):
-    """A package of which every lower-case attribute is a package and every other one a class."""
+    """A package with any attribute: a lower-case name is a package, any other a class."""
 
     __path__: list[str] = []
 
@@ -159,7 +159,7 @@ class _PlaceholderModule(types.ModuleType):
 
 
 class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Answers imports of heavy and absent packages, but only those that mmagic's code asks for."""
+    """Serve imports of heavy and absent packages, but only to mmagic's code."""
 
     def __init__(self, packages: tuple[str, ...]) -> None:
         self.packages = packages
@@ -268,7 +268,7 @@ def fill_editors(package: types.ModuleType) -> None:
 
 
 class _EditorLookup:
-    """``from mmagic.models.editors import X`` for an X that the slim import has left out."""
+    """Import an editor that the slim import left out when its name is asked for."""
 
     def __init__(self, package: types.ModuleType) -> None:
         self.package = package

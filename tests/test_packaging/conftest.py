@@ -50,16 +50,11 @@ def wheel(source_tree, build, tmp_path_factory):
     return next(folder.glob('*.whl'))
 
 
-def find_uv():
-    """Find uv: the one that `make` brought, or the system's."""
-    own = ROOT / '.venvs' / 'uv' / 'bin' / 'uv'
-    return str(own) if own.is_file() else shutil.which('uv')
-
-
 @pytest.fixture(scope='session')
 def install():
     """A function (python, *arguments of `uv pip install`)."""
-    uv = find_uv()
+    own = ROOT / '.venvs' / 'uv' / 'bin' / 'uv'
+    uv = str(own) if own.is_file() else shutil.which('uv')
     if uv is None:
         pytest.skip('needs uv, which `make env` brings')
 

@@ -71,7 +71,7 @@ def build(config):
 
 
 def train(config, num_iters):
-    """Train; give p, the counts and their share of this process after each iteration."""
+    """Train; give p, the counts and those of this process after each iteration."""
     model, wrappers = build(config)
     gan = model.module
     scores = []

@@ -5,9 +5,11 @@ meets as JSON; the tests call the functions in their own, patched process.
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
+import socket
 import sys
 import types
 
@@ -30,13 +32,10 @@ def label_shape():
     from mmagic.models.base_models import BaseConditionalGAN
     from mmagic.structures import DataSample
 
-    samples = []
-    for label in range(4):
-        sample = DataSample()
+    samples = [DataSample() for _ in range(4)]
+    for label, sample in enumerate(samples):
         sample.set_gt_label(label)
-        samples.append(sample)
-    batch = DataSample.stack(samples)
-    labels = BaseConditionalGAN.data_sample_to_label(None, batch)
+    labels = BaseConditionalGAN.data_sample_to_label(None, DataSample.stack(samples))
     assert labels.dtype == torch.int64
     return list(labels.shape)
 
@@ -103,7 +102,7 @@ def convolution_warnings():
     return len(caught)
 
 
-def penalise_through_geometry():
+def penalize_through_geometry():
     """Second derivatives through a geometric augmentation of ADA."""
     import torch
     from mmagic.models.editors.stylegan2.ada.augment import AugmentPipe
@@ -124,22 +123,11 @@ def probability_without_counts():
     return str(ada_aug.aug_pipeline.p.item())
 
 
-def probability_behind_a_wrapper():
+def probability_after_a_step(gan_name):
     """ADA's probability after a step in which another module holds the discriminator."""
-    from mmagic.models.editors.stylegan2 import StyleGAN2
-
-    return probability_after_a_step(StyleGAN2)
-
-
-def probability_in_another_gan():
-    """ADA's probability after a step of a GAN that has the training step of all GANs."""
-    from mmagic.models.base_models import BaseGAN
-
-    return probability_after_a_step(BaseGAN)
-
-
-def probability_after_a_step(gan_type):
     import torch
+    from mmagic.models.base_models import BaseGAN
+    from mmagic.models.editors.stylegan2 import StyleGAN2
     from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
     from mmengine.logging import MessageHub
 
@@ -147,6 +135,7 @@ def probability_after_a_step(gan_type):
         MessageHub.get_current_instance().update_info('disc_pred_real', torch.ones(4, 1))
         return {}
 
+    gan_type = {'StyleGAN2': StyleGAN2, 'BaseGAN': BaseGAN}[gan_name]
     gan = gan_type.__new__(gan_type)
     torch.nn.Module.__init__(gan)
     gan._gen_steps, gan._disc_steps, gan._with_ema_gen = 1, 9, False
@@ -181,7 +170,9 @@ def join_processes():
     from mmengine.dist import get_backend, init_dist
 
     os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1')
-    os.environ['MASTER_PORT'] = str(free_port())
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        os.environ['MASTER_PORT'] = str(server.getsockname()[1])
     try:
         init_dist('pytorch', backend='nccl')
         return get_backend()
@@ -207,27 +198,16 @@ def normalize_in_sync():
         return list(torch.nn.SyncBatchNorm(2)(torch.randn(4, 2)).shape)
 
 
+@contextlib.contextmanager
 def one_process():
     import torch.distributed
 
-    @contextlib.contextmanager
-    def group():
-        store = torch.distributed.HashStore()
-        torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
-        try:
-            yield
-        finally:
-            torch.distributed.destroy_process_group()
-
-    return group()
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        return server.getsockname()[1]
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def ask_slim_import():
@@ -277,10 +257,10 @@ def ask_slim_import():
 IMPORTS = {'mmcv-ext': import_operators, 'numpy-bool8': import_utils}
 
 PROBES = {
-    'ada-grid-sample': penalise_through_geometry,
+    'ada-grid-sample': penalize_through_geometry,
     'ada-counts': probability_without_counts,
-    'ada-search': probability_behind_a_wrapper,
-    'ada-base': probability_in_another_gan,
+    'ada-search': functools.partial(probability_after_a_step, 'StyleGAN2'),
+    'ada-base': functools.partial(probability_after_a_step, 'BaseGAN'),
     'plain-convolutions': convolution_warnings,
     'pure-operators (upfirdn2d)': blur_in_half,
     'half-filter': blur_in_half,

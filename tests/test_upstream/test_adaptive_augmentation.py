@@ -90,7 +90,7 @@ class TestAugmentPipe:
         torch.testing.assert_close((grad * direction).sum(), expected, rtol=1e-6, atol=1e-8)
 
     @pytest.mark.parametrize('channels', [1, 3])
-    def test_all_parts_together_change_images_and_can_be_penalised(self, channels):
+    def test_all_parts_together_change_images_and_can_be_penalized(self, channels):
         pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY + OTHERS, 1))
         images = torch.rand(4, channels, 24, 24) * 2 - 1  # imgfilter needs more than 21 px
         weight = torch.randn(channels, 24, 24, requires_grad=True)

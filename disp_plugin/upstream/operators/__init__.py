@@ -1,9 +1,9 @@
 """mmcv's StyleGAN operators in PyTorch alone, on any device.
 
 They have the names, arguments and meaning of mmcv's. As with its compiled code the output has the
-type of the input, whatever autocast says, and a filter is not differentiated. Derivatives of any
-order come from torch's own functions, of which everything is made, and ``torch.compile`` takes
-them. Importing this package imports torch, which a file of patches must not do.
+type of the input, whatever autocast says, and a filter gets no gradient. They are made of torch's
+functions: derivatives of any order exist, and ``torch.compile`` takes them. Importing this package
+imports torch, which a file of patches must not do.
 """
 
 from disp_plugin.upstream.operators.activations import (
