@@ -46,15 +46,7 @@ def encode_image(
 def encode_shown(
     cfg: Config | ConfigDict, shown: Iterable[np.ndarray], device: str | torch.device = 'cpu'
 ) -> Tensor:
-    """Compute the priors of images that are as training would show them.
-
-    Args:
-        cfg (Config | ConfigDict): The run's config; ``encoder`` is read.
-        shown (Iterable[np.ndarray]): N images (H, W, 3) uint8 RGB of :func:`show_as_training`.
-        device (str | torch.device): Where the encoder runs. Defaults to 'cpu'.
-
-    Returns:
-        Tensor: (N, D) raw priors, float32, on the CPU.
+    """Compute raw priors (N, D), float32, on the CPU, of N images of :func:`show_as_training`.
 
     Raises:
         ValueError: The run has no encoder, or another one than its bank was made with.
@@ -92,15 +84,10 @@ def _find_dataset(cfg: Config | ConfigDict) -> ConfigDict:
 
 
 def show_as_training(cfg: Config | ConfigDict, image: str | Path) -> np.ndarray:
-    """Crop and resize an image as the training images were, unflipped.
+    """Crop and resize an image as in training, unflipped, to (H, W, 3) uint8 RGB.
 
-    Args:
-        cfg (Config | ConfigDict): The run's config; ``train_dataloader`` is read, and
-            ``model.image_size`` for a data set that does not state its view.
-        image (str | Path): Any image file that training could read.
-
-    Returns:
-        np.ndarray: (H, W, 3) uint8 RGB.
+    The run's ``train_dataloader`` is read, and ``model.image_size`` for a data set that does not
+    state its view.
 
     Raises:
         FileNotFoundError: The image does not exist.

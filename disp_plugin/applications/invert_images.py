@@ -1,7 +1,7 @@
 """Images that a trained GAN makes when it is asked for given ones."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -14,10 +14,16 @@ from torch import Tensor, nn
 from disp_plugin.progress import track
 from disp_plugin.techniques import MinedGenerator
 
-from .frozen import frozen
 from .sample_images import choose_sample_model
 
-__all__ = ['Inversion', 'find_generator', 'generate_by_blocks', 'invert_images', 'list_blocks']
+__all__ = [
+    'Inversion',
+    'find_generator',
+    'frozen',
+    'generate_by_blocks',
+    'invert_images',
+    'list_blocks',
+]
 
 
 class Inversion(NamedTuple):
@@ -108,6 +114,22 @@ def invert_images(
     )
 
 
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Freeze a network in evaluation mode; restore it on exit."""
+    modes = {module: module.training for module in network.modules()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.train(modes[network])  # which does more than set the mode, in a StyleGAN2
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
 def _settle_noise(noise: Tensor | None, noise_size: int, num: int, seed: int) -> Tensor:
     """Draw noise where none is given, and give one draw to all images."""
     if noise is None:
@@ -162,11 +184,7 @@ def _invert_batch(
 
 
 def find_generator(gan: BaseGAN, sample_model: str | None = None) -> BaseModule:
-    """Find the network that samples, out of any wrapper.
-
-    Args:
-        gan (BaseGAN): A GAN of mmagic.
-        sample_model (str | None): 'ema' or 'orig'. Defaults to None: 'ema' where there is one.
+    """Find the network that samples, out of any wrapper; see :func:`choose_sample_model`.
 
     Raises:
         ValueError: The name is unknown, or there is no EMA generator.
@@ -211,19 +229,15 @@ def _check_inputs(generator: BaseModule, images: Tensor, prior: Tensor, noise: T
 
 
 def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:
-    """List the resolution blocks of a generator by their layers that take a condition.
+    """List the layers that take a condition by resolution block, the smallest first.
 
-    Args:
-        generator (BaseModule): A DISP generator; SNGAN's and BigGAN's blocks are one such layer
-            each, those of StyleGAN2 the convolutions and the layer to RGB of one resolution.
-
-    Returns:
-        list[list[nn.Module]]: K blocks, from the smallest resolution on.
+    SNGAN's and BigGAN's blocks are one such layer each, those of StyleGAN2 the convolutions and the
+    layer to RGB of one resolution.
 
     Raises:
         ValueError: The generator takes no prior.
     """
-    host: BaseModule = generator.generator if _is_mined(generator) else generator
+    host: BaseModule = generator.generator if isinstance(generator, MinedGenerator) else generator
     if not getattr(host, 'prior_dim', 0):
         raise ValueError(
             f'{type(host).__name__} takes no prior (it is a baseline), and its blocks have none to '

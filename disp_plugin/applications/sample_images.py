@@ -128,14 +128,9 @@ def sample_images(
 
 
 def to_rgb(images: Tensor, channel_order: str = 'BGR') -> np.ndarray:
-    """Turn images of a GAN into 8-bit pictures.
+    """Turn images (n, 1 or 3, H, W) in [0, 255] into pictures (n, H, W, 3) uint8 RGB.
 
-    Args:
-        images (Tensor): (n, C, H, W) in [0, 255], C 1 or 3.
-        channel_order (str): 'BGR' or 'RGB', that of the training images. Defaults to 'BGR'.
-
-    Returns:
-        np.ndarray: (n, H, W, 3) uint8 RGB.
+    ``channel_order``, 'BGR' or 'RGB', is that of the training images.
     """
     pixels = images.float().round().clamp(0, 255).to(torch.uint8)
     if pixels.shape[1] == 1:
@@ -146,14 +141,9 @@ def to_rgb(images: Tensor, channel_order: str = 'BGR') -> np.ndarray:
 
 
 def from_rgb(images: np.ndarray, channel_order: str = 'BGR') -> Tensor:
-    """Turn 8-bit pictures into images as a GAN's networks take and give them.
+    """Turn pictures (n, H, W, 3) uint8 RGB into (n, 3, H, W) float32 in [-1, 1].
 
-    Args:
-        images (np.ndarray): (n, H, W, 3) uint8 RGB.
-        channel_order (str): 'BGR' or 'RGB', that of the training images. Defaults to 'BGR'.
-
-    Returns:
-        Tensor: (n, 3, H, W) float32 in [-1, 1].
+    ``channel_order``, 'BGR' or 'RGB', is that of the training images.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     return (pixels.flip(1) if channel_order == 'BGR' else pixels).float() / 127.5 - 1
@@ -166,15 +156,9 @@ def channel_order_of(gan: BaseGAN) -> str:
 
 
 def make_grid(images: np.ndarray, num_columns: int | None = None, gap: int = 2) -> np.ndarray:
-    """Arrange images in rows on white.
+    """Arrange images (N, H, W, 3), uint8, in rows on white with gaps of ``gap`` pixels.
 
-    Args:
-        images (np.ndarray): (N, H, W, 3) uint8.
-        num_columns (int | None): Images in a row. Defaults to None, about the square root of N.
-        gap (int): White pixels between and around them. Defaults to 2.
-
-    Returns:
-        np.ndarray: (H', W', 3) uint8.
+    ``num_columns`` None makes a grid that is about square.
 
     Raises:
         ValueError: ``num_columns`` is below 1.

@@ -42,9 +42,8 @@ def seeded(seed: int) -> Iterator[None]:
 def find_library(arch: str) -> tuple[str, str]:
     """Find the library that has a network, and the network's name there.
 
-    Args:
-        arch (str): ``'resnet50'``, looked for in torchvision and then in timm, or with the library,
-            ``'timm/resnet50'`` and ``'torchvision/resnet50'``.
+    ``arch`` is 'resnet50', looked for in torchvision and then in timm, or names its library, as
+    'timm/resnet50' and 'torchvision/resnet50' do.
 
     Raises:
         ValueError: No such network; the message names similar ones.
@@ -73,14 +72,7 @@ def spell_arguments(arguments: NetworkArgs | None) -> str:
 
 
 def build_backbone(arch: str, arch_kwargs: NetworkArgs | None = None) -> nn.Module:
-    """Build an untrained network without its classification head.
-
-    Args:
-        arch (str): Name, as for :func:`find_library`.
-        arch_kwargs (dict | None): Further arguments of the network. Defaults to None.
-
-    Returns:
-        nn.Module: (N, 3, H, W) -> (N, D) pooled features.
+    """Build an untrained network without its head: (N, 3, H, W) to (N, D) pooled features.
 
     Raises:
         ValueError: No such network, or no such argument.
@@ -106,11 +98,7 @@ def build_torchvision(name: str, **kwargs: Any) -> nn.Module:
 
 
 def drop_last_linear(network: nn.Module, name: str) -> None:
-    """Replace the classification layer by the identity: the features before it come out.
-
-    Args:
-        network (nn.Module): Changed in place.
-        name (str): Its name, for the error.
+    """Replace the classification layer by the identity, in place.
 
     Raises:
         ValueError: It does not end with a linear layer.
@@ -126,15 +114,9 @@ def drop_last_linear(network: nn.Module, name: str) -> None:
 
 
 def cut_at(network: nn.Module, layer: str, name: str) -> nn.Module:
-    """Keep the part of a network that leads to one of its layers.
+    """Keep the part of a network that leads to one of its layers, which becomes the output.
 
-    Args:
-        network (nn.Module): The network.
-        layer (str): A module or a node of its graph, as torchvision's feature extraction names it.
-        name (str): The network's name, for the error.
-
-    Returns:
-        nn.Module: (N, 3, H, W) -> the layer's output.
+    ``layer`` is a module or a node of the graph, as torchvision's feature extraction names it.
 
     Raises:
         ValueError: No such layer; the message names some.
@@ -187,10 +169,7 @@ class LoadReport:
 
 
 def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], Meta]:
-    """Read the tensors of a checkpoint, without running any code in it.
-
-    Args:
-        file (str | Path): ``.safetensors``, or a file of ``torch.save``.
+    """Read a checkpoint, ``.safetensors`` or of ``torch.save``, without running code in it.
 
     Returns:
         tuple[dict[str, Tensor], dict]: All tensors, nested names joined by dots, and what
@@ -233,16 +212,12 @@ def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], Meta]:
 
 
 def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> LoadReport:
-    """Load every weight of a network, whatever stands before the names in the checkpoint.
+    """Load every weight of a network, whatever prefix the checkpoint's names have.
 
-    The prefix is found by where the network's names end: ``module.encoder_q.`` (MoCo),
-    ``backbone.`` (SimCLR, lightly, mmengine), ``teacher.backbone.`` (DINO) and the like. Of several
-    complete copies those of a student or a momentum encoder are passed over.
-
-    Args:
-        network (nn.Module): Changed in place.
-        tensors (dict[str, Tensor]): What :func:`read_checkpoint` returned.
-        file (str | Path): Name of the checkpoint, for the report.
+    The network is changed in place. The prefix is found by where the network's names end:
+    ``module.encoder_q.`` (MoCo), ``backbone.`` (SimCLR, lightly, mmengine), ``teacher.backbone.``
+    (DINO) and the like. A copy of a student or a momentum encoder is taken only if there is no
+    other complete one.
 
     Raises:
         ValueError: A weight is missing or has another shape; the message names some.

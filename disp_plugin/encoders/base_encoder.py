@@ -133,10 +133,7 @@ class PriorEncoder(nn.Module):
         self._is_range_seen = False
 
     def extract(self, img: Tensor) -> Tensor:
-        """Compute features of preprocessed images.
-
-        Args:
-            img (Tensor): (N, 3, h, w), normalized, as ``preprocessing`` leaves it.
+        """Compute features of preprocessed images (N, 3, h, w).
 
         Returns:
             Tensor: (N, D), or (N, D, h', w'), which is then averaged over its positions.
@@ -161,13 +158,7 @@ class PriorEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, img: Tensor) -> Tensor:
-        """Encode images.
-
-        Args:
-            img (Tensor): (N, 3, H, W) float, RGB in [0, 1].
-
-        Returns:
-            Tensor: (N, D) float32, without a graph.
+        """Encode images (N, 3, H, W), float RGB in [0, 1], to priors (N, D), float32.
 
         Raises:
             ValueError: The images have another shape, type or range.
@@ -180,11 +171,7 @@ class PriorEncoder(nn.Module):
         return self(img)
 
     def describe(self) -> dict[str, str]:
-        """Name the parts of the fingerprint, to tell what differs between two encoders.
-
-        Returns:
-            dict[str, str]: ``architecture``, ``layer``, ``preprocessing`` and ``weights`` (a hash).
-        """
+        """Name the parts of the fingerprint, to tell what differs between two encoders."""
         if self._weights_hash is None:
             self._weights_hash = hash_tensors(self.state_dict().items())
         return {
@@ -227,11 +214,9 @@ class PriorEncoder(nn.Module):
 
 
 def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Hash names, types, shapes and values of tensors.
+    """Hash names, types, shapes and values of tensors, in any order and on any device.
 
-    Args:
-        tensors (Iterable[tuple[str, Tensor]]): In any order and on any device. Counts of batches
-            seen, which no output depends on, are left out.
+    Counts of batches seen are left out: no output depends on them.
     """
     digest = hashlib.sha256()
     for name, value in sorted(tensors, key=lambda item: item[0]):

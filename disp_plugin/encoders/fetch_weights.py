@@ -25,10 +25,7 @@ def cached_file(url: str) -> Path:
 def fetch_url(url: str, owner: str, download: bool = True) -> Path:
     """Find weights in torch's cache, or download them there.
 
-    Args:
-        url (str): Where the weights are published.
-        owner (str): What the weights are for, to be named in errors.
-        download (bool): Whether to download what is not cached. Defaults to True.
+    Errors name ``owner``, which the weights are for.
 
     Raises:
         FileNotFoundError: It is not cached and was not downloaded.
@@ -93,10 +90,7 @@ def fetch_from_hub(repo: str, names: Sequence[str], owner: str, download: bool =
 
 
 def check_hash(file: Path) -> None:
-    """Compare a file with the beginning of its SHA-256 that its publisher put into its name.
-
-    Args:
-        file (Path): Such as 'vgg16-397923af.pth'; a name without digits says nothing.
+    """Compare a file's SHA-256 with the digits in its name, as in 'vgg16-397923af.pth'.
 
     Raises:
         ValueError: They differ.
@@ -122,7 +116,7 @@ def _hash_in_name(file: Path) -> str | None:
 
 @contextmanager
 def _impatience() -> Iterator[None]:
-    """Let connections fail instead of waiting for ever, as sockets do by default."""
+    """Limit how long connections wait, which sockets do forever by default."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:

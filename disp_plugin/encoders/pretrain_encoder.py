@@ -72,14 +72,9 @@ class ContrastiveObjective:
 
 
 def find_pairs(first: Tensor, second: Tensor) -> Tensor:
-    """Count the views whose most similar one is the other view of their image.
+    """Compute the fraction of views most similar to the other view of their image.
 
-    Args:
-        first (Tensor): (N, F) embeddings of one view of each image.
-        second (Tensor): (N, F) embeddings of the other.
-
-    Returns:
-        Tensor: () fraction of the 2N views.
+    ``first`` and ``second`` are (N, F) embeddings of the two views of each of N images.
     """
     views = nn.functional.normalize(torch.cat([first, second]))
     similarity = (views @ views.T).fill_diagonal_(-2)
@@ -203,13 +198,8 @@ def corrupt_labels(labels: Sequence[str], fraction: float, seed: int = 0) -> lis
     one in K where K classes are equally frequent. With the same seed a larger fraction contains the
     images of a smaller one.
 
-    Args:
-        labels (Sequence[str]): Label of each image.
-        fraction (float): Fraction of the images, in [0, 1].
-        seed (int): Of the choice and of the permutation. Defaults to 0.
-
     Raises:
-        ValueError: The fraction is out of range.
+        ValueError: The fraction is not in [0, 1].
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f'the fraction of corrupted labels must be from 0 to 1, but is {fraction}')

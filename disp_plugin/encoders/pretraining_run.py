@@ -530,14 +530,7 @@ class EpochBatches:
 
 
 def learning_rate_factor(done: float) -> float:
-    """Follow the schedule: a linear rise over the first tenth, then half a cosine.
-
-    Args:
-        done (float): Fraction of the training that is done, in [0, 1).
-
-    Returns:
-        float: Fraction of the highest learning rate.
-    """
+    """Compute the fraction of the highest rate: a linear rise for a tenth, then half a cosine."""
     if done < 0.1:
         return 0.05 + 0.95 * done / 0.1
     return 0.5 * (1 + math.cos(math.pi * (done - 0.1) / 0.9))

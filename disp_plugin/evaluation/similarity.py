@@ -11,7 +11,7 @@ from mmagic.models.editors.stylegan2.stylegan2_modules import ModMBStddevLayer
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from disp_plugin.applications.frozen import frozen
+from disp_plugin.applications.invert_images import frozen
 
 __all__ = [
     'Correlations',

@@ -44,15 +44,10 @@ class PriorSampler(FittedModule):
 
     @torch.no_grad()
     def sample(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw priors.
+        """Draw (num, D) raw priors, float32, on the sampler's device.
 
-        Args:
-            num (int): How many.
-            generator (torch.Generator, optional): Source of randomness, on the CPU: a seed gives
-                the same priors on every device. Defaults to None, torch's global one.
-
-        Returns:
-            Tensor: (num, D) raw priors, float32, on the sampler's device.
+        The generator is on the CPU (None: torch's global one): a seed gives the same priors on
+        every device.
 
         Raises:
             RuntimeError: The sampler is not fitted.

@@ -257,14 +257,9 @@ class Start(NamedTuple):
 def start_mixture(
     points: np.ndarray, labels: np.ndarray, num_components: int, kind: str, reg_covar: float
 ) -> Start:
-    """Give each cluster the Gaussian of its points.
+    """Give each cluster the Gaussian of its points (N, K); no cluster may be empty.
 
-    Args:
-        points (np.ndarray): (N, K).
-        labels (np.ndarray): (N,) int, the cluster of each; none of the C clusters is empty.
-        num_components (int): C.
-        kind (str): 'diag', 'spherical', 'tied' or 'full'.
-        reg_covar (float): Added to every variance.
+    ``reg_covar`` is added to every variance.
     """
     counts = np.bincount(labels, minlength=num_components).astype(np.float64)
     means = sum_by_label(points, labels, num_components) / counts[:, None]

@@ -23,15 +23,9 @@ CHUNK = 2048
 
 
 def read_blocks(bank: PriorBank, rows: np.ndarray, size: int = 2048) -> Iterator[np.ndarray]:
-    """Read priors block by block: a bank need not fit into memory.
+    """Read unflipped priors of ascending rows as blocks (n, D), float32.
 
-    Args:
-        bank (PriorBank): The bank; its unflipped view is read.
-        rows (np.ndarray): (N,) rows of it, ascending.
-        size (int): Rows at a time. Defaults to 2048.
-
-    Yields:
-        np.ndarray: (n, D) float32.
+    The bank need not fit into memory.
 
     Raises:
         ValueError: A prior is not finite; its image is named.
@@ -70,12 +64,8 @@ class FitSpace:
     ) -> 'FitSpace':
         """Find the mean and, where asked for, the principal axes of some priors.
 
-        Args:
-            bank (PriorBank): The bank; its unflipped view is used.
-            rows (np.ndarray): (N,) rows of the bank.
-            pca_variance (float | None): Fraction of the variance that the axes keep, in (0, 1];
-                None for raw priors.
-            seed (int): Which rows the axes are found from, if there are many.
+        The axes keep the fraction ``pca_variance`` of the variance, in (0, 1]; None is for raw
+        priors. The seed chooses the rows that the axes are found from, if there are many.
 
         Raises:
             ValueError: A prior is not finite, or all are equal.
@@ -221,10 +211,9 @@ class SpaceSampler(PriorSampler):
         raise NotImplementedError
 
     def cluster(self, points: np.ndarray, seed: int) -> np.ndarray:
-        """Cluster points by K-means in portions, whose memory does not grow with their number.
+        """Find the cluster of each point by K-means in portions; no cluster is empty.
 
-        Returns:
-            np.ndarray: (N,) int, the cluster of each point; none is empty.
+        Portions keep the memory from growing with the number of points.
         """
         num = self.num_components
         kmeans = MiniBatchKMeans(
@@ -292,16 +281,7 @@ def sum_by_label(points: np.ndarray, labels: np.ndarray, num_labels: int) -> np.
 
 
 def fill_empty(labels: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-    """Give every cluster without a point one of a cluster that has several.
-
-    Args:
-        labels (np.ndarray): (N,) int, N at least ``num_clusters``.
-        num_clusters (int): Clusters.
-        seed (int): Which points move.
-
-    Returns:
-        np.ndarray: (N,) int, in which every cluster occurs.
-    """
+    """Give each empty cluster a random point of a cluster that has several."""
     labels = labels.copy()
     counts = np.bincount(labels, minlength=num_clusters)
     empty = list(np.flatnonzero(counts == 0))
