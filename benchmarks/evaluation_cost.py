@@ -1,6 +1,6 @@
 """What do the metrics cost beside generating and encoding the images?
 
-All metrics but IvOM, in one space of Inception's size. Sampling and encoding are timed on a share
+All metrics but IvOM, in one space of Inception's size. Sampling and encoding are timed on some
 of the images and scaled up (they are linear in their number), the metrics on as many features as
 asked for. Weights are random: what an image shows does not matter to the time. Real features are
 encoded once for all evaluations of a data set and are not counted.
@@ -41,13 +41,13 @@ def parse_args(argv=None):
 
 
 def build_gan(size):
-    """A BigGAN of full width with 4096-d priors."""
+    """Build a BigGAN of full width with 4096-d priors."""
     from disp_plugin.cli.config import load_config
     from disp_plugin.priors import PriorBank
 
     cfg = load_config(
         'configs/disp_biggan_places2.5k.py',
-        {'model.pretrained': None, 'image_size': size},
+        {'model.pretrained': None, 'model.image_size': size},
     )
     gan = MODELS.build(cfg.model)
     keys = [f'{index:03d}' for index in range(100)]
@@ -114,7 +114,7 @@ def measure(args):
             times.setdefault('first', time.perf_counter() - begin)  # warms up
     del times['first']
     times['sampling and encoding'] *= args.images / (args.timed - args.batch_size)
-    generated = Features(args.images, 3).rows
+    generated = Features('generated', args.images, 3).rows
     for metric in evaluator.metrics:
         metric._features, metric._num = [generated], len(generated)
         begin = time.perf_counter()
