@@ -57,17 +57,19 @@ def project(current, clean_run, tmp_path_factory):
     clean_run(current, installed_file(current, converter), cwd=folder)
     clean_run(current, '-c', WRITE_ENCODER, cwd=folder)
     (folder / 'theirs.py').write_text(THEIRS)
+    # mmagic's own script builds no bank
+    clean_run(current, '-m', 'disp_plugin', 'build_prior_bank', 'theirs.py', cwd=folder)
     return folder
 
 
 def test_a_config_of_theirs_that_inherits_ours_trains(current, clean_run, project):
-    text = clean_run(current, '-m', 'disp_plugin', 'train', 'theirs.py', cwd=project)
+    options = ['--cfg-options', 'bank_file=theirs.safetensors']
+    text = clean_run(current, '-m', 'disp_plugin', 'train', 'theirs.py', *options, cwd=project)
     assert 'building it' in text  # the bank
     assert (project / 'work_dirs' / 'theirs' / 'iter_2.pth').is_file()
 
 
 def test_mmagics_own_script_needs_the_startup_hook_and_trains_with_it(current, clean_run, project):
-    assert (project / 'data' / 'priors').is_dir(), 'the test above builds the bank'
     died = train_by_mmagic(current, clean_run, project, 'died', fails=True)
     assert 'pkg_resources' in died or 'bool8' in died
     clean_run(current, '-m', 'disp_plugin.upstream', 'install', cwd=project)
