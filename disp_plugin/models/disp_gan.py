@@ -166,11 +166,8 @@ class DISPGAN(BaseGAN):
         options = dict(channels_last=channels_last, compile_generator=compile_generator)
         _check_supported(self, options)
         _check_prior_options(prior_dim, prior_norm, per_image)
-        defaults = {'prior_dim': prior_dim}
-        scorer = _build(with_size(discriminator, image_size), defaults, channels_last)
-        if noise_size is not None:
-            defaults['noise_size'] = noise_size
-        built = _build(with_size(generator, image_size), defaults, channels_last)
+        scorer = _build(discriminator, prior_dim, image_size, channels_last)
+        built = _build(generator, prior_dim, image_size, channels_last, noise_size)
         if mining_iters is not None:
             built = _add_miner(built, mining_iters)
         _check_supported(built, options)
@@ -207,6 +204,9 @@ class DISPGAN(BaseGAN):
         for auxiliary in self.gen_auxiliary_losses or ():
             if isinstance(auxiliary, LazyLoss):
                 auxiliary.check_generator(self.generator)
+        self._tell_preprocessor_of_priors()
+
+    def _tell_preprocessor_of_priors(self) -> None:
         # A prior is no image. mmagic would extend the list of its class, for every model there is.
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
@@ -494,13 +494,21 @@ def _add_miner(generator: nn.Module, mining_iters: int) -> nn.Module:
     return MODELS.build(config)
 
 
-def _build(network: Any, defaults: dict[str, int], channels_last: bool) -> Any:
-    """Build a network, check that it takes the model's priors, and set its memory format."""
+def _build(
+    network: Any,
+    prior_dim: int,
+    image_size: int | None,
+    channels_last: bool,
+    noise_size: int | None = None,
+) -> Any:
+    """Build a network that takes the model's priors, in its image size and memory format."""
     if network is None:
         return None
+    network = with_size(network, image_size)
     if isinstance(network, dict):
+        sizes = dict(prior_dim=prior_dim, noise_size=noise_size)
+        defaults = {name: size for name, size in sizes.items() if size is not None}
         network = MODELS.build(network, default_args=defaults)
-    prior_dim = defaults['prior_dim']
     if getattr(network, 'prior_dim', None) != prior_dim:
         raise ValueError(
             f'prior_dim of the model is {prior_dim} but that of its '
