@@ -12,7 +12,7 @@ from .metric_card import LEAST_FOR_FID, Protocol, Space
 from .reference_set import check_disjoint
 from .spaces import Config, choose_spaces
 
-__all__ = ['add_validation', 'find_held_out', 'find_training_images']
+__all__ = ['add_validation', 'find_held_out', 'find_training_images', 'name_best']
 
 NUM_IMAGES = 2048
 
@@ -120,11 +120,13 @@ def add_validation(
 ) -> str:
     """Have a run measure itself on held-out images, and keep its best snapshot.
 
+    What a ``StandardEvaluator`` of the config's own states, such as ``fake_nums``, holds on.
+
     Args:
         cfg (RunConfig): Config of a run. It is changed in place and then says all of it.
         held_out (str): Folder or manifest, as for :func:`find_held_out`.
         spaces (Sequence[str | tuple[str, Config]] | None): As for :func:`choose_spaces`. Defaults
-            to None: 'clean' and 'prior'.
+            to None: those of the config's validation, else 'clean' and 'prior'.
         interval (int | None): Iterations between validations. Defaults to None: between
             checkpoints.
         patience (int | None): Stop after this many validations without a better one. Defaults to
@@ -142,10 +144,10 @@ def add_validation(
         if value is not None and value < 1:
             raise ValueError(f'{name} must be at least 1, but is {value}')
     dataset, split = find_held_out(cfg, held_out, 'val')
-    num = len(DATASETS.build(dict(dataset)))
-    if num < 2:
-        raise ValueError(f'--held-out {held_out} holds 1 image; a metric needs at least 2')
-    chosen = choose_spaces(spaces, {**cfg, 'test_evaluator': None})
+    own = dict(cfg.get('val_evaluator') or {})
+    if own.get('type', 'StandardEvaluator') != 'StandardEvaluator':
+        own = {}  # one of mmagic's
+    chosen = choose_spaces(spaces, {**cfg, 'test_evaluator': own})
     interval = interval or cfg.default_hooks.checkpoint.interval
     cfg.val_dataloader = dict(
         batch_size=cfg.train_dataloader.batch_size,
@@ -154,14 +156,40 @@ def add_validation(
         dataset=dataset,
     )
     cfg.val_cfg = dict(type='MultiValLoop')
-    cfg.val_evaluator = dict(
-        type='StandardEvaluator', metrics=None, spaces=chosen, fake_nums=NUM_IMAGES, split=split
-    )
+    stated = dict(type='StandardEvaluator', metrics=None, fake_nums=NUM_IMAGES, split=split)
+    cfg.val_evaluator = {**stated, **own, 'spaces': chosen}
     cfg.train_cfg.update(val_begin=interval, val_interval=interval)
-    metric = 'fid' if min(num, NUM_IMAGES) >= LEAST_FOR_FID else 'kid'
-    name = Protocol(metric, split, NUM_IMAGES, space=Space(next(iter(chosen)))).name
+    name = name_best(cfg)
     cfg.default_hooks.checkpoint.update(save_best=name, rule='less')
     if patience is not None:
         hook = dict(type='ResumableEarlyStoppingHook', monitor=name, rule='less', patience=patience)
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
     return name
+
+
+def name_best(cfg: RunConfig) -> str:
+    """Name the metric of a validation that should choose the best snapshot.
+
+    It is FID in the first space, or KID where there are too few images for FID.
+
+    Raises:
+        ValueError: The validation measures neither, or has fewer than 2 images.
+    """
+    evaluator = cfg.val_evaluator
+    num_held_out = len(DATASETS.build(cfg.val_dataloader.dataset.to_dict()))
+    if num_held_out < 2:
+        raise ValueError('a metric needs at least 2 held-out images, but there is 1')
+    options, measured = evaluator.get('options') or {}, evaluator.get('metrics') or ('fid', 'kid')
+    nums = {
+        name: options.get(name, {}).get('fake_nums', evaluator.fake_nums)
+        for name in ('fid', 'kid')
+        if name in measured
+    }
+    if not nums:
+        raise ValueError(
+            'val_evaluator.metrics has neither fid nor kid to choose the best snapshot by; add one'
+        )
+    is_enough = min(num_held_out, nums.get('fid', 0)) >= LEAST_FOR_FID
+    metric = 'fid' if is_enough or 'kid' not in nums else 'kid'
+    space = Space(next(iter(evaluator.spaces)))
+    return Protocol(metric, evaluator.split, nums[metric], space=space).name

@@ -1,8 +1,14 @@
 """Held-out images are found, unmirrored, and are no training images."""
 
 import pytest
+from mmengine.config import Config
 
-from disp_plugin.evaluation.held_out import find_held_out, find_training_images
+from disp_plugin.evaluation.held_out import (
+    add_validation,
+    find_held_out,
+    find_training_images,
+    name_best,
+)
 
 
 @pytest.fixture
@@ -80,3 +86,22 @@ def test_another_data_set_is_taken_for_a_folder_of_squares():
     del dataset['data_root']
     with pytest.raises(ValueError, match='a BasicImageDataset without data_root'):
         find_training_images(run)
+
+
+def test_the_best_snapshot_is_chosen_by_a_number_that_is_measured(run, make_image_folder, tmp_path):
+    cfg = Config(
+        dict(
+            run,
+            val_evaluator=dict(fake_nums=24, spaces=dict(pixels=dict(type='PixelEncoder'))),
+            train_cfg=dict(),
+            default_hooks=dict(checkpoint=dict(interval=5)),
+        )
+    )
+    cfg.train_dataloader.batch_size = 4
+    assert add_validation(cfg, 'unseen.txt') == 'kid24_val_pixels'
+    assert cfg.default_hooks.checkpoint.save_best == 'kid24_val_pixels'
+    cfg.val_evaluator.update(metrics=['fid'], split='other', options=dict(fid=dict(fake_nums=30)))
+    assert name_best(cfg) == 'fid30_other_pixels'
+    cfg.val_evaluator.metrics = ['copying']
+    with pytest.raises(ValueError, match='neither fid nor kid'):
+        name_best(cfg)

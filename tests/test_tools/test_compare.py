@@ -515,7 +515,7 @@ class TestPlan:
         assert cfg.test_dataloader.dataset.data_root == str(unseen)
         assert (cfg.val_evaluator.split, cfg.test_evaluator.split) == ('val', 'test')
         assert cfg.val_evaluator.fake_nums == 24 and list(cfg.test_evaluator.spaces) == ['pixels']
-        assert cfg.default_hooks.checkpoint.save_best == 'kid2048_val_pixels'
+        assert cfg.default_hooks.checkpoint.save_best == 'kid24_val_pixels'
         settings = plan.settings()
         assert settings['validation_set'] == settings['test_set']
 

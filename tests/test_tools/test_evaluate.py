@@ -150,13 +150,14 @@ def test_contradictions_are_refused(evaluate, arguments):
 def test_a_run_measures_itself_by_held_out_images(train, small_run, tmp_path, capsys):
     work_dir = tmp_path / 'measured'
     flags = ['--held-out', 'val.txt', '--space', 'pixels=', '--val-interval', '2']
-    train.main(small_run.arguments(work_dir, flags=[*flags, '--patience', '5']))
-    assert 'the best snapshot is chosen by kid2048_val_pixels' in capsys.readouterr().out
+    options = ['val_evaluator.fake_nums=40', f'val_evaluator.cache_dir={tmp_path}']
+    train.main(small_run.arguments(work_dir, *options, flags=[*flags, '--patience', '5']))
+    assert 'the best snapshot is chosen by kid40_val_pixels' in capsys.readouterr().out
     cards = [c for c in read_cards(work_dir / 'metric_cards.json') if c.protocol.metric == 'kid']
     assert [card.snapshot.iteration for card in cards] == [2, 4]
     best = min(cards, key=lambda card: card.value).snapshot.iteration
     assert [p.name for p in work_dir.glob('best_*.pth')] == [
-        f'best_kid2048_val_pixels_iter_{best}.pth'
+        f'best_kid40_val_pixels_iter_{best}.pth'
     ]
 
 

@@ -18,7 +18,12 @@ from disp_plugin.cli.choose_schedule import choose_options
 from disp_plugin.cli.config import build_training_set, load_config, merge_options, merge_part
 from disp_plugin.cli.options import accepted_fields, check_options, find_class
 from disp_plugin.cli.prepare_run import ensure_bank
-from disp_plugin.evaluation.held_out import add_validation, find_held_out, find_training_images
+from disp_plugin.evaluation.held_out import (
+    add_validation,
+    find_held_out,
+    find_training_images,
+    name_best,
+)
 from disp_plugin.evaluation.spaces import RUN_ENCODER
 from disp_plugin.files import write_file
 from disp_plugin.hooks.check_top_level import find_places, get_value
@@ -177,7 +182,8 @@ class Plan:
 
     def _measure(self, cfg: Config, spaces: Spaces | None) -> Config:
         """Add held-out images to a config that names none, then the options that change them."""
-        if not cfg.get('val_evaluator'):
+        is_added = not cfg.get('val_evaluator')
+        if is_added:
             self._need_held_out(cfg)
             add_validation(cfg, str(self.held_out), spaces)
         if not cfg.get('test_evaluator'):
@@ -189,6 +195,8 @@ class Plan:
         later = {k: v for k, v in self.options.items() if k.startswith(AFTERWARDS)}
         check_options(cfg._cfg_dict, later, file=Path(cfg.filename).name)
         cfg.merge_from_dict(later)
+        if is_added and 'default_hooks.checkpoint.save_best' not in later:
+            cfg.default_hooks.checkpoint.save_best = name_best(cfg)
         return cfg
 
     def _need_held_out(self, cfg: Config) -> None:
