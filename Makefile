@@ -81,7 +81,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/build_prior_bank.py $(CONFIG)
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(RUN) --resume
 	$(BIN)/python tools/sample.py "$$(cat $(RUN)/last_checkpoint)" --out $(RUN)/samples --num 64
-	$(BIN)/python benchmarks/digits_class_agreement.py "$$(cat $(RUN)/last_checkpoint)" \
+	$(BIN)/python benchmarks/digits.py agreement "$$(cat $(RUN)/last_checkpoint)" \
 	    --out $(RUN)/class_agreement.json
 	$(BIN)/python tools/evaluate.py $(RUN)
 	$(BIN)/python tools/report.py $(RUN)

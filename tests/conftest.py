@@ -116,7 +116,7 @@ def inception_weights(tmp_path_factory):
 def load_tool(path):
     """Import a script of tools/, or of benchmarks/, as a module, without running it."""
     file = ROOT / (path if path.startswith('benchmarks/') else f'tools/{path}')
-    name = 'tools_' + file.stem
+    name = '_'.join(file.relative_to(ROOT).with_suffix('').parts)
     if name in sys.modules:
         return sys.modules[name]
     if str(file.parent) not in sys.path:  # as Python itself does when it runs a script

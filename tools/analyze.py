@@ -13,32 +13,22 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.options import OptionsAction
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     verbs = parser.add_subparsers(dest='verb', required=True)
     similarity = verbs.add_parser('similarity', help='Tables 12 and 13')
     similarity.add_argument('checkpoint', help='file of the checkpoint; it holds its config')
-    similarity.add_argument('--config', help='config in place of the one in the checkpoint')
-    similarity.add_argument(
-        '--encoder',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help="whose features are perceptual similarity (default: the run's own encoder)",
-    )
+    told = "whose features are perceptual similarity (default: the run's own encoder)"
+    add_shared(similarity, '--encoder', '--config', '--sample-model', '--device', encoder=told)
     similarity.add_argument(
         '--ann-file', help='manifest of the images to look at (default: the training images)'
     )
     similarity.add_argument('--num', type=int, default=1000, help='images at most (default: 1000)')
     similarity.add_argument('--num-pairs', type=int, default=10000, help='pairs (default: 10000)')
-    similarity.add_argument('--sample-model', choices=['ema', 'orig'])
     similarity.add_argument('--cache-dir', default='data/features', help='default: data/features')
-    similarity.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is)')
     probe = verbs.add_parser('probe', help='accuracy of a linear classifier on priors')
     probe.add_argument('banks', nargs='+', metavar='BANK', help='bank files')
     probe.add_argument(
@@ -48,9 +38,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     probe.add_argument('--folds', type=int, default=5, help='of cross-validation (default: 5)')
     for verb in (similarity, probe):
-        verb.add_argument('--seed', type=int, default=0, help='of all draws (default: 0)')
         verb.add_argument('--out', help='JSON file to write the numbers to')
-        verb.add_argument('--debug', action='store_true', help='print the traceback of any error')
+        add_shared(verb, '--seed', '--debug')
     return parser.parse_args(argv)
 
 

@@ -20,27 +20,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.options import OptionsAction
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', nargs='?', help='file of the config that you train with')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='fields of the config to change: data_root=photos encoder.layer=logits',
-    )
     parser.add_argument(
         '--bank-file', help="file to write (default: the bank_file of the config's data set)"
     )
-    parser.add_argument('--batch-size', type=int, default=64, help='of a forward (default: 64)')
     parser.add_argument('--workers', type=int, help='processes that decode (default: by cores)')
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     parser.add_argument('--dtype', choices=['float32', 'float16'], default='float32')
     parser.add_argument(
         '--amp',
@@ -52,7 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--overwrite', action='store_true', help='replace a bank of other data or another encoder'
     )
     parser.add_argument('--dry-run', action='store_true', help='say what would be done, and stop')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--cfg-options', '--device', '--debug')
+    add_shared(parser, '--batch-size', batch_size='of a forward (default: 64)')
+    parser.set_defaults(batch_size=64)
     group = parser.add_argument_group('by several processes')
     group.add_argument('--shard', metavar='I/N', help='encode the I-th of N shares, 1/N to N/N')
     group.add_argument(
@@ -71,13 +62,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument('--image-size', type=int, default=128, help='of the crop (default: 128)')
     group.add_argument('--crop', choices=['center', 'none'], default='center')
     group.add_argument('--flip', action='store_true', help='priors of the flipped images as well')
-    group.add_argument(
-        '--encoder',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='config of the encoder (default: type=TorchvisionEncoder model=vgg16)',
-    )
+    default = 'type=TorchvisionEncoder model=vgg16'
+    add_shared(group, '--encoder', encoder=f'config of the encoder (default: {default})')
     args = parser.parse_args(argv)
     if (args.config is None) == (args.images is None):
         parser.error('give either a config or --images')

@@ -32,16 +32,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 if TYPE_CHECKING:
     from disp_plugin.cli.compare.runs import Run
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.options import OptionsAction
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', nargs='?', help="the data set's DISP config")
     parser.add_argument(
         '--methods',
@@ -65,17 +63,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='encoders of disp and its variants: a file of tools/pretrain_encoder.py, or '
         '"dict(type=...)"; distances are measured in that of the first',
     )
-    parser.add_argument(
+    add_shared(
+        parser,
         '--held-out',
-        metavar='FOLDER',
-        help='folder or manifest of images to measure by, for a config that names none',
-    )
-    parser.add_argument(
         '--space',
-        nargs='+',
-        action=OptionsAction,
-        metavar='NAME=',
-        help='where to measure then, as in tools/evaluate.py',
+        held_out='folder or manifest of images to measure by, for a config that names none',
+        space='where to measure then, as in tools/evaluate.py',
     )
     parser.add_argument('--max-iters', type=int, help="of every run (default: the config's)")
     parser.add_argument(
@@ -86,14 +79,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--table-only', action='store_true', help='write the table of the runs that are there'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='fields to change in every config',
-    )
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--cfg-options', '--debug', cfg_options='fields to change in every config')
     args = parser.parse_args(argv)
     if args.config is None and not (args.table_only and args.work_dir):
         parser.error('name a config, or an earlier comparison by --work-dir and --table-only')

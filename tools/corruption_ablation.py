@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pretrain_encoder import add_training_options, read_options, read_settings
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('data_root', help='folder of labeled images')
     parser.add_argument('--out', required=True, help='folder to write')
     parser.add_argument(
@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--probe-ann-file', help='manifest of the images to probe (default: those of the training)'
     )
     add_training_options(parser)
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--debug')
     return parser.parse_args(argv)
 
 

@@ -14,17 +14,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from disp_plugin.cli.options import OptionsAction, add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.options import OptionsAction
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         'checkpoint', nargs='?', help="a checkpoint, or a run's folder: its best snapshot"
     )
-    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
     parser.add_argument('--images', help='folder of images to evaluate in place of a checkpoint')
     parser.add_argument(
         '--held-out', help="folder or manifest of unseen images (default: the config's test set)"
@@ -54,17 +51,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='METRIC=ARGUMENTS',
         help='precision_recall="dict(recall_neighbors=[3])"',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the samples (default: 0)')
     parser.add_argument('--truncation', type=float, help='as in tools/sample.py')
-    parser.add_argument('--sample-model', choices=['ema', 'orig'], help='default: ema if there is')
-    parser.add_argument('--batch-size', type=int, default=64, help='default: 64')
     parser.add_argument('--cache-dir', default='data/features', help='default: data/features')
     parser.add_argument(
         '--out', help='file of the cards (default: beside the checkpoint, or, of --images, here)'
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--config', '--sample-model', '--launcher', '--local-rank', '--debug')
+    add_shared(parser, '--seed', seed='of the samples (default: 0)')
+    add_shared(parser, '--batch-size', batch_size='images at a time (default: 64)')
+    parser.set_defaults(batch_size=64)
     args = parser.parse_args(argv)
     if (args.checkpoint is None) == (args.images is None):
         parser.error('give either a checkpoint or --images')

@@ -7,16 +7,12 @@ python tools/fit_sampler.py work_dirs/disp_biggan_digits/iter_800.pth \\
 import argparse
 import os
 
+from disp_plugin.cli.options import OptionsAction, add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.options import OptionsAction
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        'checkpoint', help='checkpoint, or work folder: its last one; it holds its config'
-    )
+    parser = make_parser(__doc__)
+    add_shared(parser, 'checkpoint')
     parser.add_argument(
         '--sampler',
         nargs='+',
@@ -34,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='fit to all images of the bank, where the training images are gone',
     )
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--debug')
     return parser.parse_args(argv)
 
 

@@ -7,33 +7,23 @@ python tools/interpolate.py CHECKPOINT one.png other.png --out walk
 import argparse
 from pathlib import Path
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        'checkpoint', help='checkpoint, or work folder: its last one; it holds its config'
-    )
+    parser = make_parser(__doc__)
+    add_shared(parser, 'checkpoint')
     parser.add_argument(
         'images',
         nargs='*',
         metavar='IMAGE',
         help='the two ends (default: pairs of priors from the sampler)',
     )
-    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
     parser.add_argument('--out', default='walks', help='folder to write (default: walks)')
     parser.add_argument('--num', type=int, default=8, help='walks, each of its noise (default: 8)')
     parser.add_argument('--steps', type=int, default=10, help='images of a walk (default: 10)')
-    parser.add_argument('--seed', type=int, default=0, help='same seed, same images (default: 0)')
-    parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
-    parser.add_argument(
-        '--sample-model',
-        choices=['ema', 'orig'],
-        help='EMA generator, or the generator as it was trained (default: ema if there is)',
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--config', '--sample-model', '--batch-size', '--device', '--debug')
+    add_shared(parser, '--seed', seed='same seed, same images (default: 0)')
     return parser.parse_intermixed_args(argv)
 
 

@@ -11,28 +11,18 @@ import argparse
 import json
 from pathlib import Path
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        'checkpoint', help='checkpoint, or work folder: its last one; it holds its config'
-    )
+    parser = make_parser(__doc__)
+    add_shared(parser, 'checkpoint')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files')
-    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
     parser.add_argument('--out', default='inverted', help='folder to write (default: inverted)')
     parser.add_argument('--steps', type=int, default=200, help='of Adam (default: 200)')
     parser.add_argument('--lr', type=float, default=0.1, help='learning rate (default: 0.1)')
-    parser.add_argument('--seed', type=int, default=0, help='of the noise (default: 0)')
-    parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
-    parser.add_argument(
-        '--sample-model',
-        choices=['ema', 'orig'],
-        help='EMA generator, or the generator as it was trained (default: ema if there is)',
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--config', '--sample-model', '--batch-size', '--device', '--debug')
+    add_shared(parser, '--seed', seed='of the noise (default: 0)')
     return parser.parse_args(argv)
 
 

@@ -10,16 +10,16 @@ lose what the views vary: keep colors with --color-jitter 0 --grayscale 0 where 
 import argparse
 import json
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('data_root', help='folder of images, with any subfolders')
     parser.add_argument('out', help='file to write, .pth or .safetensors')
     training = add_training_options(parser)
     training.add_argument('--temperature', type=float, default=0.2, help='of the NT-Xent loss')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--debug')
     return parser.parse_args(argv)
 
 
@@ -42,9 +42,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> argparse._ArgumentG
     training.add_argument('--batch-size', type=int, help='default: 256, or all of fewer images')
     training.add_argument('--lr', type=float, default=1e-3)
     training.add_argument('--weight-decay', type=float, default=1e-4)
-    training.add_argument('--seed', type=int, default=0)
     training.add_argument('--workers', type=int, default=0, help='processes that make views')
-    training.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
+    add_shared(training, '--seed', '--device')
     training.add_argument('--no-amp', action='store_true', help='no float16 on a GPU')
     training.add_argument('--no-resume', action='store_true', help='begin anew')
     training.add_argument('--overwrite', action='store_true', help='replace another encoder')

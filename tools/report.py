@@ -6,11 +6,11 @@ python tools/report.py WORK_DIR --out report.html --checkpoint last
 
 import argparse
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('work_dir', help="the run's folder")
     parser.add_argument(
         '--out', help='file to write, or folder for report.html (default: that folder)'
@@ -21,8 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='best|last|FILE',
         help='the snapshot (default: best; the last where no best one was kept)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the samples (default: 0)')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--seed', '--debug', seed='of the samples (default: 0)')
     return parser.parse_args(argv)
 
 

@@ -7,38 +7,28 @@ python tools/sample.py CHECKPOINT --out variations --prior-from my_image.png
 import argparse
 from pathlib import Path
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 MAX_IN_GRID = 1024
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        'checkpoint', help='checkpoint, or work folder: its last one; it holds its config'
-    )
-    parser.add_argument('--config', help='config to use in place of the one in the checkpoint')
+    parser = make_parser(__doc__)
+    add_shared(parser, 'checkpoint')
     parser.add_argument('--out', default='samples', help='folder to write (default: samples)')
     parser.add_argument('--num', type=int, default=64, help='number of images (default: 64)')
-    parser.add_argument('--seed', type=int, default=0, help='same seed, same images (default: 0)')
     parser.add_argument(
         '--truncation',
         type=float,
         help='clamp noise to this absolute value; of a StyleGAN2, psi: the fraction of their '
         'distance from the mean that styles keep',
     )
-    parser.add_argument('--batch-size', type=int, default=32, help='images at a time (default: 32)')
     parser.add_argument(
         '--prior-from', metavar='IMAGE', help='variations of this image: its prior, many noises'
     )
-    parser.add_argument(
-        '--sample-model',
-        choices=['ema', 'orig'],
-        help='EMA generator, or the generator as it was trained (default: ema if there is)',
-    )
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: a GPU if there is one)')
     parser.add_argument('--nrow', type=int, help='images in a row of the grid (default: square)')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--config', '--sample-model', '--batch-size', '--device', '--debug')
+    add_shared(parser, '--seed', seed='same seed, same images (default: 0)')
     return parser.parse_args(argv)
 
 

@@ -8,27 +8,16 @@ import json
 import os
 from pathlib import Path
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.options import OptionsAction
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='file of the config')
     parser.add_argument('checkpoint', help='file of the checkpoint')
     parser.add_argument('--out', help='JSON file to write the metrics to')
     parser.add_argument('--work-dir', help='where the log goes')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='fields of the config to change: data_root=photos key="[a,b]"',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--cfg-options', '--launcher', '--local-rank', '--debug')
     return parser.parse_args(argv)
 
 

@@ -10,26 +10,18 @@ import os
 import sys
 from typing import Any
 
+from disp_plugin.cli.options import add_shared, make_parser
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    from disp_plugin.cli.options import OptionsAction
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='file of the config')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
     parser.add_argument(
         '--resume', action='store_true', help='continue from the newest checkpoint of the work dir'
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision; needs a GPU')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        metavar='KEY=VALUE',
-        help='fields of the config to change: data_root=photos model.prior_norm=l2 key="[a,b]"',
-    )
+    add_shared(parser, '--cfg-options')
     parser.add_argument(
         '--auto',
         action='store_true',
@@ -47,17 +39,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME',
         help='techniques to combine with: diffaug, ada, freezed, ... (configs/_base_/techniques/)',
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     parser.add_argument('--resume-from', metavar='CHECKPOINT', help='continue from this checkpoint')
-    parser.add_argument('--seed', type=int, help="of all random draws, in place of the config's")
     group = parser.add_argument_group('metrics during training')
-    group.add_argument(
-        '--held-out', metavar='FOLDER', help='folder or manifest of images to measure by'
-    )
-    group.add_argument(
-        '--space', nargs='+', action=OptionsAction, metavar='NAME=', help='as in tools/evaluate.py'
-    )
+    add_shared(group, '--held-out', '--space')
     group.add_argument('--val-interval', type=int, help='iterations (default: of checkpoints)')
     group.add_argument(
         '--patience', type=int, help='stop after so many validations without a better one'
@@ -66,7 +50,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--no-build-bank', action='store_true', help='refuse if the bank is missing'
     )
     parser.add_argument('--dry-run', action='store_true', help='say what would be done, and stop')
-    parser.add_argument('--debug', action='store_true', help='print the traceback of any error')
+    add_shared(parser, '--launcher', '--local-rank', '--debug')
+    add_shared(parser, '--seed', seed="of all random draws, in place of the config's")
+    parser.set_defaults(seed=None)
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""Read ``--cfg-options KEY=VALUE ...``; find typing errors in them before anything is built."""
+"""Options that tools share; ``--cfg-options KEY=VALUE``, and typing errors in them."""
 
 import argparse
 import ast
@@ -15,8 +15,10 @@ from disp_plugin.literals import read_literal
 __all__ = [
     'OptionsAction',
     'accepted_fields',
+    'add_shared',
     'check_options',
     'find_class',
+    'make_parser',
     'nearest',
     'parse_value',
     'registered_names',
@@ -76,6 +78,55 @@ class OptionsAction(argparse.Action):
             except ValueError as error:
                 parser.error(f'{option_string} {key}: {error}')
         setattr(namespace, self.dest, options)
+
+
+SHARED: dict[str, dict[str, Any]] = {
+    'checkpoint': dict(help='checkpoint, or work folder: its last one; it holds its config'),
+    '--config': dict(help='config to use in place of the one in the checkpoint'),
+    '--cfg-options': dict(
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help='fields of the config to change: data_root=photos model.prior_norm=l2 key="[a,b]"',
+    ),
+    '--held-out': dict(metavar='FOLDER', help='folder or manifest of images to measure by'),
+    '--space': dict(
+        nargs='+', action=OptionsAction, metavar='NAME=', help='as in tools/evaluate.py'
+    ),
+    '--encoder': dict(nargs='+', action=OptionsAction, metavar='KEY=VALUE'),
+    '--sample-model': dict(
+        choices=['ema', 'orig'],
+        help='EMA generator, or the generator as it was trained (default: ema if there is)',
+    ),
+    '--seed': dict(type=int, default=0, help='of all random draws (default: 0)'),
+    '--batch-size': dict(type=int, default=32, help='images at a time (default: 32)'),
+    '--device': dict(help='such as cpu or cuda:0 (default: a GPU if there is one)'),
+    '--launcher': dict(choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'),
+    '--local-rank': dict(type=int, default=0, help='set by older launchers'),
+    '--debug': dict(action='store_true', help='print the traceback of any error'),
+}
+"""Arguments that several tools have."""
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Start the parser of a tool, whose docstring describes it."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_shared(parser: argparse._ActionsContainer, *names: str, **helps: str) -> None:
+    """Add arguments of :data:`SHARED` to a tool.
+
+    Args:
+        parser (argparse._ActionsContainer): The tool's parser, or a group of it.
+        *names (str): Such as ``'--device'``.
+        **helps (str): Help of the tool's own by destination: ``batch_size='of a forward'``.
+    """
+    for name in names:
+        spellings = [name, *(['--local_rank'] if name == '--local-rank' else [])]
+        own = helps.get(name.lstrip('-').replace('-', '_'))
+        parser.add_argument(*spellings, **{**SHARED[name], **({'help': own} if own else {})})
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
