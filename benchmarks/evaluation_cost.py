@@ -17,11 +17,11 @@ import torch
 from mmagic.registry import MODELS
 
 import disp_plugin.register  # noqa: F401
+from disp_plugin.distributed import choose_device
 from disp_plugin.evaluation import StandardEvaluator
 from disp_plugin.evaluation.metric_card import ImageSet
-from disp_plugin.evaluation.metrics.seeded_batches import SeededBatches
+from disp_plugin.evaluation.metrics.seeded_batches import make_batches
 from disp_plugin.evaluation.reference_set import ReferenceSet
-from disp_plugin.evaluation.spaces import default_device
 from disp_plugin.files import write_file
 
 WANTED = 1.1
@@ -89,7 +89,7 @@ class Features(ReferenceSet):
 
 
 def measure(args):
-    gan = build_gan(args.size).to(default_device())
+    gan = build_gan(args.size).to(choose_device())
     with tempfile.TemporaryDirectory() as folder:
         encoder = dict(type='InceptionEncoder', checkpoint=write_inception(folder))
         evaluator = StandardEvaluator(
@@ -99,24 +99,18 @@ def measure(args):
         )
         evaluator.use_run(None, Features('train', args.real, 1))
     for metric in evaluator.metrics:
-        metric.set_held_out(Features('val', args.real, 2))
-        metric.set_gan(gan)
-    times = {}
-    batches = SeededBatches(gan, args.timed, args.batch_size, 0, 'ema', None)
+        metric.reference = Features('val', args.real, 2)
+        metric.prepare(gan, None)
+    ends = []
     with torch.no_grad():
-        for batch in batches:
-            begin = time.perf_counter()
+        for batch in make_batches(gan, args.timed, args.batch_size, 0, 'ema', None):
             evaluator.process(gan.test_step(batch), batch, evaluator.metrics)
-            if 'first' in times:
-                times['sampling and encoding'] = (
-                    times.get('sampling and encoding', 0) + time.perf_counter() - begin
-                )
-            times.setdefault('first', time.perf_counter() - begin)  # warms up
-    del times['first']
-    times['sampling and encoding'] *= args.images / (args.timed - args.batch_size)
+            ends.append(time.perf_counter())  # the first batch warms up
+    fraction = (args.timed - args.batch_size) / args.images
+    times = {'sampling and encoding': (ends[-1] - ends[0]) / fraction}
     generated = Features('generated', args.images, 3).rows
     for metric in evaluator.metrics:
-        metric._features, metric._num = [generated], len(generated)
+        metric._features = [generated]
         begin = time.perf_counter()
         metric.evaluate()
         times[type(metric).__name__] = time.perf_counter() - begin

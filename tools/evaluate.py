@@ -138,13 +138,14 @@ def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list, list[str], Path
 
     from disp_plugin import applications
     from disp_plugin.applications.load_gan import read_checkpoint
+    from disp_plugin.distributed import choose_device
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
     from disp_plugin.evaluation.held_out import find_held_out, find_training_images
     from disp_plugin.evaluation.metric_card import CARDS_FILE, Snapshot
-    from disp_plugin.evaluation.spaces import default_device, run_encoder
+    from disp_plugin.evaluation.spaces import run_encoder
 
     path = find_checkpoint(args.checkpoint)
-    gan, cfg = applications.load_gan(path, args.config, default_device())
+    gan, cfg = applications.load_gan(path, args.config, choose_device())
     dataset, split = find_held_out(cfg, args.held_out, args.split)
     num = args.num_images or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
     evaluator = build_evaluator(

@@ -5,16 +5,16 @@ from disp_plugin.upstream import apply_patches
 apply_patches()
 
 from .metric_hooks import MetricCardHook, OverfittingHook  # noqa: E402
-from .metrics import (  # noqa: E402
+from .metrics.discriminator_gap import DiscriminatorGapMetric  # noqa: E402
+from .metrics.feature_metrics import (  # noqa: E402
     DataCopyingMetric,
-    DiscriminatorGapMetric,
     FrechetDistanceMetric,
-    IvOMMetric,
     KernelDistanceMetric,
     MemorizationFloorMetric,
     PrecisionRecallMetric,
-    StandardEvaluator,
 )
+from .metrics.ivom import IvOMMetric  # noqa: E402
+from .metrics.standard_evaluator import StandardEvaluator  # noqa: E402
 
 __all__ = [
     'DataCopyingMetric',

@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
+from disp_plugin.distributed import choose_device
 from disp_plugin.encoders import PriorEncoder
 from disp_plugin.priors.check_bank import simplify_config
 
@@ -22,7 +22,6 @@ __all__ = [
     'Config',
     'FeatureSpace',
     'choose_spaces',
-    'default_device',
     'get_space',
     'read_spaces',
     'run_encoder',
@@ -44,11 +43,6 @@ KNOWN_SPACES: dict[str, Config] = {
 """Name -> config of the encoder. 'prior' is that of the run's priors."""
 
 _SPACES: dict[str, FeatureSpace] = {}
-
-
-def default_device() -> torch.device:
-    """Choose where to compute: a GPU if there is one."""
-    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
 class FeatureSpace:
@@ -76,7 +70,7 @@ class FeatureSpace:
             Tensor: (n, F) float32 on the CPU.
         """
         if self._features is None or self._batch is not images:
-            device = default_device()
+            device = choose_device()
             pixels = images.to(device).permute(0, 3, 1, 2).float() / 255
             self._features = self.encoder.to(device)(pixels).cpu()
             self._batch = images

@@ -68,6 +68,7 @@ class KnowsByHeart(nn.Module):
 
 def test_a_discriminator_that_knows_its_images_by_heart_is_seen(measure, train_cfg):
     gan = SimpleNamespace(
+        with_ema_gen=False,
         discriminator=KnowsByHeart(pixels_of(train_cfg)),
         data_preprocessor=SimpleNamespace(output_channel_order=None),
         parameters=lambda: iter([torch.zeros(1)]),
@@ -91,6 +92,7 @@ def test_per_image_embeddings_are_left_out_of_the_score(
 
 def test_a_discriminator_that_takes_labels_is_left_out(measure, train_cfg):
     gan = SimpleNamespace(
+        with_ema_gen=False,
         discriminator=SimpleNamespace(num_classes=10),
         data_preprocessor=SimpleNamespace(output_channel_order=None),
         parameters=lambda: iter([torch.zeros(1)]),

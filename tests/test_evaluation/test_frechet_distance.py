@@ -7,9 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from disp_plugin.evaluation.metrics import frechet_distance as module
-from disp_plugin.evaluation.metrics.frechet_distance import frechet_distance
-from disp_plugin.evaluation.metrics.kernel_distance import kernel_distance
+from disp_plugin.evaluation.metrics import distances as module
+from disp_plugin.evaluation.metrics.distances import frechet_distance, kernel_distance
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_deviation_is_not_claimed_where_samples_do_not_span_the_space(rng):
 def test_blocks_add_up(rng, monkeypatch):
     generated, reference = relu_features(rng(0), 210, 32), relu_features(rng(1), 150, 32)
     whole = frechet_distance(generated, reference)
-    monkeypatch.setattr(module, 'BLOCK', 64)
+    monkeypatch.setattr(module, 'GAUSSIAN_BLOCK', 64)
     assert frechet_distance(generated, reference) == pytest.approx(whole, rel=1e-9)
 
 

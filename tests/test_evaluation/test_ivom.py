@@ -11,7 +11,7 @@ from scipy import stats
 
 from disp_plugin.applications.invert_images import invert_images
 from disp_plugin.encoders import PixelEncoder
-from disp_plugin.evaluation.metrics.frechet_distance import frechet_distance
+from disp_plugin.evaluation.metrics.distances import frechet_distance
 from disp_plugin.evaluation.metrics.ivom import inversion_error
 
 PIXELS = dict(type='PixelEncoder', size=4)

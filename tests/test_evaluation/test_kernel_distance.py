@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.evaluation.metrics import kernel_distance as module
-from disp_plugin.evaluation.metrics.kernel_distance import kernel_distance
+from disp_plugin.evaluation.metrics import distances as module
+from disp_plugin.evaluation.metrics.distances import kernel_distance
 
 
 def features(rng, num, dim=12, scale=1.0):
@@ -30,7 +30,7 @@ def naive(first, second):
 @pytest.mark.parametrize(('num', 'num_reference'), [(30, 21), (2, 2), (3, 40)])
 @pytest.mark.parametrize('block', [2048, 8])
 def test_distance_is_the_definition(rng, monkeypatch, num, num_reference, block):
-    monkeypatch.setattr(module, 'BLOCK', block)
+    monkeypatch.setattr(module, 'KERNEL_BLOCK', block)
     generated, reference = features(rng(0), num), features(rng(1), num_reference, scale=1.2)
     found = kernel_distance(generated, reference).value
     assert found == pytest.approx(naive(generated, reference), rel=1e-10)

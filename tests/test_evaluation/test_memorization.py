@@ -5,8 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from disp_plugin.evaluation.metrics.frechet_distance import frechet_distance
-from disp_plugin.evaluation.metrics.kernel_distance import kernel_distance
+from disp_plugin.evaluation.metrics.distances import frechet_distance, kernel_distance
 from disp_plugin.evaluation.metrics.memorization import (
     choose_num_cells,
     data_copying,

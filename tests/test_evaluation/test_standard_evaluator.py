@@ -13,8 +13,7 @@ from mmagic.registry import DATASETS, EVALUATORS, METRICS, MODELS
 from disp_plugin.applications import draw_inputs, sample_images
 from disp_plugin.encoders import PixelEncoder
 from disp_plugin.evaluation.evaluate_gan import evaluate_gan, evaluate_images
-from disp_plugin.evaluation.metrics.frechet_distance import frechet_distance
-from disp_plugin.evaluation.metrics.kernel_distance import kernel_distance
+from disp_plugin.evaluation.metrics.distances import frechet_distance, kernel_distance
 from disp_plugin.evaluation.metrics.manifold_scores import manifold_scores
 from disp_plugin.evaluation.metrics.memorization import data_copying, memorization_floor
 from disp_plugin.evaluation.reference_set import ReferenceSet

@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmagic.registry import METRICS
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from disp_plugin.applications.sample_images import from_rgb
+from disp_plugin.distributed import unwrap_model
 
 from ..metric_card import MetricCard
 from ..reference_set import ReferenceSet
 from ..spaces import Config, FeatureSpace, get_space
-from .estimate import Estimate
 from .gan_metric import GanMetric
 
 __all__ = ['DiscriminatorGapMetric']
@@ -72,10 +71,11 @@ class DiscriminatorGapMetric(GanMetric):
             'score_held_out': float(held_out.mean()),
             'num_scored': [len(train), len(held_out)],
         }
+        cards = [MetricCard(self.protocol('disc_gap'), gap, spread, details)]
         unit = float(held_out.std())
-        cards = [self.card('disc_gap', Estimate(gap, spread), details)]
         if unit > 0:
-            cards.append(self.card('disc_gap_in_sd', Estimate(gap / unit, spread / unit), details))
+            protocol = self.protocol('disc_gap_in_sd')
+            cards.append(MetricCard(protocol, gap / unit, spread / unit, details))
         return cards
 
     @torch.no_grad()
@@ -109,8 +109,7 @@ class DiscriminatorGapMetric(GanMetric):
         return bool(getattr(self.gan, 'per_image', False))
 
     def _discriminate(self, pixels: Tensor, prior: Tensor | None) -> Tensor:
-        network = self.gan.discriminator
-        network = network.module if is_model_wrapper(network) else network
+        network = unwrap_model(self.gan.discriminator)
         if prior is not None:
             return network(pixels, self.gan.condition(prior))
         if self._is_per_image and hasattr(network, 'prior_projection'):

@@ -1,7 +1,7 @@
 """The metrics that compare features: FID, KID, precision and recall, copying, the floor."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmagic.registry import METRICS
@@ -9,10 +9,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..metric_card import MetricCard
-from .estimate import Estimate
-from .frechet_distance import frechet_distance
+from .distances import Estimate, frechet_distance, kernel_distance
 from .gan_metric import FeatureMetric
-from .kernel_distance import kernel_distance
 from .manifold_scores import manifold_scores
 from .memorization import data_copying, memorization_floor
 
@@ -26,26 +24,24 @@ __all__ = [
 
 
 class DistanceMetric(FeatureMetric):
-    """A distance of two sets of features; a child names it and computes it.
+    """A distance of generated to held-out images.
 
     Attributes:
         METRIC (str): Short name of the number.
+        measure (Callable): Computes it from features (N, F) and (M, F).
     """
 
     METRIC: str
-
-    def measure(self, generated: Tensor, held_out: Tensor) -> Estimate:
-        """Compute the distance of (N, F) and (M, F)."""
-        raise NotImplementedError
+    measure: Callable[[Tensor, Tensor], Estimate]
 
     def compare(self, generated: Tensor) -> list[MetricCard]:
         """Measure the distance to the held-out images."""
         estimate = self.measure(generated, self.held_out_features())
-        return [self.card(self.METRIC, estimate, num_generated=len(generated))]
+        return [MetricCard(self.protocol(self.METRIC, len(generated)), *estimate)]
 
     def missing(self) -> list[str]:
         """List the number's name: snapshots are often chosen by it."""
-        return [self.protocol(self.METRIC, num_generated=self.fake_nums).name]
+        return [self.protocol(self.METRIC, self.fake_nums).name]
 
 
 @METRICS.register_module()
@@ -56,10 +52,7 @@ class FrechetDistanceMetric(DistanceMetric):
     """
 
     METRIC = 'fid'
-
-    def measure(self, generated: Tensor, held_out: Tensor) -> Estimate:
-        """Compute the distance of (N, F) and (M, F)."""
-        return frechet_distance(generated, held_out)
+    measure = staticmethod(frechet_distance)
 
 
 @METRICS.register_module()
@@ -71,10 +64,7 @@ class KernelDistanceMetric(DistanceMetric):
     """
 
     METRIC = 'kid'
-
-    def measure(self, generated: Tensor, held_out: Tensor) -> Estimate:
-        """Compute the distance of (N, F) and (M, F)."""
-        return kernel_distance(generated, held_out)
+    measure = staticmethod(kernel_distance)
 
 
 @METRICS.register_module()
@@ -115,7 +105,7 @@ class PrecisionRecallMetric(FeatureMetric):
             self.density_neighbors,
         )
         return [
-            self.card(metric, estimate, num_generated=num, k=k)
+            MetricCard(self.protocol(metric, num, k), *estimate)
             for (metric, k), estimate in scores.items()
         ]
 
@@ -153,17 +143,14 @@ class DataCopyingMetric(FeatureMetric):
 
     def compare(self, generated: Tensor) -> list[MetricCard]:
         """Compute the statistic."""
-        train, held_out = self.train_features(), self.held_out_features()
-        options = (self.num_cells, self.num_trials, self.seed)
-        found = data_copying(generated, train, held_out, *options)
-        card = self.card(
-            'copying',
-            Estimate(found.value, found.standard_deviation),
-            {'trials': list(found.trials), 'used_cells': found.used_cells},
-            num_generated=len(generated),
-            parameters={'cells': found.num_cells},
-        )
-        return [card]
+        sets = generated, self.train_features(), self.held_out_features()
+        found = data_copying(*sets, self.num_cells, self.num_trials, self.seed)
+        protocol = self.protocol('copying', len(generated), parameters={'cells': found.num_cells})
+        details: dict[str, float | list[float]] = {
+            'trials': list(found.trials),
+            'used_cells': found.used_cells,
+        }
+        return [MetricCard(protocol, found.value, found.standard_deviation, details)]
 
 
 @METRICS.register_module()
@@ -181,6 +168,6 @@ class MemorizationFloorMetric(FeatureMetric):
         num = len(generated)
         floor = memorization_floor(self.train_features(), self.held_out_features(), num, self.seed)
         return [
-            self.card(f'{name}_floor', estimate, num_generated=num)
+            MetricCard(self.protocol(f'{name}_floor', num), *estimate)
             for name, estimate in floor.items()
         ]

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from mmagic.evaluation.metrics.base_gen_metric import GenMetric
+from mmagic.models.base_models import BaseGAN
 from mmagic.registry import DATASETS
-from mmengine.dataset import BaseDataset
 from mmengine.dist import all_gather, get_world_size, is_main_process
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from disp_plugin.applications.sample_images import channel_order_of, to_rgb
-from disp_plugin.distributed import on_main_process
+from disp_plugin.applications.sample_images import channel_order_of, choose_sample_model, to_rgb
+from disp_plugin.distributed import choose_device, on_main_process, unwrap_model
 
 from ..metric_card import MetricCard, Protocol
 from ..reference_set import CACHE_DIR, BrokenImagesError, ReferenceSet
-from ..spaces import Config, default_device, get_space
-from .estimate import Estimate
-from .seeded_batches import SeededBatches
-
-if TYPE_CHECKING:
-    from mmagic.structures import DataSample
+from ..spaces import Config, FeatureSpace, get_space
+from .seeded_batches import make_batches
 
 __all__ = ['FeatureMetric', 'GanMetric']
 
@@ -53,6 +48,8 @@ class GanMetric(GenMetric):
         prefix (str | None): As in mmengine. Defaults to None.
 
     Attributes:
+        reference (ReferenceSet | None): The held-out images, on rank 0; the data set of the loader
+            unless set before.
         cards (list[MetricCard]): What the last ``evaluate`` found, on every rank.
         left_out (list[str]): Why something was not found.
     """
@@ -60,6 +57,7 @@ class GanMetric(GenMetric):
     SAMPLER_MODE = 'SeededSamples'
     default_prefix = ''  # names say all; without it mmengine warns that there is none
     NEEDS_TRAIN = False
+    space: FeatureSpace | None = None
 
     def __init__(
         self,
@@ -74,23 +72,21 @@ class GanMetric(GenMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(fake_nums, collect_device=collect_device, prefix=prefix)
-        self.sample_model: Any = sample_model
+        self.sample_model = sample_model
         self.split = split
         self.seed = seed
         self.truncation = truncation
         self.cache_dir = cache_dir
-        self.gan: Any = None
-        self.channel_order = 'BGR'
         self.train_dataset = train_dataset
-        self._held_out: ReferenceSet | None = None
+        self.reference: ReferenceSet | None = None
         self.cards: list[MetricCard] = []
         self.left_out: list[str] = []
 
     @property
     def held_out(self) -> ReferenceSet:
         """ReferenceSet: The held-out images."""
-        assert self._held_out is not None, 'prepare comes first'
-        return self._held_out
+        assert self.reference is not None, 'prepare comes first'
+        return self.reference
 
     @property
     def train(self) -> ReferenceSet:
@@ -109,35 +105,21 @@ class GanMetric(GenMetric):
             self.train_dataset = ReferenceSet(built, 'train', self.cache_dir)
         return self.train_dataset
 
-    def prepare(self, module: nn.Module, dataloader: DataLoader) -> None:
-        """Note the GAN and the held-out images, the data set of the loader."""
-        self.set_gan(module)
-        if is_main_process() and self._held_out is None:
-            self.set_held_out(dataloader.dataset)
-
-    def set_gan(self, gan: nn.Module) -> None:
-        """Note the GAN, and settle which of its generators is sampled.
+    def prepare(self, module: BaseGAN, dataloader: DataLoader) -> None:
+        """Note the GAN, which of its generators is sampled, and the held-out images.
 
         Raises:
             ValueError: There is no EMA generator to sample.
         """
-        self.gan = gan.module if is_model_wrapper(gan) else gan
+        self.gan: BaseGAN = unwrap_model(module)
         self.channel_order = channel_order_of(self.gan)
-        has_ema = hasattr(self.gan, 'generator_ema')
-        if self.sample_model is None:
-            self.sample_model = 'ema' if has_ema else 'orig'
-        if self.sample_model == 'ema' and not has_ema:
-            raise ValueError("this GAN has no EMA generator; sample_model must be 'orig'")
-
-    def set_held_out(self, held_out: BaseDataset | ReferenceSet) -> None:
-        """Note the held-out images."""
-        if not isinstance(held_out, ReferenceSet):
-            held_out = ReferenceSet(held_out, self.split, self.cache_dir)
-        self._held_out = held_out
+        self.sample_model = choose_sample_model(self.gan, self.sample_model)
+        if is_main_process() and self.reference is None:
+            self.reference = ReferenceSet(dataloader.dataset, self.split, self.cache_dir)
 
     def get_metric_sampler(
-        self, model: nn.Module, dataloader: DataLoader, metrics: Sequence[GanMetric]
-    ) -> SeededBatches:
+        self, model: BaseGAN, dataloader: DataLoader, metrics: Sequence[GanMetric]
+    ) -> list[dict[str, object]]:
         """Share one series of samples among metrics: as many as the one that needs most.
 
         Raises:
@@ -152,17 +134,13 @@ class GanMetric(GenMetric):
                 )
         num = max(metric.fake_nums for metric in metrics)
         batch_size = getattr(dataloader, 'batch_size', None) or 32
-        return SeededBatches(model, num, batch_size, self.seed, self.sample_model, self.truncation)
+        return make_batches(model, num, batch_size, self.seed, self.sample_model, self.truncation)
 
-    def process(self, data_batch: dict, data_samples: Sequence[DataSample]) -> None:
+    def process(self, data_batch: object, data_samples: Sequence[Mapping[str, Tensor]]) -> None:
         """Ignore the samples; a metric that needs them overrides this."""
 
     def evaluate(self) -> dict[str, float | None]:
-        """Compute on rank 0, tell all ranks.
-
-        Returns:
-            dict[str, float | None]: Values by name.
-        """
+        """Compute on rank 0, tell all ranks: values by name."""
         generated = self.collect()
         self.cards, values, reason = on_main_process(lambda: self._compute(generated))
         self.left_out = [reason] if reason else []
@@ -199,41 +177,30 @@ class GanMetric(GenMetric):
         """Compute the numbers; called on rank 0 with what ``collect`` gave."""
         raise NotImplementedError
 
-    def protocol(self, metric: str, **fields: Any) -> Protocol:
-        """Describe how this metric measures.
-
-        Args:
-            metric (str): Short name of the number.
-            **fields: Further fields of :class:`Protocol`.
-        """
-        train = self.train.describe() if self.NEEDS_TRAIN else None
-        settled = dict(
-            split=self.split,
+    def protocol(
+        self,
+        metric: str,
+        num_generated: int = 0,
+        k: int | None = None,
+        space: FeatureSpace | None = None,
+        parameters: dict[str, float] | None = None,
+    ) -> Protocol:
+        """Describe how this metric measures; for arguments see :class:`Protocol`."""
+        space = space or self.space
+        return Protocol(
+            metric,
+            self.split,
+            num_generated,
+            k=k,
+            space=space.describe() if space else None,
             # mirrored views of held-out images are not used
             reference=self.held_out.describe(mirrored=False),
-            train=train,
+            train=self.train.describe() if self.NEEDS_TRAIN else None,
             seed=self.seed,
             sample_model=self.sample_model,
             truncation=self.truncation,
+            parameters=parameters or {},
         )
-        return Protocol(metric, **{**settled, **fields})
-
-    def card(
-        self,
-        metric: str,
-        estimate: Estimate,
-        details: dict[str, float | list[float]] | None = None,
-        **fields: Any,
-    ) -> MetricCard:
-        """Write a number down with the protocol of this metric.
-
-        Args:
-            metric (str): Its short name.
-            estimate (Estimate): The number.
-            details (dict | None): Other results. Defaults to None.
-            **fields: Further fields of :class:`Protocol`.
-        """
-        return MetricCard(self.protocol(metric, **fields), *estimate, details or {})
 
 
 class FeatureMetric(GanMetric):
@@ -252,6 +219,8 @@ class FeatureMetric(GanMetric):
         ValueError: ``fake_nums`` is below 2, or the encoder knows no unseen images.
     """
 
+    space: FeatureSpace
+
     def __init__(self, encoder: Config, space: str, fake_nums: int = 1000, **kwargs: Any) -> None:
         if fake_nums < 2:
             raise ValueError(
@@ -260,12 +229,16 @@ class FeatureMetric(GanMetric):
         super().__init__(fake_nums, **kwargs)
         self.space = get_space(space, encoder)
         self._features: list[Tensor] = []
-        self._num = 0
 
-    def process(self, data_batch: dict, data_samples: Sequence[DataSample]) -> None:
+    def process(self, data_batch: object, data_samples: Sequence[Mapping[str, Tensor]]) -> None:
         """Encode a batch of samples with ``fake_img`` (3, H, W) in [0, 255]."""
-        if self._num < self.fake_nums_per_device:
+        if self._wanted > 0:
             self.add_images(*_rgb_of(data_samples, self.channel_order))
+
+    @property
+    def _wanted(self) -> int:
+        """int: How many more images this process should encode."""
+        return self.fake_nums_per_device - sum(map(len, self._features))
 
     def add_images(self, images: Tensor, is_finite: Tensor | None = None) -> None:
         """Encode generated images.
@@ -275,20 +248,15 @@ class FeatureMetric(GanMetric):
             is_finite (Tensor | None): (n,) bool, False for an image that was not finite before it
                 was rounded to 8 bits. Defaults to None: all are.
         """
-        wanted = self.fake_nums_per_device - self._num
-        if wanted <= 0:
-            return
         features = self.space.features(images)
         if is_finite is not None and not is_finite.all():
             features = features.masked_fill(~is_finite[:, None], float('nan'))
-        self._features.append(features[:wanted])
-        self._num += len(self._features[-1])
+        self._features.append(features[: max(self._wanted, 0)])
 
     def collect(self) -> Tensor:
         """Bring the features of all ranks (N, F) into the order of the draws."""
-        width = self.space.encoder.prior_dim
-        own = torch.cat(self._features) if self._features else torch.zeros(0, width)
-        self._features, self._num = [], 0
+        own = torch.cat([torch.zeros(0, self.space.encoder.prior_dim), *self._features])
+        self._features = []
         if get_world_size() == 1:
             return own[: self.fake_nums]
         parts = torch.stack([part.cpu() for part in all_gather(own)], dim=1)
@@ -306,7 +274,7 @@ class FeatureMetric(GanMetric):
             raise ValueError(
                 f'the features of {num} of {len(generated)} generated images are not finite'
             )
-        return self.compare(generated.to(default_device()))
+        return self.compare(generated.to(choose_device()))
 
     def compare(self, generated: Tensor) -> list[MetricCard]:
         """Compare features (N, F); what a child implements."""
@@ -314,25 +282,23 @@ class FeatureMetric(GanMetric):
 
     def held_out_features(self) -> Tensor:
         """Get the features (M, F) of the held-out images."""
-        return self.held_out.features(self.space).to(default_device())
+        return self.held_out.features(self.space).to(choose_device())
 
     def train_features(self) -> Tensor:
         """Get the features (T, F) of the training images, mirrored views included."""
-        return self.train.features(self.space, mirrored=True).to(default_device())
-
-    def protocol(self, metric: str, **fields: Any) -> Protocol:
-        """Describe how this metric measures, with its space."""
-        return super().protocol(metric, **{'space': self.space.describe(), **fields})
+        return self.train.features(self.space, mirrored=True).to(choose_device())
 
 
 class _LastBatch:
     """The batch that was turned to RGB last; metrics that share it see one object."""
 
-    samples: Sequence[DataSample] | None = None
+    samples: Sequence[Mapping[str, Tensor]] | None = None
     images: tuple[Tensor, Tensor]
 
 
-def _rgb_of(data_samples: Sequence[DataSample], channel_order: str) -> tuple[Tensor, Tensor]:
+def _rgb_of(
+    data_samples: Sequence[Mapping[str, Tensor]], channel_order: str
+) -> tuple[Tensor, Tensor]:
     if _LastBatch.samples is not data_samples:
         pixels = torch.stack([sample['fake_img'] for sample in data_samples])
         is_finite = pixels.isfinite().flatten(1).all(dim=1).cpu()

@@ -15,8 +15,7 @@ from disp_plugin.applications.sample_images import from_rgb, to_rgb
 
 from ..metric_card import MetricCard
 from ..spaces import Config, FeatureSpace, get_space
-from .estimate import Estimate
-from .frechet_distance import frechet_distance
+from .distances import Estimate, frechet_distance
 from .gan_metric import GanMetric
 
 __all__ = ['IvOMMetric', 'inversion_error']
@@ -81,16 +80,14 @@ class IvOMMetric(GanMetric):
             batch_size=self.batch_size,
             sample_model=self.sample_model,
         )
-        parameters = {'queries': num, 'steps': self.num_steps, 'lr': 0.1}
-        cards = [self.card('ivom', inversion_error(found.losses), parameters=parameters)]
-        inverted = torch.from_numpy(to_rgb((found.images + 1) * 127.5, self.channel_order))
+        parameters: dict[str, float] = {'queries': num, 'steps': self.num_steps, 'lr': 0.1}
+        protocol = self.protocol('ivom', parameters=parameters)
+        cards = [MetricCard(protocol, *inversion_error(found.losses))]
+        inverted = to_rgb((found.images + 1) * 127.5, self.channel_order)
         for space in self.spaces:
-            distance = frechet_distance(
-                self._encode(space, inverted), self._encode(space, torch.from_numpy(queries))
-            )
-            described = space.describe()
-            card = self.card('fid_inverted', distance, parameters=parameters, space=described)
-            cards.append(card)
+            sets = (self._encode(space, torch.from_numpy(each)) for each in (inverted, queries))
+            protocol = self.protocol('fid_inverted', space=space, parameters=parameters)
+            cards.append(MetricCard(protocol, *frechet_distance(*sets)))
         return cards
 
     def _encode(self, space: FeatureSpace, images: Tensor) -> Tensor:
@@ -100,15 +97,13 @@ class IvOMMetric(GanMetric):
 def inversion_error(losses: Tensor) -> Estimate:
     """Average the smallest error that inversion reached for each query.
 
-    Inference via optimization (Metz et al. 2017, arXiv 1611.02163), as Table 7 of arXiv 2012.04256
-    reports it.
-
     Args:
         losses (Tensor): (S + 1, N) mean squared error of pixels in [-1, 1], for N held-out queries
             at every step of their inversion, as :class:`Inversion` has them.
 
     Returns:
-        Estimate: The mean over queries, and its standard error; no error of a single query.
+        Estimate: The mean over queries, as Table 7 of arXiv 2012.04256 reports it, and its standard
+        error; no error of a single query.
 
     Raises:
         ValueError: There is no query, or one without any finite error.

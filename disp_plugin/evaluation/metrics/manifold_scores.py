@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .estimate import Estimate, check_features
+from .distances import Estimate, check_features
 
 __all__ = ['manifold_scores', 'nearest_distances']
 
@@ -36,9 +36,8 @@ def manifold_scores(
     Args:
         generated (Tensor): (N, F) floating point.
         reference (Tensor): (M, F) likewise.
-        precision_neighbors (Sequence[int]): k of precision; one number for each.
-            Defaults to (10, 3).
-        recall_neighbors (Sequence[int]): k of recall, likewise. Defaults to (40, 3).
+        precision_neighbors (Sequence[int]): Each k of precision. Defaults to (10, 3).
+        recall_neighbors (Sequence[int]): Each k of recall. Defaults to (40, 3).
         density_neighbors (int): k of density and coverage. Defaults to 5.
 
     Returns:
@@ -78,15 +77,7 @@ def manifold_scores(
 
 
 def nearest_distances(queries: Tensor, points: Tensor) -> Tensor:
-    """Measure how far the nearest point of each query is.
-
-    Args:
-        queries (Tensor): (N, F) floating point.
-        points (Tensor): (M, F) likewise, on the same device.
-
-    Returns:
-        Tensor: (N,) float64.
-    """
+    """Measure how far the nearest of points (M, F) is from each query (N, F): (N,) float64."""
     return torch.cat([squares.amin(1) for _, squares in _blocks(queries, points)]).sqrt()
 
 

@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .estimate import Estimate, check_features
-from .frechet_distance import frechet_distance
-from .kernel_distance import kernel_distance
+from .distances import Estimate, check_features, frechet_distance, kernel_distance
 from .manifold_scores import nearest_distances
 
 __all__ = ['DataCopying', 'choose_num_cells', 'data_copying', 'memorization_floor']
@@ -78,11 +76,8 @@ def data_copying(
             f'num_cells must lie between 1 and the {len(train)} training images, and num_trials be '
             f'at least 1, but they are {num_cells} and {num_trials}'
         )
-    generated, held_out = generated.to(train.device), held_out.to(train.device)
-    found = [
-        _run_trial(generated, train, held_out, num_cells, seed + trial)
-        for trial in range(num_trials)
-    ]
+    sets = generated.to(train.device), train, held_out.to(train.device)
+    found = [_run_trial(*sets, num_cells, seed + trial) for trial in range(num_trials)]
     trials = tuple(value for value, _ in found)
     spread = float(np.std(trials, ddof=1)) if num_trials > 1 and num_cells > 1 else None
     used_cells = float(np.mean([used for _, used in found]))
@@ -100,8 +95,7 @@ def choose_num_cells(num_generated: int, num_train: int, num_held_out: int) -> i
 def rank_statistic(first: Tensor, second: Tensor) -> float:
     """Compare two sets of numbers by their ranks: Z of Mann and Whitney.
 
-    Returns:
-        float: Positive if ``first`` tends to be larger; about standard normal if neither does.
+    It is positive if ``first`` tends to be larger; about standard normal if neither does.
     """
     m, n = len(first), len(second)
     ordered = second.sort().values
@@ -112,12 +106,7 @@ def rank_statistic(first: Tensor, second: Tensor) -> float:
 
 
 def divide(train: Tensor, others: Sequence[Tensor], num_cells: int, seed: int) -> list[Tensor]:
-    """Divide a set into cells by k-means, and assign other features to them.
-
-    Returns:
-        list[Tensor]: The cell of each feature, (T,) int64 for the training set and (N,) for each
-        other set.
-    """
+    """Divide a set by k-means: the cell, int64, of each of its features and of the others'."""
     from sklearn.cluster import KMeans
 
     center = train.mean(0, dtype=torch.float64)
@@ -158,13 +147,14 @@ def memorization_floor(
 ) -> dict[str, Estimate]:
     """Measure FID and KID between repeated training images and held-out ones.
 
-    ``num`` training images are drawn with repetition, as a model would that has learned them by
-    heart. A model that generalizes is nearer to the held-out images than that.
+    ``num`` training images, as many as are generated where the model is measured, are drawn with
+    repetition, as a model would that has learned them by heart. A model that generalizes is nearer
+    to the held-out images than that.
 
     Args:
         train (Tensor): (T, F) floating point features.
         held_out (Tensor): (N, F) likewise.
-        num (int): Images in a draw; as many as are generated where the model is measured.
+        num (int): Images in a draw.
         seed (int): Seed of the draws. Defaults to 0.
 
     Returns:
@@ -179,10 +169,8 @@ def memorization_floor(
         raise ValueError(f'num must be at least 2 images in a draw, but is {num}')
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.randint(len(train), (num,), generator=generator) for _ in range(NUM_DRAWS)]
-    draws = [train[each.to(train.device)] for each in rows]
-    measures = {'fid': frechet_distance, 'kid': kernel_distance}
     floors = {}
-    for name, measure in measures.items():
-        values = [measure(draw, held_out).value for draw in draws]
+    for name, measure in (('fid', frechet_distance), ('kid', kernel_distance)):
+        values = [measure(train[each.to(train.device)], held_out).value for each in rows]
         floors[name] = Estimate(float(np.mean(values)), float(np.std(values, ddof=1)))
     return floors

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmagic.evaluation.evaluator import Evaluator
-from mmagic.registry import EVALUATORS, METRICS
+from mmagic.registry import EVALUATORS
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch import nn
@@ -16,27 +16,25 @@ from torch.utils.data import DataLoader
 from disp_plugin.distributed import on_main_process
 
 from ..metric_card import MetricCard
-from ..reference_set import CACHE_DIR, check_disjoint
+from ..reference_set import CACHE_DIR, ReferenceSet, check_disjoint
 from ..spaces import RUN_ENCODER, Config
+from . import feature_metrics as features
+from .discriminator_gap import DiscriminatorGapMetric
 from .gan_metric import FeatureMetric, GanMetric
+from .ivom import IvOMMetric
 
 __all__ = ['METRIC_TYPES', 'StandardEvaluator']
 
-METRIC_TYPES: dict[str, str] = {
-    'fid': 'FrechetDistanceMetric',
-    'kid': 'KernelDistanceMetric',
-    'precision_recall': 'PrecisionRecallMetric',
-    'copying': 'DataCopyingMetric',
-    'floor': 'MemorizationFloorMetric',
-    'disc_gap': 'DiscriminatorGapMetric',
-    'ivom': 'IvOMMetric',
+METRIC_TYPES: dict[str, type[GanMetric]] = {
+    'fid': features.FrechetDistanceMetric,
+    'kid': features.KernelDistanceMetric,
+    'precision_recall': features.PrecisionRecallMetric,
+    'copying': features.DataCopyingMetric,
+    'floor': features.MemorizationFloorMetric,
+    'disc_gap': DiscriminatorGapMetric,
+    'ivom': IvOMMetric,
 }
 """Name in a config -> type of metric."""
-
-NEED_GAN = ('disc_gap', 'ivom')
-"""They look at scores and pixels of a GAN, and are computed once rather than in every space."""
-
-NEED_TRAIN = ('copying', 'floor', 'disc_gap')
 
 
 @EVALUATORS.register_module()
@@ -80,22 +78,24 @@ class StandardEvaluator(Evaluator):
         **kwargs: Any,
     ) -> None:
         super().__init__([])
-        _check_names(metrics or (), 'metrics')
-        unknown = [cfg for cfg in spaces.values() if isinstance(cfg, str) and cfg != RUN_ENCODER]
-        if unknown:
-            raise ValueError(
-                f"a space is the config of an encoder or 'encoder', not {unknown[0]!r}"
-            )
-        _check_names(options or {}, 'options of metrics')
+        for what, names in (('metrics', metrics or ()), ('options of metrics', options or {})):
+            unknown = [repr(name) for name in names if name not in METRIC_TYPES]
+            if unknown:
+                raise ValueError(
+                    f'{what} {", ".join(unknown)} are unknown; known are {", ".join(METRIC_TYPES)}'
+                )
+        for cfg in spaces.values():
+            if isinstance(cfg, str) and cfg != RUN_ENCODER:
+                raise ValueError(f"a space is the config of an encoder or 'encoder', not {cfg!r}")
         if not any(spaces.values()):
             raise ValueError('StandardEvaluator needs at least one space that knows unseen images')
         self.spaces = spaces
         self.names = metrics
         self.train_dataset = train_dataset
         self.encoder = encoder
-        self.fake_nums = fake_nums
         self.options = options or {}
         self.shared = dict(split=split, cache_dir=cache_dir, **kwargs)
+        self.fake_nums = fake_nums
         self.metrics: list[GanMetric]
         self.left_out: list[str] = []
 
@@ -108,33 +108,28 @@ class StandardEvaluator(Evaluator):
         """
         self.encoder = self.encoder or encoder
         self.train_dataset = self.train_dataset or train_dataset
-        self.metrics = self._build_metrics()
-
-    def _build_metrics(self) -> list[GanMetric]:
-        spaces = {
-            name: self.encoder if isinstance(cfg, str) else cfg for name, cfg in self.spaces.items()
-        }
-        spaces = {name: cfg for name, cfg in spaces.items() if cfg}
+        named = self.spaces.items()
+        own = {name: self.encoder if isinstance(cfg, str) else cfg for name, cfg in named}
+        spaces = {name: cfg for name, cfg in own.items() if cfg}
         if not spaces:
             raise ValueError('the run has no encoder that knows unseen images; give other spaces')
         names = self.names
         if names is None:
             has_train = self.train_dataset is not None
-            names = [n for n in METRIC_TYPES if n != 'ivom' and (has_train or n not in NEED_TRAIN)]
-        built = []
+            useful = [n for n, kind in METRIC_TYPES.items() if has_train or not kind.NEEDS_TRAIN]
+            names = [name for name in useful if name != 'ivom']
+        self.metrics = []
         for name in dict.fromkeys(names):
-            own = {**self.shared, 'train_dataset': self.train_dataset}
-            own |= {**self.options.get(name, {}), 'type': METRIC_TYPES[name]}
-            if name in NEED_GAN:
-                own.update(encoder=self.encoder)
-                if name == 'ivom':
-                    own.setdefault('spaces', spaces)
-                built.append(METRICS.build(own))
-                continue
-            own.setdefault('fake_nums', self.fake_nums)
-            for space, cfg in spaces.items():
-                built.append(METRICS.build({**own, 'space': space, 'encoder': cfg}))
-        return built
+            kind = METRIC_TYPES[name]
+            fields: dict[str, Any] = {**self.shared, 'train_dataset': self.train_dataset}
+            places: list[dict[str, Any]] = [{'encoder': self.encoder}]
+            if issubclass(kind, FeatureMetric):
+                fields['fake_nums'] = self.fake_nums
+                places = [{'space': space, 'encoder': cfg} for space, cfg in spaces.items()]
+            elif kind is IvOMMetric:
+                fields['spaces'] = spaces
+            fields.update(self.options.get(name, {}))
+            self.metrics += [kind(**fields, **place) for place in places]
 
     def set_references(self, held_out: BaseDataset) -> None:
         """Let all metrics share the real images, and encode them.
@@ -142,19 +137,16 @@ class StandardEvaluator(Evaluator):
         Raises:
             ValueError: Real images are damaged, or held-out ones are training images.
         """
-        if not self.metrics:
-            self.metrics = self._build_metrics()
         first = self.metrics[0]
-        first.set_held_out(held_out)
+        unseen = first.reference or ReferenceSet(held_out, first.split, first.cache_dir)
         train = first.train if self.train_dataset is not None else None
-        for metric in self.metrics[1:]:
-            metric.set_held_out(first.held_out)
-            metric.train_dataset = train
+        for metric in self.metrics:
+            metric.reference, metric.train_dataset = unseen, train
         if train is not None:
-            check_disjoint(train.paths, first.held_out.paths, f'the split {first.held_out.split}')
+            check_disjoint(train.paths, unseen.paths, f'the split {unseen.split}')
         spaces = {m.space for m in self.metrics if isinstance(m, FeatureMetric)}
         for space in sorted(spaces, key=lambda space: space.name):
-            first.held_out.features(space)
+            unseen.features(space)
             if train is not None:
                 train.features(space)
 
@@ -167,7 +159,7 @@ class StandardEvaluator(Evaluator):
         if self.is_ready:
             return
         if not self.metrics:
-            self.metrics = self._build_metrics()
+            self.use_run(None, None)
         on_main_process(lambda: self.set_references(dataloader.dataset))
         super().prepare_metrics(module, dataloader)
 
@@ -183,12 +175,3 @@ class StandardEvaluator(Evaluator):
     def cards(self) -> list[MetricCard]:
         """list[MetricCard]: What the last ``evaluate`` found."""
         return [card for metric in self.metrics for card in metric.cards]
-
-
-def _check_names(names: Iterable[str], what: str) -> None:
-    unknown = [name for name in names if name not in METRIC_TYPES]
-    if unknown:
-        raise ValueError(
-            f'{what} {", ".join(map(repr, unknown))} are unknown; known are '
-            f'{", ".join(METRIC_TYPES)}'
-        )
