@@ -16,7 +16,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 ZOO_FOLDER = 'checkpoints'
-SUFFIXES = ('.pth', '.pt', '.safetensors', '.npz', '.pkl', '.zip', '.tar', '.ckpt')
+SUFFIXES = ('.pth', '.pt', '.safetensors', '.ckpt')
+# What is refused by its suffix.
+UNREAD = {
+    '.pkl': 'pickled objects, which can run any code',
+    '.npz': 'arrays',
+    '.zip': 'an archive',
+    '.tar': 'an archive',
+}
 CONVERTERS = (
     'weights of StyleGAN2 by NVlabs and rosinality, BigGAN-PyTorch and pfnet SNGAN become a file '
     "of mmagic's layout by tools/model_converters/"
@@ -50,11 +57,14 @@ def read_checkpoint(checkpoint: str) -> GANCheckpoint:
     path = Path(checkpoint)
     if path.is_dir():
         raise ValueError(f'pretrained.checkpoint is the folder {checkpoint}; {CONVERTERS}')
-    is_url = '://' in checkpoint
-    is_name = '/' not in checkpoint and path.suffix not in SUFFIXES and not path.exists()
-    _check_suffix(path)
-    if is_url or is_name:
-        path = _fetch(checkpoint if is_url else find_zoo_url(checkpoint))
+    if path.suffix in UNREAD:
+        raise ValueError(
+            f'{path.name} is or holds {UNREAD[path.suffix]}, and is not read; {CONVERTERS}'
+        )
+    if '://' in checkpoint:
+        path = _fetch(checkpoint)
+    elif '/' not in checkpoint and path.suffix not in SUFFIXES and not path.exists():
+        path = _fetch(find_zoo_url(checkpoint))
     if not path.is_file():
         raise FileNotFoundError(
             f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
@@ -66,30 +76,19 @@ def read_checkpoint(checkpoint: str) -> GANCheckpoint:
                 return GANCheckpoint(str(path), state, opened.metadata() or {})
         content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{path} holds pickled objects, which can run any code, and is not read; {CONVERTERS}'
-        ) from error
+        raise ValueError(f'{path} holds {UNREAD[".pkl"]}, and is not read; {CONVERTERS}') from error
     except (RuntimeError, EOFError, BadZipFile, SafetensorError) as error:
         raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
     if not isinstance(content, Mapping):
         raise ValueError(
             f'{path} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
         )
-    meta = content.get('meta')
-    notes = meta.items() if isinstance(meta, Mapping) else ()
-    state = content.get('state_dict', content)
+    state, meta = content.get('state_dict', content), content.get('meta')
     return GANCheckpoint(
         str(path),
         {key: value for key, value in state.items() if isinstance(value, Tensor)},
-        {key: value for key, value in notes if isinstance(value, str)},
+        {key: value for key, value in (meta or {}).items() if isinstance(value, str)},
     )
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix in ('.pkl', '.npz', '.zip', '.tar'):
-        kind = 'pickled objects, which can run any code' if path.suffix == '.pkl' else 'arrays'
-        kind = 'an archive' if path.suffix in ('.zip', '.tar') else kind
-        raise ValueError(f'{path.name} is or holds {kind}, and is not read; {CONVERTERS}')
 
 
 def find_zoo_url(name: str) -> str:
@@ -124,6 +123,7 @@ def _read_yaml(file: Path) -> dict:
 def _fetch(url: str) -> Path:
     """Download a file to the zoo's folder, once; a name may end in the start of its SHA-256."""
     file = Path(ZOO_FOLDER) / url.rsplit('/', 1)[-1]
+    # all processes end where one fails; a barrier would wait for it
     fault = _download(url, file) if is_main_process() else None
     barrier()
     # on another machine than the main process
@@ -136,7 +136,7 @@ def _fetch(url: str) -> Path:
 
 
 def _download(url: str, file: Path) -> Exception | None:
-    """Download a file that is not there; return what went wrong, for all processes to end."""
+    """Download a file that is not there; return what went wrong."""
     if file.is_file():
         return None
     file.parent.mkdir(parents=True, exist_ok=True)

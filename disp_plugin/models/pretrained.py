@@ -1,9 +1,14 @@
-"""Start from a checkpoint of the GAN that a DISP GAN extends, and report what of it was used."""
+"""Start from a checkpoint of the GAN that a DISP GAN extends, and report what of it was used.
+
+A checkpoint's entries get the names that they have in the DISP GAN; the colors and the spectral
+norms of its networks are turned into the model's; what then does not fit is refused.
+"""
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from mmengine.dist import is_main_process
@@ -12,28 +17,35 @@ from mmengine.model import is_model_wrapper
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from disp_plugin.distributed import unwrap_model
 
-from .checkpoint_file import GANCheckpoint, read_checkpoint
+from .checkpoint_file import CONVERTERS, GANCheckpoint, read_checkpoint
 from .generators import GeneratorWrapper
-from .match_checkpoint import ANEW, check_networks, check_norms, flip_colors
+from .stylegan2_networks import FIRST_MAPPING_WEIGHT, DISPStyleGAN2Generator
 
+State = dict[str, Tensor]
 NETWORKS = ('generator.', 'generator_ema.module.', 'discriminator.')
 
 # How each of mmagic's networks is told to turn the channels of its images.
 TURNS = ('bgr2rgb', 'rgb2bgr', 'rgb_to_bgr', 'input_bgr2rgb')
 
+# Last layers of the generators, and first of the discriminators, behind any prefix. Those of a
+# BigGAN's first block go by the names of an SNGAN's second, which takes more than three channels.
+STYLED_TO_RGB = r'(?:.+\.)?(?:to_rgb1|to_rgbs\.\d+)\.(?:bias|conv\.weight_orig)'
+TO_RGB = r'(?:.+\.)?(?:output_layer|to_rgb)\.conv\.(?P<leaf>\w+)'
+FROM_RGB = (
+    r'(?:.+\.)?(?:convs\.0\.0|from_rgb\.(?:conv_1|shortcut)'
+    r'|discriminator\.conv_blocks\.0\.(?:conv1|shortcut))\.conv\.weight(?:_orig|_v)?'
+)
 
-@runtime_checkable
-class AdaptsPretrained(Protocol):
-    """A generator that makes another one's weights its own."""
-
-    def adapt_pretrained(self, state: dict[str, Tensor]) -> list[str]:
-        """Change weights under mmagic's names to fit; return their names."""
-
-    def estimate_w_avg(self) -> None:
-        """Compute the mean style that the checkpoint lacks."""
+# Matrices from the condition to a norm's channels: as wide as the condition, which may be another,
+# as in a self-modulated BigGAN. StyleGAN2 has none.
+CONDITION_ENTRIES = ('.gain.', '.bias.')
+# What each run measures anew, and what a prior or a miner brings or what can be computed.
+ANEW = ('.ada_aug.', '.augmentation.', '.mined_updates')
+OWN_ENTRIES = ('.prior_projection.', '.miner.', '.w_avg', *ANEW)
 
 
 @dataclass
@@ -64,27 +76,22 @@ class LoadReport:
             'ignored': self.ignored,
             'other shape': self.mismatched,
         }
-        table = Table(title=f'start from {self.checkpoint}')
-        for column in ('part', *groups):
-            table.add_column(column)
-        for part in sorted({_part(key) for keys in groups.values() for key in keys}):
-            counts = (sum(_part(key) == part for key in keys) for keys in groups.values())
-            table.add_row(part, *map(str, counts))
+        counts = {name: Counter(map(_part, keys)) for name, keys in groups.items()}
+        table = Table('part', *groups, title=f'start from {self.checkpoint}')
+        for part in sorted(set().union(*counts.values())):
+            table.add_row(part, *(str(count[part]) for count in counts.values()))
+        lines = {'layout': self.layout, 'colors': self.colors}
+        for name, keys in groups.items():
+            # a part of which nothing was loaded is named as a whole
+            names = (k if _part(k) in counts['loaded'] else f'{_part(k)}.*' for k in keys)
+            lines[name] = ', '.join(dict.fromkeys(names)) if name != 'loaded' else ''
         console = Console(width=100)
         with console.capture() as capture:
             console.print(table)
-            console.print(f'layout: {self.layout}', highlight=False)
-            if self.colors:
-                console.print(f'colors: {self.colors}', highlight=False)
-            for name, keys in groups.items():
-                if keys and name != 'loaded':
-                    console.print(f'{name}: {", ".join(self._shorten(keys))}', highlight=False)
+            for name, line in lines.items():
+                if line:
+                    console.print(f'{name}: {line}', highlight=False)
         return capture.get()
-
-    def _shorten(self, keys: list[str]) -> list[str]:
-        """Name a part of which nothing was loaded as a whole."""
-        used = {_part(key) for key in self.loaded}
-        return list(dict.fromkeys(key if _part(key) in used else f'{_part(key)}.*' for key in keys))
 
 
 def _part(key: str) -> str:
@@ -126,19 +133,19 @@ def load_pretrained(
             part; or ``channel_order`` is another word.
     """
     read = read_checkpoint(checkpoint)
-    target = gan.state_dict()
+    target: State = gan.state_dict()
     networks = _find_networks(gan)
-    source = _rename(read.state, use_ema, tuple(networks))
+    source = _rename(read.state, use_ema, networks)
     report = LoadReport(read.file, layout=read.meta.get('layout', 'mmagic'))
     order = _find_order(read, channel_order)
     fault = _check_activations(networks, source, read)
     if fault is None:
         report.colors = _match_colors(gan, source, order, networks)
-        fault = check_norms(source, target)
+        fault = match_norms(source, target)
     if fault is None:
-        _adapt(networks, source, report)
+        _widen(networks, source, report)
         _sort_entries(source, target, report)
-        fault = check_networks(networks, source, target, report.loaded)
+        fault = _check_networks(networks, source, target, report)
     if fault is not None:
         raise ValueError(f'{read.file} does not fit this model: {fault}')
     _copy(gan, source, target, report)
@@ -167,12 +174,10 @@ def _find_networks(gan: nn.Module) -> dict[str, nn.Module]:
     return networks
 
 
-def _rename(
-    state: dict[str, Tensor], use_ema: bool, prefixes: tuple[str, ...]
-) -> dict[str, Tensor]:
+def _rename(state: State, use_ema: bool, networks: Mapping[str, nn.Module]) -> State:
     """Give the entries of mmagic's GAN the names that they have in a DISP GAN."""
-    is_mined = 'generator.generator.' in prefixes
-    names: dict[str, Tensor] = {}
+    is_mined = 'generator.generator.' in networks
+    names: State = {}
     for key, value in state.items():
         part, _, rest = key.partition('.')
         if part == 'discriminator' and not rest.startswith(('discriminator.', 'prior_projection.')):
@@ -189,23 +194,15 @@ def _rename(
         plain = 'generator.' + key.removeprefix('generator_ema.module.')
         if use_ema or plain not in names:
             names[plain] = names[key]
-    has_ema = any(prefix.startswith('generator_ema.') for prefix in prefixes)
+    has_ema = any(prefix.startswith('generator_ema.') for prefix in networks)
     for key in [key for key in names if has_ema and key.startswith('generator.')]:
         names.setdefault('generator_ema.module.' + key.removeprefix('generator.'), names[key])
     names.pop('generator_ema.steps', None)
     return names
 
 
-def _find_order(read: GANCheckpoint, channel_order: str | None) -> str:
-    if channel_order not in (None, 'RGB', 'BGR'):
-        raise ValueError(f"channel_order must be 'RGB', 'BGR' or None, got {channel_order!r}")
-    # what mmagic has converted from others makes RGB, what it has trained BGR
-    is_rgb = re.search(r'official|[-_]rgb[-_.]', Path(read.file).name)
-    return channel_order or read.meta.get('channel_order') or ('RGB' if is_rgb else 'BGR')
-
-
 def _check_activations(
-    networks: dict[str, nn.Module], source: dict[str, Tensor], read: GANCheckpoint
+    networks: Mapping[str, nn.Module], source: State, read: GANCheckpoint
 ) -> str | None:
     """Say if activations of the discriminator work in place here only, or there only.
 
@@ -235,8 +232,19 @@ def _check_activations(
     )
 
 
+# Colors
+
+
+def _find_order(read: GANCheckpoint, channel_order: str | None) -> str:
+    if channel_order not in (None, 'RGB', 'BGR'):
+        raise ValueError(f"channel_order must be 'RGB', 'BGR' or None, got {channel_order!r}")
+    # what mmagic has converted from others makes RGB, what it has trained BGR
+    is_rgb = re.search(r'official|[-_]rgb[-_.]', Path(read.file).name)
+    return channel_order or read.meta.get('channel_order') or ('RGB' if is_rgb else 'BGR')
+
+
 def _match_colors(
-    gan: nn.Module, source: dict[str, Tensor], order: str, networks: dict[str, nn.Module]
+    gan: nn.Module, source: State, order: str, networks: Mapping[str, nn.Module]
 ) -> str:
     """Flip the colors of each network that has others than the checkpoint; say what was done."""
     flipped = []
@@ -249,22 +257,101 @@ def _match_colors(
         is_rgb = is_turned != (data_order == 'RGB')
         entries = {key: value for key, value in source.items() if key.startswith(prefix)}
         if entries and is_rgb != (order == 'RGB'):
-            flip_colors(entries)
+            _flip_colors(entries)
             source.update(entries)
-            flipped.append(f'{prefix.split(".")[0]} to {"RGB" if is_rgb else "BGR"}')
+            flipped.append(f'{_part(prefix)} to {"RGB" if is_rgb else "BGR"}')
     return f'{order} in the checkpoint; flipped: {", ".join(flipped) or "none"}'
 
 
-def _adapt(networks: dict[str, nn.Module], source: dict[str, Tensor], report: LoadReport) -> None:
+def _flip_colors(state: State) -> None:
+    """Turn a network for RGB images into one for BGR images, or back, in place.
+
+    Entries have mmagic's names behind any prefix. A spectral norm's vectors turn with its weight.
+    """
+    flipped = {}
+    for name, value in state.items():
+        if re.fullmatch(STYLED_TO_RGB, name):
+            flipped[name] = value.flip(1)
+        elif match := re.fullmatch(TO_RGB, name):
+            if match['leaf'] in ('weight', 'weight_orig', 'bias', 'weight_u', 'u0'):
+                flipped[name] = value.flip(1 if match['leaf'] == 'u0' else 0)
+        elif re.fullmatch(FROM_RGB, name):
+            if state[re.sub('weight_v$', 'weight_orig', name)].shape[1] != 3:
+                continue
+            is_vector = value.ndim == 1
+            flipped[name] = value.view(3, -1).flip(0).flatten() if is_vector else value.flip(1)
+    state.update(flipped)
+
+
+# Spectral norms
+
+
+def match_norms(source: State, target: Mapping[str, Tensor]) -> str | None:
+    """Turn one kind of spectral norm into the other where the model has another than the source.
+
+    Both divide a weight by an estimate of its largest singular value. torch keeps the two vectors
+    of the estimate; BigGAN-PyTorch and Chainer keep one, and take a step of the power method at
+    each use. That step is taken here, so the estimate in evaluation is the same.
+
+    ``source``, the checkpoint's entries, is changed in place. Returns what differs where only one
+    side has a norm, if that is not a matrix from the condition, which may be another.
+    """
+    one_sided = []
+    for layer in dict.fromkeys(key.rpartition('.')[0] for key in target if '.weight' in key):
+        ours, theirs = _find_norm(target, layer), _find_norm(source, layer)
+        if ours is None or theirs is None or ours == theirs:
+            continue
+        if 'plain' in (ours, theirs):
+            if not any(part in f'{layer}.' for part in CONDITION_ENTRIES):
+                one_sided.append(layer)
+        elif ours == 'torch':
+            weight, u = source.pop(f'{layer}.weight'), source.pop(f'{layer}.u0')
+            source.pop(f'{layer}.sv0', None)
+            rows = weight.flatten(1)
+            v = normalize(u[0] @ rows, dim=0)
+            source[f'{layer}.weight_orig'] = weight
+            source[f'{layer}.weight_u'] = normalize(rows @ v, dim=0)
+            source[f'{layer}.weight_v'] = v
+        else:
+            weight, u = source.pop(f'{layer}.weight_orig'), source.pop(f'{layer}.weight_u')
+            v = source.pop(f'{layer}.weight_v')
+            source[f'{layer}.weight'] = weight
+            source[f'{layer}.u0'] = u[None]
+            source[f'{layer}.sv0'] = (u @ weight.flatten(1) @ v)[None]
+    if not one_sided:
+        return None
+    side = 'checkpoint' if _find_norm(target, one_sided[0]) == 'plain' else 'model'
+    return (
+        f'{one_sided[0]} is divided by its spectral norm in the {side} only ({len(one_sided)} such '
+        f'layers); set with_spectral_norm={side == "checkpoint"} in the config of that network'
+    )
+
+
+def _find_norm(state: Mapping[str, Tensor], layer: str) -> str | None:
+    """Tell how a state dict keeps a layer's weight; None where it has no matrix there."""
+    if f'{layer}.weight_u' in state:
+        return 'torch'
+    if f'{layer}.u0' in state:
+        return 'ajbrock'
+    weight = state.get(f'{layer}.weight')
+    return 'plain' if weight is not None and weight.ndim > 1 else None
+
+
+# What fits, and what does not
+
+
+def _widen(networks: Mapping[str, nn.Module], source: State, report: LoadReport) -> None:
+    """Make place for a prior in the first matrix of a StyleGAN2's mapping."""
     for prefix, network in networks.items():
-        if isinstance(network, AdaptsPretrained):
-            keys = [key for key in source if key.startswith(prefix)]
-            entries = {key.removeprefix(prefix): source[key] for key in keys}
-            report.adapted += [prefix + key for key in network.adapt_pretrained(entries)]
-            source.update({prefix + key: value for key, value in entries.items()})
+        if isinstance(network, DISPStyleGAN2Generator):
+            name = prefix + FIRST_MAPPING_WEIGHT
+            widened = network.widen_mapping(source[name]) if name in source else None
+            if widened is not None:
+                source[name] = widened
+                report.adapted.append(name)
 
 
-def _sort_entries(source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport) -> None:
+def _sort_entries(source: State, target: State, report: LoadReport) -> None:
     """Say of every entry what becomes of it."""
     for key, value in target.items():
         if key not in source or any(part in key for part in ANEW):
@@ -277,9 +364,74 @@ def _sort_entries(source: dict[str, Tensor], target: dict[str, Tensor], report: 
     report.ignored = [key for key in source if key not in taken]
 
 
-def _copy(
-    gan: nn.Module, source: dict[str, Tensor], target: dict[str, Tensor], report: LoadReport
-) -> None:
+def _check_networks(
+    networks: Mapping[str, nn.Module], source: State, target: State, report: LoadReport
+) -> str | None:
+    """Say what differs if no weights match, or if a network matches only in part."""
+    for prefix in networks:
+        theirs = {key for key in source if key.startswith(prefix)}
+        ours = {key for key in target if key.startswith(prefix)}
+        if theirs and ours and (fault := _compare(prefix, theirs, ours, source, target, report)):
+            return fault
+    if not any(key.startswith(tuple(networks)) for key in report.loaded):
+        return (
+            f'no weights match: none of its {len(source)} entries has a place, first '
+            f'{list(source)[:3]}; {CONVERTERS}'
+        )
+    return None
+
+
+def _compare(
+    prefix: str, theirs: set[str], ours: set[str], source: State, target: State, report: LoadReport
+) -> str | None:
+    """Say what keeps the entries of a network from those of the model's; None if they fit."""
+    is_stylegan2 = any(key.endswith('generator.constant_input.input') for key in target)
+    problems = [
+        f'{key} is {tuple(source[key].shape)} in the checkpoint and {tuple(target[key].shape)} '
+        'in the model'
+        for key in report.mismatched
+        if key in ours and not any(part in key for part in CONDITION_ENTRIES)
+    ]
+    if not problems and ours.isdisjoint(report.loaded):
+        problems = [f'none of the {len(theirs)} entries of {prefix}* has a place in the model']
+    if is_stylegan2:
+        one_sided = [
+            *(f'{key}: the model lacks it' for key in sorted(theirs - ours)),
+            *(f'{key}: the checkpoint lacks it' for key in sorted(ours - theirs)),
+        ]
+        problems += [key for key in one_sided if not any(own in f'.{key}' for own in OWN_ENTRIES)]
+        problems += [
+            f'{key} is another: the model blurs otherwise than the checkpoint'
+            for key in sorted(ours.intersection(report.loaded))
+            if key.endswith('.kernel')
+            if not torch.allclose(source[key].to(target[key]), target[key])
+        ]
+    if not problems:
+        return None
+    hint = 'is it of the same architecture, resolution and width?'
+    sizes = _count_pixels(theirs), _count_pixels(ours)
+    if is_stylegan2 and None not in sizes:
+        hint = (
+            f'both are of {sizes[0]} px; channel_multiplier, channel_base, channel_max, '
+            'style_channels and num_mlps set the shapes, and prior_dim where it has priors'
+            if sizes[0] == sizes[1]
+            else f'the checkpoint is of {sizes[0]} px, the model of {sizes[1]} px; '
+            "model.image_size sets the model's resolution"
+        )
+    return f'{"; ".join(problems[:3])} ({len(problems)} such differences); {hint}'
+
+
+def _count_pixels(names: set[str]) -> int | None:
+    """Tell the size of the images of a StyleGAN2 network by its names, behind any prefix."""
+    doubling = r'(?:.+\.)?(to_rgbs\.\d+\.bias|convs\.\d+\.skip\.1\.conv\.weight_orig)'
+    found = {match[1] for name in names if (match := re.fullmatch(doubling, name))}
+    return 4 * 2 ** len(found) if found else None
+
+
+# Loading
+
+
+def _copy(gan: nn.Module, source: State, target: State, report: LoadReport) -> None:
     """Write what fits into the model; tell a wrapped generator which of its entries are loaded."""
     # In place: in a distributed run the networks are wrapped already, and go by other names.
     for key in report.loaded:
@@ -294,11 +446,12 @@ def _copy(
         wrapper.loaded_names = {key.removeprefix(prefix) for key in loaded}
 
 
-def _estimate_w_avg(networks: dict[str, nn.Module], report: LoadReport) -> None:
+def _estimate_w_avg(networks: Mapping[str, nn.Module], report: LoadReport) -> None:
+    """Compute the mean style that a checkpoint of a StyleGAN2 lacks."""
     for prefix, network in networks.items():
         key = f'{prefix}w_avg'
         is_loaded = any(name.startswith(prefix) for name in report.loaded)
-        if is_loaded and key in report.new and isinstance(network, AdaptsPretrained):
+        if is_loaded and key in report.new and isinstance(network, DISPStyleGAN2Generator):
             network.estimate_w_avg()
             report.new.remove(key)
             report.estimated.append(key)

@@ -190,21 +190,18 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         noise = torch.cat([self.pixel_norm(part.to(self.w_avg)) for part in parts], dim=1)
         self.w_avg.copy_(self.style_mapping(noise).mean(dim=0))
 
-    def adapt_pretrained(self, state: dict[str, Tensor]) -> list[str]:
-        """Widen weights by mmagic's names for the prior, in place; return the changed names.
+    def widen_mapping(self, weight: Tensor) -> Tensor | None:
+        """Widen the first matrix W of a pretrained mapping for the prior; None if it needs not be.
 
-        The mapping's first matrix W gets its columns twice. As its equalized learning rate divides
-        by the root of its width, it then maps noise z and projected prior e, each of unit second
-        moment, to W (z + e) / sqrt(2), as the pretrained mapping maps noise. Training thus begins
-        among the images of the pretrained generator.
+        W gets its columns twice. As its equalized learning rate divides by the root of its width,
+        it then maps noise z and projected prior e, each of unit second moment, to W (z + e) /
+        sqrt(2), as the pretrained mapping maps noise. Training thus begins among the images of the
+        pretrained generator.
         """
-        weight = state.get(FIRST_MAPPING_WEIGHT)
-        if self.prior_dim == 0 or weight is None or self.noise_size != self.style_channels:
-            return []
-        if weight.shape != (self.style_channels, self.noise_size):
-            return []
-        state[FIRST_MAPPING_WEIGHT] = torch.cat([weight, weight], dim=1)
-        return [FIRST_MAPPING_WEIGHT]
+        narrow = (self.style_channels, self.noise_size)
+        if self.prior_dim == 0 or self.noise_size != self.style_channels or weight.shape != narrow:
+            return None
+        return torch.cat([weight, weight], dim=1)
 
 
 @MODELS.register_module()

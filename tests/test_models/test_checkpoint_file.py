@@ -1,6 +1,7 @@
 """What a GAN starts from is found and read safely, or refused in words."""
 
 import hashlib
+import pickle
 from urllib.error import URLError
 
 import pytest
@@ -22,6 +23,11 @@ PUBLISHED = {
 
 def save(file, value=1.0):
     torch.save({'weight': torch.tensor(value)}, file)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (pytest.fail, ('code of the file was run',))
 
 
 @pytest.fixture
@@ -81,6 +87,9 @@ def test_what_cannot_be_read_is_refused_in_words(tmp_path, monkeypatch):
         read_checkpoint(str(tmp_path))
     with pytest.raises(ValueError, match='is or holds an archive, and is not read'):
         read_checkpoint(str(tmp_path / '138k.zip'))
+    (tmp_path / 'ffhq.pth').write_bytes(pickle.dumps(dict(G=Harmful()), protocol=2))
+    with pytest.raises(ValueError, match='holds pickled objects.*tools/model_converters'):
+        read_checkpoint(str(tmp_path / 'ffhq.pth'))
     for name in ('damaged.pth', 'damaged.safetensors'):
         (tmp_path / name).write_bytes(b'PK\x03\x04 and no more')
         with pytest.raises(ValueError, match=rf'{name} is no checkpoint, or is damaged'):

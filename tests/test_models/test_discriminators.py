@@ -6,13 +6,11 @@ from mmagic.registry import MODELS
 from torch import nn
 
 from disp_plugin.models import DiscriminatorWrapper, PriorProjectionDiscriminator
+from tests.gans import NETWORK, NUM_CLASSES, PRIOR_DIM, SIZE, make_gan
 from tests.numerics import assert_close_to_scale
 
-STOCK = {
-    'biggan': dict(type='BigGANDiscriminator', input_scale=32, base_channels=4, num_classes=5),
-    'sngan': dict(type='ProjDiscriminator', input_scale=32, base_channels=4, num_classes=5),
-    'stylegan2': dict(type='StyleGAN2Discriminator', in_size=8),
-}
+BIGGAN = dict(NETWORK['biggan'], input_scale=32)
+BOTH = pytest.mark.parametrize('name', ['biggan', 'sngan'])
 
 
 class Negative(nn.Module):
@@ -22,16 +20,12 @@ class Negative(nn.Module):
         return -img
 
 
-def label_of(name, num=3):
-    return {} if name == 'stylegan2' else {'label': torch.arange(num)}
-
-
-@pytest.mark.parametrize('name', STOCK)
+@pytest.mark.parametrize('name', SIZE)
 def test_images_are_augmented_in_training_only(name):
-    network = MODELS.build(STOCK[name]).eval()
-    wrapped = DiscriminatorWrapper(network, augmentation=Negative())
-    img, label = torch.rand(3, 3, *[8 if name == 'stylegan2' else 32] * 2), label_of(name)
-    wrapped.eval()
+    wrapped = make_gan(name, True, discriminator=dict(augmentation=Negative())).discriminator
+    network = wrapped.eval().discriminator
+    img = torch.rand(3, 3, SIZE[name], SIZE[name])
+    label = {} if name == 'stylegan2' else {'label': torch.arange(3)}
     plain, negative = network(img, **label), network(-img, **label)
     assert not torch.allclose(plain, negative)
     assert_close_to_scale(wrapped(img, **label), plain)
@@ -41,35 +35,18 @@ def test_images_are_augmented_in_training_only(name):
 
 
 def test_priors_are_projected_on_features_of_augmented_images():
-    network = MODELS.build({**STOCK['biggan'], 'num_classes': 0})
-    wrapped = PriorProjectionDiscriminator(network, prior_dim=4, augmentation=Negative()).eval()
-    img, prior = torch.rand(3, 3, 32, 32), torch.randn(3, 4)
+    wrapped = PriorProjectionDiscriminator(BIGGAN, PRIOR_DIM, augmentation=Negative()).eval()
+    img, prior = torch.rand(3, 3, 32, 32), torch.randn(3, PRIOR_DIM)
     expected = wrapped(-img, prior)
     wrapped.training = True
     assert_close_to_scale(wrapped(img, prior), expected)
     assert not torch.allclose(wrapped(img, prior, augment=False), expected)
 
 
-@pytest.mark.parametrize('name', ['biggan', 'sngan'])
+@BOTH
 def test_a_class_conditional_gan_of_mmagic_takes_it(name):
-    gan = MODELS.build(
-        dict(
-            type='BigGAN' if name == 'biggan' else 'SNGAN',
-            num_classes=5,
-            generator=dict(
-                type='BigGANGenerator' if name == 'biggan' else 'SNGANGenerator',
-                output_scale=32,
-                base_channels=4,
-                num_classes=5,
-            ),
-            discriminator=dict(
-                type='DiscriminatorWrapper',
-                discriminator={k: v for k, v in STOCK[name].items() if k != 'num_classes'},
-            ),
-            data_preprocessor=dict(type='DataPreprocessor'),
-        )
-    )
-    assert gan.num_classes == gan.discriminator.discriminator.num_classes == 5
+    gan = make_gan(name, True)
+    assert gan.num_classes == gan.discriminator.discriminator.num_classes == NUM_CLASSES
     assert gan.discriminator(torch.rand(2, 3, 32, 32), label=torch.tensor([0, 4])).shape[0] == 2
 
 
@@ -83,31 +60,25 @@ def test_mmagics_own_augmentation_stops_outside_of_training():
     assert not torch.equal(wrapped(img), wrapped(img))
 
 
-BIGGAN = dict(type='BigGANDiscriminator', input_scale=32, base_channels=4, sn_style='torch')
-SNGAN = dict(type='ProjDiscriminator', input_scale=32, base_channels=8)
-
-
-@pytest.mark.parametrize('config', [BIGGAN, SNGAN], ids=lambda config: config['type'])
+@BOTH
 @pytest.mark.parametrize('prior_dim', [0, 11])
-def test_score_is_the_wrapped_score_plus_the_projection(config, prior_dim):
-    torch.manual_seed(0)
-    disc = PriorProjectionDiscriminator(config, prior_dim).double()
+def test_score_is_the_wrapped_score_plus_the_projection(name, prior_dim):
+    disc = make_gan(name, prior_dim=prior_dim).discriminator.double()
     img = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     prior = torch.randn(3, prior_dim, dtype=torch.float64) if prior_dim else None
     for _ in range(30):  # training mode lets the power iteration of the spectral norm converge
         disc(img, prior)
     disc.eval()
-    features = []
-    decision = disc.discriminator.decision
-    decision.register_forward_hook(lambda module, args, out: features.append(args[0]))
-    score = disc(img, prior)
     expected = disc.discriminator(img).view(3, 1)
     if prior_dim:
         weight = disc.prior_projection[0].weight
         assert torch.linalg.matrix_norm(weight, 2).item() == pytest.approx(1, abs=0.02)
-        expected = expected + torch.einsum('nd,fd,nf->n', prior, weight, features[0])[:, None]
-    assert score.shape == (3, 1)
-    torch.testing.assert_close(score, expected)
+        features = disc.extract_features(img)
+        expected = expected + torch.einsum('nd,fd,nf->n', prior, weight, features)[:, None]
+        torch.testing.assert_close(
+            disc.discriminator.decision(features).view(3, 1), disc.discriminator(img).view(3, 1)
+        )
+    torch.testing.assert_close(disc(img, prior), expected)
 
 
 def test_width_at_the_papers_size_is_1536_for_biggan_and_1024_for_sngan():
@@ -120,18 +91,12 @@ def test_width_at_the_papers_size_is_1536_for_biggan_and_1024_for_sngan():
         assert PriorProjectionDiscriminator(config, 5).prior_projection.out_dim == 1024
 
 
-def test_inherited_number_of_classes_gives_way_to_the_prior():
+def test_classes_give_way_to_the_prior_or_are_refused():
     disc = PriorProjectionDiscriminator({**BIGGAN, 'num_classes': 10}, 5)
     assert disc.discriminator.num_classes == 0
     assert not hasattr(disc.discriminator, 'proj_y')
-
-
-def test_conditional_discriminator_is_refused():
     with pytest.raises(ValueError, match='built for 10 classes.*num_classes=0'):
         PriorProjectionDiscriminator(MODELS.build({**BIGGAN, 'num_classes': 10}), 5)
-
-
-def test_discriminator_that_does_not_end_in_a_linear_layer_is_refused():
     with pytest.raises(ValueError, match='ends in Conv2d.*needs a discriminator whose last layer'):
         PriorProjectionDiscriminator(
             dict(type='DCGANDiscriminator', input_scale=32, output_scale=4, out_channels=1), 5

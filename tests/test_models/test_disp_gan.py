@@ -4,86 +4,35 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
-from mmengine.optim import OptimWrapper
 
-import disp_plugin.samplers  # noqa: F401 (registers them)
-from disp_plugin.models import load_pretrained
 from disp_plugin.priors import PriorBank
+from tests.gans import PRIOR_DIM, TYPE, draw, make_batch, make_gan, train_gan
 from tests.numerics import assert_close_to_scale
 
-D = 6
-GENERATOR = dict(base_channels=4, output_scale=32, noise_size=16)
-BIGGAN = dict(
-    type='DISPBigGAN',
-    prior_dim=D,
-    generator=dict(type='DISPBigGANGenerator', sn_style='torch', **GENERATOR),
-    discriminator=dict(
-        type='PriorProjectionDiscriminator',
-        discriminator=dict(
-            type='BigGANDiscriminator', input_scale=32, base_channels=4, sn_style='torch'
-        ),
-    ),
-    data_preprocessor=dict(type='DataPreprocessor'),
-    ema_config=dict(type='ExponentialMovingAverage', momentum=0.1),
-    sampler=dict(type='VicinalMixSampler'),
-)
-SNGAN = dict(
-    BIGGAN,
-    type='DISPSNGAN',
-    generator=dict(type='DISPSNGANGenerator', **GENERATOR),
-    discriminator=dict(
-        type='PriorProjectionDiscriminator',
-        discriminator=dict(type='ProjDiscriminator', input_scale=32, base_channels=4),
-    ),
-)
-BOTH = pytest.mark.parametrize('config', [BIGGAN, SNGAN], ids=lambda config: config['type'])
+BOTH = pytest.mark.parametrize('name', ['biggan', 'sngan'])
+ALL = pytest.mark.parametrize('name', TYPE)
+IMAGES = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
 
 
-def make_bank(num=10):
-    priors = torch.rand(num, 1, D, generator=torch.Generator().manual_seed(0))
-    return PriorBank([f'{row:02d}.png' for row in range(num)], priors)
-
-
-def build(config, fit=True, **changes):
-    torch.manual_seed(0)
-    gan = MODELS.build({**config, **changes})
+def build(name, fit=True, **changes):
+    options = dict(
+        ema_config=dict(type='ExponentialMovingAverage', momentum=0.1),
+        sampler=dict(type='VicinalMixSampler'),
+    )
+    gan = make_gan(name, **{**options, **changes})
     if fit and gan.sampler is not None:
-        gan.sampler.fit(make_bank())
-        gan.prior_normalizer.fit(torch.from_numpy(make_bank().priors))
+        priors = torch.rand(10, 1, PRIOR_DIM, generator=torch.Generator().manual_seed(0))
+        gan.sampler.fit(PriorBank([f'{row:02d}.png' for row in range(10)], priors))
+        gan.prior_normalizer.fit(priors)
     return gan
 
 
-def batch(num=4):
-    img = [torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8) for _ in range(num)]
-    samples = []
-    for image in img:
-        sample = DataSample(gt_prior=torch.rand(D))
-        sample.gt_img = image
-        samples.append(sample)
-    return dict(inputs=dict(img=img), data_samples=samples)
-
-
-def train(gan, num_iters=3):
-    from mmengine.logging import MessageHub
-    from mmengine.optim import OptimWrapperDict
-
-    wrappers = OptimWrapperDict(
-        generator=OptimWrapper(torch.optim.Adam(gan.generator.parameters(), 1e-3)),
-        discriminator=OptimWrapper(torch.optim.Adam(gan.discriminator.parameters(), 1e-3)),
-    )
-    logs = []
-    for index in range(num_iters):
-        MessageHub.get_current_instance().update_info('iter', index)
-        logs.append(gan.train_step(batch(), wrappers))
-    return logs
-
-
 @BOTH
-@pytest.mark.parametrize('prior_dim', [D, 0])
-def test_a_step_by_mmagics_train_step_moves_every_weight(config, prior_dim):
-    gan = build(config, fit=prior_dim > 0, prior_dim=prior_dim)
+@pytest.mark.parametrize('prior_dim', [PRIOR_DIM, 0])
+def test_a_step_by_mmagics_train_step_moves_every_weight(name, prior_dim):
+    gan = build(name, fit=prior_dim > 0, prior_dim=prior_dim)
     before = {k: v.clone() for k, v in gan.named_parameters() if v.requires_grad}
-    logs = train(gan)
+    logs = train_gan(gan, 3)
     assert {'loss_disc_real', 'loss_disc_fake', 'score_real', 'score_fake'} <= set(logs[-1])
     # BigGAN's attention begins with a gain of zero; at 32 px there is none.
     still = [k for k, v in gan.named_parameters() if k in before and torch.equal(v, before[k])]
@@ -91,16 +40,17 @@ def test_a_step_by_mmagics_train_step_moves_every_weight(config, prior_dim):
 
 
 @BOTH
-def test_samples_come_from_the_sampler_unless_priors_are_brought(config):
-    gan = build(config).eval()
+def test_samples_come_from_the_sampler_unless_priors_are_brought(name):
+    gan = build(name).eval()
     samples = gan.forward(dict(num_batches=3, sample_model='ema'))
     assert len(samples) == 3 and samples[0].fake_img.shape == (3, 32, 32)
-    assert samples[0].prior.shape == (D,) and 'prior' not in samples[0].sample_kwargs
-    noise, prior = torch.randn(2, gan.noise_size), torch.rand(2, D)
-    inputs = dict(noise=noise, prior=prior, sample_model='orig')
+    assert samples[0].prior.shape == (PRIOR_DIM,) and 'prior' not in samples[0].sample_kwargs
+    noise, prior = draw(gan)
+    inputs = dict(noise=3 * noise, prior=prior, sample_model='orig')
+    inputs['sample_kwargs'] = dict(truncation=0.3)
     first, second = gan.forward(dict(inputs)), gan.forward(dict(inputs))
-    expected = gan.generator(noise, gan.condition(prior))
-    for index in range(2):
+    expected = gan.generator((3 * noise).clamp(-0.3, 0.3), gan.condition(prior))
+    for index in range(3):
         assert torch.equal(first[index].fake_img, second[index].fake_img)
         assert torch.equal(first[index].prior, prior[index])
         assert_close_to_scale(
@@ -108,144 +58,195 @@ def test_samples_come_from_the_sampler_unless_priors_are_brought(config):
         )
 
 
-@BOTH
-def test_val_step_takes_priors_through_mmagics_preprocessor(config):
-    gan = build(config).eval()
-    prior = torch.rand(2, D)
-    inputs = dict(noise=torch.randn(2, gan.noise_size), prior=prior, sample_model='ema/orig')
-    samples = gan.val_step(dict(inputs=inputs))
+def test_val_step_takes_priors_through_mmagics_preprocessor():
+    gan = build('sngan').eval()
+    noise, prior = draw(gan)
+    samples = gan.val_step(dict(inputs=dict(noise=noise, prior=prior, sample_model='ema/orig')))
     assert torch.equal(torch.stack([sample.prior for sample in samples]), prior)
     other = MODELS.build(dict(type='DataPreprocessor'))
     assert 'prior' not in other._NON_IMAGE_KEYS
 
 
 @BOTH
-def test_truncation_reaches_the_generator(config):
-    gan = build(config).eval()
-    noise, prior = torch.randn(2, gan.noise_size) * 3, torch.rand(2, D)
-    samples = gan.forward(
-        dict(noise=noise, prior=prior, sample_kwargs=dict(truncation=0.3), sample_model='orig')
-    )
-    clamped = gan.forward(dict(noise=noise.clamp(-0.3, 0.3), prior=prior, sample_model='orig'))
-    assert torch.equal(samples[0].fake_img, clamped[0].fake_img)
-
-
-@BOTH
-def test_the_length_of_priors_reaches_both_networks(config):
+def test_the_length_of_priors_reaches_both_networks(name):
     seen = []
-    gan = build(config, prior_norm='centered_l2', prior_length=0.25)
+    gan = build(name, prior_norm='centered_l2', prior_length=0.25)
     for network in (gan.generator, gan.discriminator):
         network.register_forward_pre_hook(
             lambda _, args, kwargs: seen.append([*args, *kwargs.values()][1]), with_kwargs=True
         )
-    train(gan, 1)
+    train_gan(gan)
     assert len(seen) >= 4
     for prior in seen:
         assert_close_to_scale(prior.norm(dim=1), torch.full((len(prior),), 0.25))
 
 
 @BOTH
-def test_checkpoint_round_trip_brings_back_sampler_statistics_and_average(config):
-    gan = build(config, prior_norm='whitened')
-    train(gan)
-    other = build(config, fit=False, prior_norm='whitened')
+def test_checkpoint_round_trip_brings_back_sampler_statistics_and_average(name):
+    gan = build(name, prior_norm='whitened')
+    train_gan(gan, 3)
+    other = build(name, fit=False, prior_norm='whitened')
     other.load_state_dict(gan.state_dict(), strict=True)
-    for model in (gan, other):
-        model.eval()
+    images = []
+    for model in (gan.eval(), other.eval()):
         torch.manual_seed(7)
-        model.images = torch.stack([s.fake_img for s in model.forward(dict(num_batches=3))])
-    assert torch.equal(gan.images, other.images)
+        found = model.forward(dict(num_batches=3, sample_model='ema'))
+        images.append(torch.stack([sample.fake_img for sample in found]))
+    assert torch.equal(*images)
 
 
 @BOTH
-def test_moving_average_follows_its_formula(config):
-    gan = build(config)
-    train(gan, 1)
-    name = 'conv_blocks.0.shortcut.conv.weight'
-    name = name if name in dict(gan.generator.named_parameters()) else name + '_orig'
-    parameter = dict(gan.generator.named_parameters())[name]
-    average = parameter.detach().double().clone()
-    for _ in range(3):
-        train(gan, 1)
-        average = 0.9 * average + 0.1 * parameter.detach().double()
-    ema = dict(gan.generator_ema.module.named_parameters())[name]
-    assert_close_to_scale(ema, average, dtype=torch.float32)
-
-
-def test_sampling_without_a_sampler_is_refused_with_the_way_out():
-    with pytest.raises(RuntimeError, match=r'no sampler of priors: give model\.sampler'):
-        build(BIGGAN, sampler=None).forward(dict(num_batches=1))
-
-
-def test_networks_with_another_prior_dim_are_refused():
-    generator = {**BIGGAN['generator'], 'prior_dim': 5}
-    with pytest.raises(ValueError, match='prior_dim of the model is 6 but that of its DISPBigGAN'):
-        build(BIGGAN, generator=generator)
-
-
-class TestPretrained:
-    """Starting from a checkpoint of mmagic's class-conditional BigGAN."""
-
-    @pytest.fixture
-    def checkpoint(self, tmp_path):
-        torch.manual_seed(1)
-        upstream = MODELS.build(
-            dict(
-                type='BigGAN',
-                num_classes=3,
-                generator=dict(type='BigGANGenerator', sn_style='torch', **GENERATOR),
-                discriminator=dict(
-                    type='BigGANDiscriminator', input_scale=32, base_channels=4, sn_style='torch'
-                ),
-                data_preprocessor=dict(type='DataPreprocessor'),
-                ema_config=dict(type='ExponentialMovingAverage'),
-            )
-        )
-        for value in upstream.generator_ema.parameters():
-            value.data += 1
-        file = tmp_path / 'biggan.pth'
-        torch.save(dict(state_dict=upstream.state_dict(), meta={}), file)
-        return file, upstream
-
-    def test_all_but_the_class_embeddings_is_loaded_and_reported(self, checkpoint, capsys):
-        file, upstream = checkpoint
-        gan = build(BIGGAN)
-        report = load_pretrained(gan, str(file))
-        new = {key for key in report.new if 'prior_projection' in key}
-        assert {key.split('.')[0] for key in new} == {'generator', 'generator_ema', 'discriminator'}
-        assert set(report.new) - new <= {
-            'generator_ema.steps',
-            *(key for key in report.new if key.startswith('sampler.')),
-        }
-        embeddings = ('shared_embedding', 'proj_y')
-        assert report.ignored and all(any(e in key for e in embeddings) for key in report.ignored)
-        assert not report.mismatched
-        for key, value in upstream.generator_ema.module.state_dict().items():
-            if 'shared_embedding' not in key:
-                assert torch.equal(gan.generator.state_dict()[key], value), key
-                assert torch.equal(gan.generator_ema.module.state_dict()[key], value), key
-        for key, value in upstream.discriminator.state_dict().items():
-            if 'proj_y' not in key:
-                assert torch.equal(gan.discriminator.discriminator.state_dict()[key], value), key
-        assert 'shared_embedding.weight' in str(report)
-
-    def test_init_weights_loads_after_initializing(self, checkpoint):
-        file, upstream = checkpoint
-        gan = build(BIGGAN, pretrained=dict(checkpoint=str(file)))
-        gan.init_weights()
-        key = 'decision.weight_orig'
-        expected = upstream.discriminator.state_dict()[key]
-        assert torch.equal(gan.discriminator.discriminator.state_dict()[key], expected)
-
-
-@BOTH
-def test_initialization_reaches_spectrally_normalized_layers_of_a_moved_model(config):
+def test_initialization_reaches_spectrally_normalized_layers_of_a_moved_model(name):
     """Moving a model gives torch's spectral norm a second tensor under the name of the first."""
-    gan, moved = build(config), build(config).double().float()
+    gan, moved = build(name), build(name).double().float()
     for model in (gan, moved):
         torch.manual_seed(3)
         model.init_weights()
     weights = dict(moved.named_parameters())
     assert any(name.endswith('weight_orig') for name in weights)
-    for name, value in gan.named_parameters():
-        assert_close_to_scale(weights[name], value)
+    for key, value in gan.named_parameters():
+        assert_close_to_scale(weights[key], value)
+
+
+@ALL
+def test_the_size_of_images_is_stated_once(name):
+    gan = make_gan(name, image_size=64)
+    noise, prior = draw(gan, 2)
+    img = gan.generator(noise, prior=prior)
+    assert img.shape == (2, 3, 64, 64) and gan.image_size == 64
+    assert gan.discriminator(img, prior).shape == (2, 1)
+    assert make_gan(name, image_size=64, mining_iters=1).image_size == 64
+    mined = dict(type='MinedGenerator', generator=f'DISP{TYPE[name]}Generator', mining_iters=1)
+    assert make_gan(name, image_size=64, generator=mined).image_size == 64
+
+
+def test_a_network_that_states_no_size_takes_it():
+    size_less = dict(generator=dict(output_scale=None), network=dict(input_scale=None))
+    assert make_gan('sngan', **size_less).image_size == 32
+
+
+class TestPerImage:
+    """The baseline of one embedding for each training image: rows of two matrices, no bank."""
+
+    @staticmethod
+    def build(**changes):
+        sampler = dict(type='PerImageSampler')
+        return make_gan('sngan', per_image=True, per_image_scale=3.0, sampler=sampler, **changes)
+
+    @staticmethod
+    def prior_of(gan, rows):
+        samples = make_batch(IMAGES)['data_samples']
+        return gan.data_sample_to_prior(DataSample.stack([samples[row] for row in rows]))
+
+    def test_the_condition_of_an_image_is_its_column_of_the_projections(self):
+        gan = self.build()
+        prior = self.prior_of(gan, [2, 0, 2])
+        assert prior.shape == (3, PRIOR_DIM) and prior.sum() == 9
+        for projection in (gan.generator.prior_projection, gan.discriminator.prior_projection):
+            projection.eval()
+            embedding = torch.nn.Embedding(PRIOR_DIM, projection.out_dim)
+            with torch.no_grad():
+                projection(prior)  # spectral norm sets the weight
+                embedding.weight.copy_(projection[0].weight.T * 3)
+                assert torch.equal(projection(prior), embedding(torch.tensor([2, 0, 2])))
+
+    def test_new_conditions_mix_two_rows_of_the_same_length_and_need_no_bank(self):
+        gan = self.build()
+        noise, prior = gan.draw_latents(200, torch.Generator().manual_seed(0))
+        assert noise.shape == (200, gan.noise_size) and prior.shape == (200, PRIOR_DIM)
+        assert ((prior > 0).sum(dim=1) <= 2).all() and ((prior > 0).sum(dim=1) == 2).any()
+        assert_close_to_scale(prior.sum(dim=1), torch.full((200,), 3.0))
+        again = gan.draw_latents(200, torch.Generator().manual_seed(0))
+        assert torch.equal(again.prior, prior) and torch.equal(again.noise, noise)
+        state = {name for name in gan.state_dict() if name.startswith('sampler')}
+        assert state == {'sampler.num_rows'}
+
+    def test_more_images_than_embeddings_are_refused(self):
+        with pytest.raises(ValueError, match=r'prior_dim=2, but image 2 came; set prior_dim'):
+            self.prior_of(self.build(prior_dim=2), [1, 2])
+
+
+class TestSpeed:
+    """Memory format and compiling: what they change and what they leave alone."""
+
+    def test_channels_last_changes_the_layout_and_not_the_scores(self):
+        plain, last = (build('sngan', channels_last=on).eval() for on in (False, True))
+        noise, prior = draw(plain)
+        images = [gan.generator(noise, prior) for gan in (plain, last)]
+        assert_close_to_scale(*images)
+        assert_close_to_scale(*(gan.discriminator(images[0], prior) for gan in (plain, last)))
+        for network in (last.generator, last.discriminator, last.generator_ema):
+            kernels = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+            assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+        assert list(last.state_dict()) == list(plain.state_dict())
+
+    @pytest.mark.slow
+    def test_the_compiled_generator_is_used_and_keeps_images_gradients_and_names(self):
+        graphs = []
+
+        def backend(graph, inputs):
+            graphs.append(graph)
+            return graph.forward
+
+        plain, compiled = build('biggan'), build('biggan', compile_generator=dict(backend=backend))
+        noise, prior = draw(plain)
+        images = [gan.generator(noise, prior) for gan in (plain, compiled)]
+        assert graphs
+        assert_close_to_scale(*images)
+        for image in images:
+            image.square().sum().backward()
+        values, others = (gan.generator.parameters() for gan in (plain, compiled))
+        for value, other in zip(values, others, strict=True):
+            assert_close_to_scale(value.grad, other.grad)
+        assert list(compiled.state_dict()) == list(plain.state_dict())
+
+
+REFUSED = [
+    (dict(loss='hing'), r"loss is 'hing'; it must be one of hinge, non_saturating"),
+    (
+        dict(generator=dict(prior_dim=5)),
+        'prior_dim of the model is 6 but that of its DISPBigGANGenerator is 5',
+    ),
+    (
+        dict(generator=dict(output_scale=64)),
+        'image_size of the model is 32, but output_scale of its DISPBigGANGenerator is 64',
+    ),
+    (
+        dict(image_size=None, generator=dict(output_scale=64), network=dict(input_scale=32)),
+        'makes images of 64 px, but the discriminator takes 32 px',
+    ),
+    (dict(per_image=True, prior_norm='whitened'), "per_image=True takes 'none' or 'l2' only"),
+    (dict(prior_dim=None), 'the number of training images where per_image=True'),
+    (dict(channels_last=True), 'DISPBigGAN takes no channels_last: .*self-attention'),
+    (
+        dict(gen_losses=dict(path_length=dict(type='GeneratorPathRegularizer'))),
+        'DISPBigGANGenerator has none; leave it out of model.gen_losses',
+    ),
+    (dict(disc_losses=dict(mine=dict(weight=1.0))), "model.disc_losses.mine has no 'type'"),
+]
+
+
+@pytest.mark.parametrize(('changes', 'words'), REFUSED)
+def test_what_cannot_be_built_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        make_gan('biggan', **changes)
+
+
+@pytest.mark.parametrize(
+    ('option', 'reason'),
+    [
+        ('channels_last', 'five dimensions'),
+        ('compile_generator', 'differentiates the generator twice'),
+    ],
+)
+def test_stylegan2_takes_no_speed_option(option, reason):
+    with pytest.raises(ValueError, match=f'DISPStyleGAN2 takes no {option}: .*{reason}'):
+        make_gan('stylegan2', **{option: True})
+
+
+def test_what_brings_no_priors_is_refused_with_the_way_out():
+    with pytest.raises(RuntimeError, match=r'no sampler of priors: give model\.sampler'):
+        make_gan('biggan').forward(dict(num_batches=1))
+    gan = make_gan('biggan')
+    with pytest.raises(ValueError, match=r"carries no 'gt_prior'.*LoadPrior"):
+        gan.data_sample_to_prior(DataSample(gt_img=IMAGES))

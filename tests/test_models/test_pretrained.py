@@ -1,55 +1,36 @@
 """DISP GANs start from checkpoints of mmagic's GANs, or say why they cannot."""
 
 import copy
-import functools
-import pickle
+from types import MappingProxyType
 
 import pytest
 import torch
-from mmagic.registry import MODELS
 from mmengine.registry import MODEL_WRAPPERS
 from safetensors.torch import save_file
 
-import disp_plugin.register  # noqa: F401
 from disp_plugin.models import load_pretrained
-from disp_plugin.models.match_checkpoint import flip_colors
+from tests.gans import NOISE, make_gan
 from tests.numerics import assert_close_to_scale
 
-WIDTH, SIZE = 8, 16
+SIZE = 16
 FIRST = 'style_mapping.1.linear.weight_orig'
 TO_RGB = ('to_rgb1.bias', 'to_rgb1.conv.weight_orig', 'to_rgbs.1.bias')
 FROM_RGB = 'convs.0.0.conv.weight_orig'
 
 
-def build(**changes):
-    """A model of its own; the usual one is made once and copied."""
-    return make(**changes) if changes else copy.deepcopy(make_usual())
+def build(image_size=SIZE, **changes):
+    average = dict(type='ExponentialMovingAverage')
+    return make_gan('stylegan2', image_size=image_size, ema_config=average, **changes)
 
 
-@functools.cache
-def make_usual():
-    return make()
+@pytest.fixture(scope='module')
+def usual():
+    return build()
 
 
-def make(prior_dim=6, size=SIZE, gen=None, disc=None):
-    width = dict(channel_max=WIDTH)
-    return MODELS.build(
-        dict(
-            type='DISPStyleGAN2',
-            prior_dim=prior_dim,
-            image_size=size,
-            generator=dict(
-                type='DISPStyleGAN2Generator', **{**width, 'style_channels': WIDTH, **(gen or {})}
-            ),
-            discriminator=dict(
-                type='PriorProjectionDiscriminator',
-                equalized_lr=True,
-                discriminator=dict(type='SizedStyleGAN2Discriminator', **{**width, **(disc or {})}),
-            ),
-            data_preprocessor=dict(type='DataPreprocessor'),
-            ema_config=dict(type='ExponentialMovingAverage'),
-        )
-    )
+@pytest.fixture
+def gan(usual):
+    return copy.deepcopy(usual)
 
 
 def make_weights(**changes):
@@ -60,8 +41,7 @@ def make_weights(**changes):
         scale = 1 if 'style_mapping' not in key else 10 if key.endswith('bias') else 100
         return value if 'kernel' in key else torch.randn_like(value) * scale
 
-    torch.manual_seed(1)
-    gan = make(prior_dim=0, **changes)
+    gan = build(prior_dim=0, seed=1, **changes)
     parts = {
         'generator.': gan.generator,
         'generator_ema.module.': gan.generator,
@@ -74,14 +54,9 @@ def make_weights(**changes):
     }
 
 
-@functools.cache
-def usual_weights():
-    return make_weights()
-
-
-@pytest.fixture
+@pytest.fixture(scope='module')
 def weights():
-    return dict(usual_weights())
+    return MappingProxyType(make_weights())
 
 
 @pytest.fixture
@@ -91,7 +66,7 @@ def save(tmp_path):
         if file.suffix == '.safetensors':
             save_file({key: value.clone() for key, value in state.items()}, file, meta)
         else:
-            torch.save(dict(state_dict=state, meta={'iter': 5, **meta}), file)
+            torch.save(dict(state_dict=dict(state), meta={'iter': 5, **meta}), file)
         return str(file)
 
     return save
@@ -102,8 +77,7 @@ def only(weights, *prefixes):
 
 
 @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
-def test_weights_arrive_in_bgr_with_the_first_matrix_widened(weights, save, suffix):
-    gan = build()
+def test_weights_arrive_in_bgr_with_the_first_matrix_widened(gan, weights, save, suffix):
     file = save(weights, f'x.{suffix}', channel_order='RGB', layout='NVlabs')
     report = load_pretrained(gan, file)
     for prefix, state in (
@@ -128,22 +102,21 @@ def test_weights_arrive_in_bgr_with_the_first_matrix_widened(weights, save, suff
 
 
 @torch.no_grad()
-def test_training_begins_with_styles_of_the_pretrained_mapping(weights, save):
-    file = save(weights)
-    gan, baseline = build(), build(prior_dim=0)
+def test_training_begins_with_styles_of_the_pretrained_mapping(gan, weights, save):
+    file, baseline = save(weights), build(prior_dim=0)
     load_pretrained(gan, file)
     load_pretrained(baseline, file)
-    noise, embedding = torch.randn(2, 5, WIDTH).double()
+    noise, embedding = torch.randn(2, 5, NOISE).double()
     styles = gan.generator.double().style_mapping(torch.cat([noise, embedding], dim=1))
     # without the normalization at its beginning
     mapping = baseline.generator.double().style_mapping[1:]
     expected = mapping((noise + embedding) / 2**0.5)
-    # the factors of eight layers' equalized learning rates are in float32
+    # the factors of the layers' equalized learning rates are in float32
     assert_close_to_scale(styles, expected, num_terms=100, dtype=torch.float32)
 
 
-def test_weights_are_flipped_and_widened_in_a_distributed_run_too(weights, save, tmp_path):
-    expected, gan = build(), build()
+def test_weights_are_flipped_and_widened_in_a_distributed_run_too(gan, weights, save, tmp_path):
+    expected = copy.deepcopy(gan)
     file = save(weights, channel_order='RGB')
     load_pretrained(expected, file)
     store = f'file://{tmp_path / "store"}'
@@ -161,8 +134,7 @@ def test_weights_are_flipped_and_widened_in_a_distributed_run_too(weights, save,
     assert all(torch.equal(state[key], expected.state_dict()[key]) for key in loaded)
 
 
-def test_generator_starts_from_the_plain_weights_on_request(weights, save):
-    gan = build()
+def test_generator_starts_from_the_plain_weights_on_request(gan, weights, save):
     load_pretrained(gan, save(weights), use_ema=False)
     key = 'conv1.activate.bias'
     plain, average = (weights[f'{part}.{key}'] for part in ('generator', 'generator_ema.module'))
@@ -174,44 +146,43 @@ def test_generator_starts_from_the_plain_weights_on_request(weights, save):
     torch.testing.assert_close(gan.generator_ema.module.state_dict()[key], expected)
 
 
-def test_networks_that_turn_colors_themselves_keep_the_weights(weights, save):
-    file = save(weights, channel_order='RGB')
-    gan = build(gen=dict(bgr2rgb=True), disc=dict(input_bgr2rgb=True))
-    report = load_pretrained(gan, file)
-    for key in TO_RGB:
-        expected = weights[f'generator_ema.module.{key}']
-        assert torch.equal(gan.generator.state_dict()[key], expected)
-    state = gan.discriminator.discriminator.state_dict()
-    assert torch.equal(state[FROM_RGB], weights[f'discriminator.{FROM_RGB}'])
-    assert report.colors == 'RGB in the checkpoint; flipped: none'
-
-
-def test_networks_that_are_shown_rgb_keep_the_weights(weights, save):
-    file = save(weights, channel_order='RGB')
-    gan, turned = build(), build(gen=dict(bgr2rgb=True))
-    for model in (gan, turned):
-        model.data_preprocessor.output_channel_order = 'RGB'
-    assert load_pretrained(gan, file).colors == 'RGB in the checkpoint; flipped: none'
-    report = load_pretrained(turned, file)
-    assert 'generator to BGR' in report.colors and 'discriminator' not in report.colors
+TURNING = dict(generator=dict(bgr2rgb=True), network=dict(input_bgr2rgb=True))
 
 
 @pytest.mark.parametrize(
-    'name, order, is_flipped',
+    ('changes', 'data_order', 'is_flipped'),
+    [(TURNING, 'BGR', False), (TURNING, 'RGB', True), ({}, 'RGB', False), ({}, 'BGR', True)],
+)
+def test_networks_that_face_rgb_data_or_turn_it_keep_weights_for_rgb(
+    changes, data_order, is_flipped, weights, save
+):
+    gan = build(**changes)
+    gan.data_preprocessor.output_channel_order = data_order
+    report = load_pretrained(gan, save(weights, channel_order='RGB'))
+    loaded = gan.generator.state_dict()['to_rgb1.bias']
+    expected = weights['generator_ema.module.to_rgb1.bias']
+    assert torch.equal(loaded, expected.flip(1) if is_flipped else expected)
+    loaded = gan.discriminator.discriminator.state_dict()[FROM_RGB]
+    expected = weights[f'discriminator.{FROM_RGB}']
+    assert torch.equal(loaded, expected.flip(1) if is_flipped else expected)
+    flipped = 'generator to BGR, generator_ema to BGR, discriminator to BGR'
+    assert report.colors.endswith(f'flipped: {flipped if is_flipped else "none"}')
+
+
+@pytest.mark.parametrize(
+    ('name', 'order', 'expected'),
     [
-        ('stylegan2_c2_ffhq_256_b4x8.pth', None, False),
-        ('stylegan2-cat-config-f-official.pth', None, True),
-        ('stylegan2_c2_ffhq_256_b4x8.pth', 'RGB', True),
-        ('stylegan2-cat-config-f-official.pth', 'BGR', False),
+        ('stylegan2_c2_ffhq_256_b4x8.pth', None, 'BGR'),
+        ('stylegan2-cat-config-f-official.pth', None, 'RGB'),
+        ('sngan_imagenet1k_convert-studio-rgb_20210709.pth', None, 'RGB'),
+        ('biggan_imagenet1k_128x128_b32x8.pth', 'RGB', 'RGB'),
+        ('stylegan2-cat-config-f-official.pth', 'BGR', 'BGR'),
     ],
 )
-def test_mmagics_files_are_bgr_unless_official(weights, save, name, order, is_flipped):
-    gan = build()
+def test_mmagics_files_are_bgr_unless_official(gan, weights, save, name, order, expected):
     report = load_pretrained(gan, save(weights, name), channel_order=order)
-    bias = weights['generator_ema.module.to_rgb1.bias']
-    expected = bias.flip(1) if is_flipped else bias
-    assert torch.equal(gan.generator.state_dict()['to_rgb1.bias'], expected)
     assert report.layout == 'mmagic'
+    assert report.colors.startswith(f'{expected} in the checkpoint')
 
 
 @torch.no_grad()
@@ -220,15 +191,14 @@ def test_a_missing_mean_style_is_estimated(weights, save):
     file = save({key: value for key, value in weights.items() if 'w_avg' not in key})
     report = load_pretrained(gan, file)
     assert report.estimated == ['generator.w_avg', 'generator_ema.module.w_avg']
-    styles = gan.generator.style_mapping(torch.randn(20000, WIDTH))
+    styles = gan.generator.style_mapping(torch.randn(20000, NOISE))
     error = (gan.generator.w_avg - styles.mean(0)) / styles.std(0)
     # means over 10,000 and 20,000 styles: 5 standard errors
     assert error.abs().max() < 5 * (1 / 10000 + 1 / 20000) ** 0.5
     assert torch.equal(gan.generator.w_avg, gan.generator_ema.module.w_avg)
 
 
-def test_a_network_that_the_file_lacks_stays_as_it_is(weights, save):
-    gan = build()
+def test_a_network_that_the_file_lacks_stays_as_it_is(gan, weights, save):
     before = {key: value.clone() for key, value in gan.discriminator.state_dict().items()}
     report = load_pretrained(gan, save(only(weights, 'generator_ema.')))
     after = gan.discriminator.state_dict()
@@ -241,7 +211,7 @@ def test_a_network_that_the_file_lacks_stays_as_it_is(weights, save):
 
 
 def test_state_of_augmentation_begins_anew(save):
-    gan = build(disc=dict(data_aug=dict(type='ADAAug', augment_initial_p=0.0)))
+    gan = build(network=dict(data_aug=dict(type='ADAAug', augment_initial_p=0.0)))
     state = {key: value.clone() for key, value in gan.state_dict().items()}
     key = 'discriminator.discriminator.ada_aug.aug_pipeline.p'
     state[key] += 0.7
@@ -257,27 +227,27 @@ def other_kernel(weights):
 
 REFUSED = {
     'larger': (
-        lambda _: make_weights(size=32),
+        lambda _: make_weights(image_size=32),
         r'generator\.convs\.4\.\S+: the model lacks it.*'
         r'the checkpoint is of 32 px, the model of 16 px; model\.image_size',
     ),
     'smaller': (
-        lambda _: make_weights(size=8),
+        lambda _: make_weights(image_size=8),
         r'generator\.convs\.2\.\S+: the checkpoint lacks it.*'
         r'the checkpoint is of 8 px, the model of 16 px; model\.image_size',
     ),
     'discriminator alone of another size': (
-        lambda _: only(make_weights(size=8), 'discriminator.'),
+        lambda _: only(make_weights(image_size=8), 'discriminator.'),
         'discriminator.*the checkpoint is of 8 px, the model of 16 px',
     ),
     'wider': (
-        lambda _: only(make_weights(gen=dict(channel_max=12)), 'generator.'),
+        lambda _: only(make_weights(generator=dict(channel_max=12)), 'generator.'),
         r'generator\.constant_input\.input is \(1, 12, 4, 4\) in the checkpoint and '
         r'\(1, 8, 4, 4\) in the model.*both are of 16 px; channel_multiplier, channel_base',
     ),
     'shallower mapping': (
-        lambda _: only(make_weights(gen=dict(num_mlps=2)), 'generator.'),
-        r'generator\.style_mapping\.3\.bias: the checkpoint lacks it.*num_mlps',
+        lambda _: only(make_weights(generator=dict(num_mlps=1)), 'generator.'),
+        r'generator\.style_mapping\.2\.bias: the checkpoint lacks it.*num_mlps',
     ),
     'class-conditional': (
         lambda weights: {**weights, 'generator.embed.bias': torch.zeros(8)},
@@ -296,113 +266,64 @@ REFUSED = {
 
 
 @pytest.mark.parametrize('case', REFUSED)
-def test_another_network_is_refused_and_nothing_loaded(case, weights, save):
+def test_another_network_is_refused_and_nothing_loaded(case, gan, weights, save):
     make_content, message = REFUSED[case]
-    gan = build()
     before = {key: value.clone() for key, value in gan.state_dict().items()}
     with pytest.raises(ValueError, match=f'(?s)does not fit this model: .*{message}'):
         load_pretrained(gan, save(make_content(weights)), use_ema=False)
     assert all(torch.equal(value, before[key]) for key, value in gan.state_dict().items())
 
 
-class Harmful:
-    def __reduce__(self):
-        return (pytest.fail, ('code of the file was run',))
-
-
-@pytest.mark.parametrize('name', ['ffhq.pkl', 'ffhq.pth'])
-def test_a_pickle_is_refused_with_the_way_out(name, tmp_path):
-    (tmp_path / name).write_bytes(pickle.dumps(dict(G=Harmful()), protocol=2))
-    with pytest.raises(ValueError, match='holds pickled objects.*tools/model_converters'):
-        load_pretrained(build(), str(tmp_path / name))
-
-
-def test_a_channel_order_that_is_none_is_refused(weights, save):
+def test_a_channel_order_that_is_none_is_refused(gan, weights, save):
     with pytest.raises(ValueError, match=r"must be 'RGB', 'BGR' or None, got 'rgb'"):
-        load_pretrained(build(), save(weights), channel_order='rgb')
-
-
-@torch.no_grad()
-def test_flipped_stylegan2_makes_and_takes_the_other_order_of_colors(weights):
-    gan, other = build(prior_dim=0).eval(), build(prior_dim=0).eval()
-    flipped = dict(weights)
-    flip_colors(flipped)
-    for model, state in ((gan, weights), (other, flipped)):
-        model.generator.load_state_dict(
-            {k.removeprefix('generator.'): v for k, v in only(state, 'generator.').items()}
-        )
-        model.discriminator.load_state_dict(
-            {k.removeprefix('discriminator.'): v for k, v in only(state, 'discriminator.').items()}
-        )
-    noise, images = torch.randn(1, WIDTH), torch.randn(2, 3, SIZE, SIZE)
-    made = gan.generator(noise, randomize_noise=False).flip(1)
-    assert_close_to_scale(other.generator(noise, randomize_noise=False), made)
-    assert_close_to_scale(other.discriminator(images.flip(1)), gan.discriminator(images))
+        load_pretrained(gan, save(weights), channel_order='rgb')
 
 
 CASES = {
-    'sngan': ('DISPSNGAN', 'ProjDiscriminator', dict(with_spectral_norm=True), {}),
-    'biggan, torch': ('DISPBigGAN', 'BigGANDiscriminator', *[dict(sn_style='torch')] * 2),
-    'biggan, ajbrock': ('DISPBigGAN', 'BigGANDiscriminator', {}, {}),
+    'sngan': dict(generator=dict(with_spectral_norm=True)),
+    'biggan, torch': dict(generator=dict(sn_style='torch'), network=dict(sn_style='torch')),
+    'biggan, ajbrock': dict(generator=dict(sn_style='ajbrock'), network=dict(sn_style='ajbrock')),
+    'stylegan2': {},
 }
 
 
-def build_small(case, seed=0, prior_dim=5, disc=None, **gen):
-    kind, network, gen_options, disc_options = CASES[case]
-    wrapped = {**dict(type=network, base_channels=8), **disc_options, **(disc or {})}
-    torch.manual_seed(seed)
-    gan = MODELS.build(
-        dict(
-            type=kind,
-            prior_dim=prior_dim,
-            image_size=32,
-            generator={
-                **dict(type=f'{kind}Generator', base_channels=8, noise_size=16),
-                **gen_options,
-                **gen,
-            },
-            discriminator=dict(
-                type='PriorProjectionDiscriminator',
-                discriminator=wrapped,
-            ),
-            data_preprocessor=dict(type='DataPreprocessor'),
-        )
-    )
+def build_small(case, seed=0, network=None, prior_dim=6, **generator):
+    options = {**CASES[case]}
+    options['generator'] = {**options.get('generator', {}), **generator}
+    options['network'] = {**options.get('network', {}), **(network or {})}
+    gan = make_gan(case.split(',')[0], seed=seed, prior_dim=prior_dim, **options)
     with torch.no_grad():  # vectors of the spectral norms far from where they started
-        gan.discriminator(torch.randn(2, 3, 32, 32), torch.randn(2, prior_dim))
+        gan.discriminator(
+            torch.randn(2, 3, gan.image_size, gan.image_size), torch.randn(2, prior_dim)
+        )
     return gan.eval()
 
 
 def call(gan):
     rng = torch.Generator().manual_seed(0)
-    noise, prior, img = (
-        torch.randn(2, *size, generator=rng).double() for size in ((16,), (5,), (3, 32, 32))
-    )
-    gan.double()
-    made = gan.generator(noise, prior=prior)
+    shapes = (NOISE,), (gan.prior_dim,), (3, gan.image_size, gan.image_size)
+    inputs = [torch.randn(2, *shape, generator=rng) for shape in shapes]
+    fixed = dict(randomize_noise=False)
+    if type(gan).__name__ != 'DISPStyleGAN2':  # whose networks turn images into float32
+        gan, inputs, fixed = gan.double(), [value.double() for value in inputs], {}
+    noise, prior, img = inputs
+    made = gan.generator(noise, prior=prior, **fixed)
     return made, gan.discriminator(img, prior), gan.discriminator(img.flip(1), prior)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('case', CASES)
-@pytest.mark.parametrize(
-    'name, order, is_flipped',
-    [
-        ('sngan_imagenet1k_convert-studio-rgb_20210709.pth', None, True),
-        ('biggan_imagenet1k_128x128_b32x8.pth', None, False),
-        ('biggan_imagenet1k_128x128_b32x8.pth', 'RGB', True),
-    ],
-)
-def test_rgb_networks_of_mmagic_are_turned_for_bgr_data(case, name, order, is_flipped, save):
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_rgb_networks_are_turned_for_bgr_data(case, order, save):
     source, gan = build_small(case, 0), build_small(case, 1)
-    report = load_pretrained(gan, save(source.state_dict(), name), channel_order=order)
+    load_pretrained(gan, save(source.state_dict()), channel_order=order)
     (made, scores, turned), (expected, straight, flipped) = call(gan), call(source)
-    assert_close_to_scale(made, expected.flip(1) if is_flipped else expected)
-    assert_close_to_scale(scores, flipped if is_flipped else straight)
-    assert_close_to_scale(turned, straight if is_flipped else flipped)
+    if order == 'RGB':
+        expected, straight, flipped = expected.flip(1), flipped, straight
+    assert_close_to_scale(made, expected)
+    assert_close_to_scale(scores, straight)
+    assert_close_to_scale(turned, flipped)
     assert not torch.allclose(straight, flipped)
-    expected = 'generator to BGR, discriminator to BGR' if is_flipped else 'none'
-    assert report.colors.endswith(f'flipped: {expected}')
 
 
 @torch.no_grad()
@@ -447,6 +368,46 @@ def test_a_norm_of_another_condition_begins_anew_and_other_shapes_are_refused(sa
         load_pretrained(wider, file)
 
 
+class TestClassConditional:
+    """Starting from a checkpoint of mmagic's class-conditional BigGAN."""
+
+    @pytest.fixture
+    def checkpoint(self, save):
+        average = dict(type='ExponentialMovingAverage')
+        upstream = make_gan('biggan', True, seed=1, ema_config=average)
+        for value in upstream.generator_ema.parameters():
+            value.data += 1
+        return save(upstream.state_dict()), upstream
+
+    def test_all_but_the_class_embeddings_is_loaded_and_reported(self, checkpoint):
+        file, upstream = checkpoint
+        gan = make_gan('biggan', ema_config=dict(type='ExponentialMovingAverage'))
+        report = load_pretrained(gan, file)
+        new = {key for key in report.new if 'prior_projection' in key}
+        assert {key.split('.')[0] for key in new} == {'generator', 'generator_ema', 'discriminator'}
+        assert set(report.new) - new <= {'generator_ema.steps'}
+        embeddings = ('shared_embedding', 'proj_y')
+        assert report.ignored and all(any(e in key for e in embeddings) for key in report.ignored)
+        assert not report.mismatched
+        averaged = upstream.generator_ema.module
+        for ours, theirs in (
+            (gan.generator, averaged),
+            (gan.generator_ema.module, averaged),
+            (gan.discriminator.discriminator, upstream.discriminator.discriminator),
+        ):
+            for key, value in theirs.state_dict().items():
+                if not key.startswith(embeddings):
+                    assert torch.equal(ours.state_dict()[key], value), key
+        assert 'shared_embedding.weight' in str(report)
+
+    def test_init_weights_loads_after_initializing(self, checkpoint):
+        file, upstream = checkpoint
+        gan = make_gan('biggan', pretrained=dict(checkpoint=file))
+        gan.init_weights()
+        ours, theirs = (g.discriminator.discriminator.decision for g in (gan, upstream))
+        assert torch.equal(ours.weight_orig, theirs.weight_orig)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     ('name', 'meta', 'inplace'),
@@ -459,7 +420,7 @@ def test_a_norm_of_another_condition_begins_anew_and_other_shapes_are_refused(sa
 )
 def test_activations_in_place_must_be_those_of_the_checkpoint(save, name, meta, inplace):
     gan, other = (
-        build_small('biggan, torch', disc=dict(act_cfg=dict(type='ReLU', inplace=value)))
+        build_small('biggan, torch', network=dict(act_cfg=dict(type='ReLU', inplace=value)))
         for value in (inplace, not inplace)
     )
     file = save(gan.state_dict(), name, **meta)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from mmagic.models.editors.stylegan2 import StyleGAN2Generator
+from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
-from disp_plugin.models import DISPStyleGAN2Generator
+from disp_plugin.models import DISPStyleGAN2Generator, SizedStyleGAN2Discriminator
 from disp_plugin.models.stylegan2_networks import FIRST_MAPPING_WEIGHT
 from tests.numerics import assert_close_to_scale
 
@@ -182,3 +182,59 @@ def test_a_missing_or_wrong_prior_is_named():
         build()(noise)
     with pytest.raises(ValueError, match=r'shape \(4, 5\).*but got \(4, 3\)'):
         build()([noise, noise], prior[:, :3])
+
+
+class TestSizedDiscriminator:
+    def test_at_its_full_width_it_is_mmagics(self):
+        with torch.device('meta'):
+            ours = SizedStyleGAN2Discriminator(128)
+            host = StyleGAN2Discriminator(128)
+        ours, host = ours.state_dict(), host.state_dict()
+        assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in host.items()}
+
+    def test_narrow_it_has_mmagics_names_and_fewer_channels(self):
+        with torch.device('meta'):
+            ours = SizedStyleGAN2Discriminator(32, channel_base=256, channel_max=20).state_dict()
+            host = StyleGAN2Discriminator(32).state_dict()
+        assert list(ours) == list(host)
+        shapes = {name: tuple(value.shape) for name, value in ours.items()}
+        assert shapes['convs.0.0.conv.weight_orig'] == (8, 3, 1, 1)
+        assert shapes['convs.1.conv2.1.conv.weight_orig'] == (16, 8, 3, 3)
+        assert shapes['convs.3.skip.1.conv.weight_orig'] == (20, 20, 1, 1)
+        assert shapes['final_conv.0.conv.weight_orig'] == (20, 21, 3, 3)
+        assert shapes['final_linear.0.linear.weight_orig'] == (20, 20 * 16)
+
+    def test_options_of_the_layers_survive_the_narrowing(self):
+        ours = SizedStyleGAN2Discriminator(
+            16, channel_max=8, num_fp16_scales=1, convert_input_fp32=False, img_channels=1
+        )
+        host = StyleGAN2Discriminator(
+            16, num_fp16_scales=1, convert_input_fp32=False, img_channels=1
+        )
+        for name, module in host.named_modules():
+            for field in ('fp16_enabled', 'convert_input_fp32'):
+                if hasattr(module, field):
+                    assert getattr(ours.get_submodule(name), field) == getattr(module, field), name
+        assert ours.convs[0][0].in_channels == 1
+
+    def test_what_it_cannot_be_built_with_is_named(self):
+        with pytest.raises(ValueError, match='no architecture for images of 20 px'):
+            SizedStyleGAN2Discriminator(20)
+        with pytest.raises(ValueError, match='channel_max .* must be a whole number from 1'):
+            SizedStyleGAN2Discriminator(16, channel_max=0)
+
+    def test_each_process_augments_with_numbers_of_its_own(self, monkeypatch):
+        disc = SizedStyleGAN2Discriminator(
+            8,
+            channel_max=8,
+            data_aug=dict(type='ADAAug', aug_pipeline=dict(brightness=1), augment_initial_p=1.0),
+        )
+        seen = []
+        disc.convs.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        img = torch.rand(4, 3, 8, 8)
+        monkeypatch.setattr('disp_plugin.distributed.get_world_size', lambda: 2)
+        for rank in (0, 1, 0):
+            monkeypatch.setattr('disp_plugin.distributed.get_rank', lambda rank=rank: rank)
+            torch.manual_seed(3)
+            disc(img)
+        assert torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], seen[1])

@@ -1,19 +1,16 @@
 """ADA in each of the GANs: what it does to images, and a probability that moves once a step."""
 
-import copy
-
 import pytest
 import torch
 from mmagic.models.losses import r1_gradient_penalty_loss
 from mmagic.registry import MODELS
-from mmagic.structures import DataSample
-from mmengine.runner import Runner
 
 from disp_plugin import distributed
 from disp_plugin.techniques import AdaptiveAugment
+from tests.gans import SIZE, make_gan, make_runner, train_gan
 from tests.numerics import assert_close_to_scale
 
-GANS = pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
+GANS = pytest.mark.parametrize('name', SIZE)
 KINDS = pytest.mark.parametrize('stock', [False, True], ids=['disp', 'stock'])
 STOCK_TYPE = {
     'sngan': 'RegularizedSNGAN',
@@ -24,16 +21,11 @@ STOCK_TYPE = {
 RISING = dict(type='AdaptiveAugment', update_interval=2, ada_target=-2.0, ada_kimg=1)
 
 
-@pytest.fixture
-def make(make_gan):
-    """A function (name, stock, **parts of the config) -> GAN with ADA."""
-
-    def build(name, stock, augmentation, **changes):
-        if stock:
-            changes['type'] = STOCK_TYPE[name]
-        return make_gan(name, stock, dict(augmentation=augmentation), **changes)
-
-    return build
+def make(name, stock, augmentation, **changes):
+    """A GAN with ADA."""
+    if stock:
+        changes['type'] = STOCK_TYPE[name]
+    return make_gan(name, stock, discriminator=dict(augmentation=augmentation), **changes)
 
 
 class TestImages:
@@ -90,14 +82,14 @@ class TestImages:
 @GANS
 @KINDS
 class TestInTraining:
-    def test_p_moves_once_a_step_of_d_and_is_logged(self, name, stock, make, train_gan):
+    def test_p_moves_once_a_step_of_d_and_is_logged(self, name, stock):
         gan = make(name, stock, RISING, discriminator_steps=4)
         logged = [float(step['augment']) for step in train_gan(gan, 5)]
         # batches of 4, an update after every second one, 1000 images for 1.0
         assert logged == pytest.approx([0, 0.008, 0.008, 0.016, 0.016])
         assert gan.discriminator.augmentation.aug_pipeline.p.item() == pytest.approx(0.016)
 
-    def test_it_follows_the_signs_of_real_images_scores(self, name, stock, make, train_gan):
+    def test_it_follows_the_signs_of_real_images_scores(self, name, stock):
         slow = dict(type='AdaptiveAugment', update_interval=100)
         gan = make(name, stock, slow, discriminator_steps=9)
         scores = []
@@ -109,93 +101,30 @@ class TestInTraining:
         assert gan.discriminator.augmentation.log_buffer.tolist() == [4, signs]
 
 
-def test_p_falls_below_the_target(make, train_gan):
+def test_p_falls_below_the_target():
     falling = dict(RISING, ada_target=2.0, augment_initial_p=0.5)
     logged = train_gan(make('sngan', False, falling), 4)
     assert float(logged[-1]['augment']) == pytest.approx(0.5 - 0.016)
 
 
-def test_a_gan_that_hands_no_scores_over_says_what_to_take(make_gan, train_gan):
-    gan = make_gan('biggan', stock=True, discriminator=dict(augmentation=RISING))
+def test_a_gan_that_hands_no_scores_over_says_what_to_take():
+    gan = make_gan('biggan', True, discriminator=dict(augmentation=RISING))
     with pytest.raises(RuntimeError, match='take RegularizedBigGAN or RegularizedSNGAN'):
         train_gan(gan)
 
 
-class Images(torch.utils.data.Dataset):
-    """Eight images with priors, as mmagic's pipelines pack them."""
-
-    metainfo = {}
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        img = torch.full((3, 32, 32), 10 * index, dtype=torch.uint8)
-        sample = DataSample(gt_img=img, gt_prior=torch.ones(4) * index)
-        return dict(inputs=dict(img=img), data_samples=sample)
-
-
-@pytest.fixture
-def run(make_gan, tmp_path):
-    """A function (name, max_iters, resume) -> runner after training in one folder."""
-
-    def train(name, max_iters, resume):
-        part = dict(optimizer=dict(type='Adam', lr=1e-3))
-        runner = Runner(
-            model=make_gan(name, discriminator=dict(augmentation=dict(RISING))),
-            work_dir=str(tmp_path / name),
-            train_dataloader=dict(
-                dataset=Images(),
-                batch_size=4,
-                num_workers=0,
-                sampler=dict(type='InfiniteSampler'),
-            ),
-            train_cfg=dict(by_epoch=False, max_iters=max_iters),
-            optim_wrapper=dict(
-                constructor='MultiOptimWrapperConstructor', generator=part, discriminator=part
-            ),
-            default_hooks=dict(
-                checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False),
-                logger=dict(type='LoggerHook', interval=1),
-            ),
-            default_scope='mmagic',
-            resume=resume,
-            log_level='ERROR',
-            experiment_name=f'{name}_{max_iters}',
-        )
-        before = copy.deepcopy(runner.model.discriminator.augmentation.state_dict())
-        runner.train()
-        return runner, before
-
-    return train
-
-
 @pytest.mark.parametrize('name', ['sngan', pytest.param('stylegan2', marks=pytest.mark.slow)])
-def test_p_and_its_counts_go_on_where_a_run_was_stopped(name, run, monkeypatch):
-    if name == 'stylegan2':
-        monkeypatch.setattr(Images, '__getitem__', small(Images.__getitem__))
-    first, _ = run(name, 5, resume=False)
-    augmentation = first.model.discriminator.augmentation
-    assert augmentation.aug_pipeline.p.item() == pytest.approx(0.016)
-    assert augmentation.log_buffer[0] == 4  # the fifth iteration's
-    resumed, before = run(name, 8, resume=True)
-    assert before['aug_pipeline.p'] == 0
-    assert resumed.iter == 8
-    augmentation = resumed.model.discriminator.augmentation
-    assert augmentation.aug_pipeline.p.item() == pytest.approx(0.032)
+def test_p_and_its_counts_go_on_where_a_run_was_stopped(name, tmp_path):
+    first = make_runner(make(name, False, RISING), tmp_path, 5, 5).train()
+    assert first.discriminator.augmentation.aug_pipeline.p.item() == pytest.approx(0.016)
+    assert first.discriminator.augmentation.log_buffer[0] == 4  # the fifth iteration's
+    gan = make(name, False, RISING)
+    assert gan.discriminator.augmentation.aug_pipeline.p == 0
+    resumed = make_runner(gan, tmp_path, 8, 5, resume=True)
+    resumed.train()
+    assert gan.discriminator.augmentation.aug_pipeline.p.item() == pytest.approx(0.032)
     history, _ = resumed.message_hub.get_scalar('train/augment').data
     assert history[-3:] == pytest.approx([0.024, 0.024, 0.032])
-
-
-def small(getter):
-    def get(self, index):
-        found = getter(self, index)
-        found['inputs']['img'] = found['data_samples'].gt_img = torch.full(
-            (3, 8, 8), 10 * index, dtype=torch.uint8
-        )
-        return found
-
-    return get
 
 
 def test_defaults_are_those_published():

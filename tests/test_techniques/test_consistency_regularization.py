@@ -9,10 +9,10 @@ from torch import nn
 
 from disp_plugin.models import DiscriminatorWrapper
 from disp_plugin.techniques import ConsistencyRegularization
+from tests.gans import SIZE, make_gan, train_gan
 from tests.numerics import assert_close_to_scale
 
 FLIP = dict(type='DiffAugment', policy='flip,translation')
-GANS = pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
 
 
 class Affine(nn.Module):
@@ -85,30 +85,22 @@ class TestLoss:
         assert ConsistencyRegularization(0.0)(dict(step=0)) is None
 
 
-def auxiliary(**options):
-    return dict(consistency=dict(type='ConsistencyRegularization', **options))
+@pytest.mark.parametrize('name', SIZE)
+@pytest.mark.parametrize('own', [None, dict(type='DiffAugment', policy='translation')])
+def test_it_is_logged_and_changes_what_is_learnt(name, own):
+    def train(weight):
+        loss = dict(type='ConsistencyRegularization', augmentation=None if own else FLIP)
+        losses = dict(consistency=dict(loss, loss_weight=weight) if weight else None)
+        gan = make_gan(name, discriminator=dict(augmentation=own), disc_losses=losses)
+        torch.manual_seed(1)
+        random.seed(1)  # of style mixing
+        return train_gan(gan)[0], list(gan.discriminator.parameters())
 
-
-@GANS
-class TestInTraining:
-    @pytest.mark.parametrize('own', [None, dict(type='DiffAugment', policy='translation')])
-    def test_it_is_logged_and_changes_what_is_learnt(self, name, own, make_gan, train_gan):
-        def train(**options):
-            losses = auxiliary(**options) if options else None
-            gan = make_gan(name, discriminator=dict(augmentation=own), disc_losses=losses)
-            torch.manual_seed(1)
-            random.seed(1)  # of style mixing
-            return gan, train_gan(gan)[0]
-
-        augmentation = None if own else FLIP
-        gan, logged = train(loss_weight=10.0, augmentation=augmentation)
-        _, lighter = train(loss_weight=5.0, augmentation=augmentation)
-        plain, without = train()
-        assert logged['loss_consistency'] > 0
-        assert_close_to_scale(logged['loss_consistency'], 2 * lighter['loss_consistency'])
-        assert 'loss_consistency' not in without
-        ours, theirs = (list(g.discriminator.parameters()) for g in (gan, plain))
-        assert not all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    (logged, ours), (lighter, _), (without, plain) = map(train, (10.0, 5.0, None))
+    assert logged['loss_consistency'] > 0
+    assert_close_to_scale(logged['loss_consistency'], 2 * lighter['loss_consistency'])
+    assert 'loss_consistency' not in without
+    assert not all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
 
 
 def test_an_adaptive_augmentation_that_nothing_steers_is_refused():

@@ -8,6 +8,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from disp_plugin.techniques import DiffAugment, diff_augment
+from tests.gans import SIZE, make_gan, train_gan
 from tests.numerics import assert_close_to_scale
 
 SIZES = [(32, 32), (16, 16), (17, 23), (8, 6), (1, 1)]
@@ -83,21 +84,16 @@ class TestOperations:
             deviation = (counts[center - reach : center + reach + 1] - expected).abs()
             assert (deviation <= 5 * math.sqrt(expected)).all()
 
-    @pytest.mark.parametrize(
-        ('side', 'centers'),
-        [
-            (8, range(9)),  # a cutout of 4 pixels: also centered at the far border
-            (6, range(6)),  # of 3 pixels
-        ],
-    )
-    def test_cutouts_are_centered_at_all_published_places(self, side, centers):
+    # a cutout of 4 pixels is also centered at the far border, one of 3 pixels is not
+    @pytest.mark.parametrize(('side', 'num_centers'), [(8, 9), (6, 6)])
+    def test_cutouts_are_centered_at_all_published_places(self, side, num_centers):
         size = side // 2
         found = DiffAugment('cutout')(torch.ones(3000, 3, side, side))
-        expected = set()
-        for center in centers:
-            first = center - size // 2
-            expected.add(tuple(first <= place < first + size for place in range(side)))
-        assert len(expected) == len(centers)
+        expected = {
+            tuple(first <= place < first + size for place in range(side))
+            for first in range(-(size // 2), num_centers - size // 2)
+        }
+        assert len(expected) == num_centers
         gone = found[:, 0] == 0
         for axis in (1, 2):
             seen = {tuple(rows) for rows in gone.any(dim=axis).tolist()}
@@ -133,31 +129,27 @@ class TestOperations:
         assert DiffAugment('color,translation,cutout,flip')(images).dtype == dtype
 
 
-class TestDerivatives:
-    @staticmethod
+def test_first_and_second_derivatives_are_those_of_finite_differences():
     def augment(images):
         torch.manual_seed(5)
         return DiffAugment('color,translation,cutout,flip', translation_ratio=0.5)(images)
 
-    def test_first_and_second_derivatives_are_those_of_finite_differences(self):
-        images = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
-        assert gradcheck(self.augment, images)
-        assert gradgradcheck(lambda x: self.augment(x).tanh(), images)
+    images = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(augment, images)
+    assert gradgradcheck(lambda x: augment(x).tanh(), images)
 
 
-class TestProcesses:
-    def test_processes_together_see_what_one_with_the_whole_batch_sees(self, monkeypatch):
-        images = torch.rand(6, 3, 8, 8)
+def test_processes_together_see_what_one_with_the_whole_batch_sees(monkeypatch):
+    images = torch.rand(6, 3, 8, 8)
+    torch.manual_seed(1)
+    expected = DiffAugment()(images)
+    after = torch.rand(1)
+    monkeypatch.setattr(diff_augment, 'get_world_size', lambda: 3)
+    for rank in range(3):
+        monkeypatch.setattr(diff_augment, 'get_rank', lambda rank=rank: rank)
         torch.manual_seed(1)
-        expected = DiffAugment()(images)
-        after = torch.rand(1)
-        monkeypatch.setattr(diff_augment, 'get_world_size', lambda: 3)
-        for rank in range(3):
-            monkeypatch.setattr(diff_augment, 'get_rank', lambda rank=rank: rank)
-            torch.manual_seed(1)
-            found = DiffAugment()(images[rank::3])
-            assert_close_to_scale(found, expected[rank::3])
-            assert torch.rand(1) == after
+        assert_close_to_scale(DiffAugment()(images[rank::3]), expected[rank::3])
+        assert torch.rand(1) == after
 
 
 @pytest.mark.parametrize(
@@ -179,27 +171,25 @@ def test_what_cannot_be_done_is_refused(options, message):
 
 
 @pytest.mark.parametrize('stock', [False, True], ids=['disp', 'stock'])
-@pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
+@pytest.mark.parametrize('name', SIZE)
 class TestInTraining:
-    def test_both_steps_show_the_discriminator_augmented_images(
-        self, name, stock, make_gan, train_gan
-    ):
+    def test_both_steps_show_the_discriminator_augmented_images(self, name, stock):
         augmentation = dict(type='DiffAugment', policy='cutout')
-        gan = make_gan(name, stock, dict(augmentation=augmentation))
+        gan = make_gan(name, stock, discriminator=dict(augmentation=augmentation))
         seen = []
         gan.discriminator.discriminator.register_forward_pre_hook(
             lambda module, args: seen.append((args[0] == 0).all(dim=1).float().mean(dim=(1, 2)))
         )
-        train_gan(gan, images=torch.full((4, 3, *[gan_size(name)] * 2), 200, dtype=torch.uint8))
+        train_gan(gan, images=torch.full((4, 3, *[SIZE[name]] * 2), 200, dtype=torch.uint8))
         # fake images, real ones, those of R1 in StyleGAN2, and fake ones in the generator's step
         assert len(seen) == (4 if name == 'stylegan2' else 3)
         for shares in seen:
             # a quarter of all pixels, a sixteenth where the center is a corner
             assert (shares >= 1 / 16).all() and (shares <= 1 / 4 + 0.02).all()
 
-    def test_the_generator_learns_through_it(self, name, stock, make_gan, train_gan):
+    def test_the_generator_learns_through_it(self, name, stock):
         def gradients(augmentation):
-            gan = make_gan(name, stock, dict(augmentation=augmentation))
+            gan = make_gan(name, stock, discriminator=dict(augmentation=augmentation))
             kept = {}
 
             def keep(module, args):
@@ -215,7 +205,3 @@ class TestInTraining:
         assert not (plain == 0).all(dim=1).any()
         assert (cut == 0).all(dim=1).flatten(1).any(dim=1).all()  # no gradient in the cutout
         assert cut.abs().flatten(1).sum(dim=1).min() > 0
-
-
-def gan_size(name):
-    return 8 if name == 'stylegan2' else 32

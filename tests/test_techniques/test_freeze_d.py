@@ -4,23 +4,21 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 
-import disp_plugin.register  # noqa: F401
 from disp_plugin.techniques import FreezeD
+from tests.gans import SIZE, make_gan, train_gan
 
-NETWORK = {
-    'sngan': dict(type='ProjDiscriminator', input_scale=32, base_channels=4),
-    'biggan': dict(type='BigGANDiscriminator', input_scale=32, base_channels=4, sn_style='ajbrock'),
-    'stylegan2': dict(type='SizedStyleGAN2Discriminator', in_size=8, channel_max=8),
-}
-GANS = pytest.mark.parametrize('name', NETWORK)
+GANS = pytest.mark.parametrize('name', SIZE)
 
 
-@pytest.fixture
-def build(make_gan):
-    """A function (name, freeze) -> a DISP GAN; BigGAN's has the other kind of spectral norm."""
-    return lambda name, freeze: make_gan(
-        name, discriminator=dict(discriminator=NETWORK[name], freeze=freeze)
-    )
+def build(name, blocks=None):
+    """A DISP GAN; BigGAN's has the other kind of spectral norm."""
+    freeze = None if blocks is None else dict(type='FreezeD', blocks=blocks)
+    network = dict(sn_style='ajbrock') if name == 'biggan' else {}
+    return make_gan(name, network=network, discriminator=dict(freeze=freeze))
+
+
+def make_network(name):
+    return build(name).discriminator.discriminator
 
 
 def moved(gan, before):
@@ -33,9 +31,11 @@ def state_of(gan):
 
 
 @GANS
-def test_frozen_blocks_are_bit_identical_after_training(name, build, train_gan):
-    gan = build(name, dict(type='FreezeD', blocks=2))
+def test_frozen_blocks_are_bit_identical_after_training(name):
+    gan = build(name, 2)
     frozen = FreezeD(2).find(gan.discriminator.discriminator)
+    # a distributed wrapper does not wait for their gradients
+    assert not any(p.requires_grad for module in frozen for p in module.parameters())
     names = {id(module): key for key, module in gan.discriminator.named_modules()}
     prefixes = tuple(f'{names[id(module)]}.' for module in frozen)
     before = state_of(gan)
@@ -45,38 +45,21 @@ def test_frozen_blocks_are_bit_identical_after_training(name, build, train_gan):
     learnable = {key for key, _ in gan.discriminator.named_parameters()}
     assert {key for key in learnable if not key.startswith(prefixes)} <= changed
     # what would have moved: spectral norms' vectors are among it
-    free = build(name, None)
+    free = build(name)
     train_gan(free, 2)
     would = {key for key in moved(free, before) if key.startswith(prefixes)}
     assert {key for key in learnable if key.startswith(prefixes)} <= would
-    if name == 'sngan':
-        assert any(key.endswith('weight_u') for key in would)
-    if name == 'biggan':
-        assert any(key.endswith('.u0') for key in would)
-
-
-@GANS
-def test_nothing_is_learnt_by_the_optimizer_of_a_frozen_block(name, build):
-    gan = build(name, dict(type='FreezeD', blocks=1))
-    # as a distributed wrapper finds it when it decides what to wait for
-    frozen = [
-        p for block in FreezeD(1).find(gan.discriminator.discriminator) for p in block.parameters()
-    ]
-    assert frozen and not any(p.requires_grad for p in frozen)
-    assert any(p.requires_grad for p in gan.discriminator.parameters())
+    norms = dict(sngan='weight_u', biggan='.u0').get(name, '')
+    assert any(key.endswith(norms) for key in would)
 
 
 @pytest.mark.parametrize(('name', 'num'), [('sngan', 4), ('biggan', 4), ('stylegan2', 3)])
 def test_blocks_are_counted_from_the_image_on(name, num):
-    network = MODELS.build(NETWORK[name])
+    network = make_network(name)
     with pytest.raises(ValueError, match=f'blocks of FreezeD is {num + 1}, .* has {num}$'):
         FreezeD(num + 1).hold(network)
-    first = network.convs[0] if name == 'stylegan2' else None
-    if name == 'sngan':
-        first = network.from_rgb
-    if name == 'biggan':
-        first = network.conv_blocks[0]
-    assert FreezeD(1).find(network) == [first]
+    first = dict(sngan='from_rgb', biggan='conv_blocks.0', stylegan2='convs.0')[name]
+    assert FreezeD(1).find(network) == [network.get_submodule(first)]
     assert FreezeD(0).find(network) == []
 
 
@@ -88,7 +71,7 @@ def test_an_attention_belongs_to_the_block_before_it():
 
 
 def test_blocks_can_be_named():
-    network = MODELS.build(NETWORK['sngan'])
+    network = make_network('sngan')
     assert FreezeD(['conv_blocks.1', 'decision']).find(network) == [
         network.conv_blocks[1],
         network.decision,
@@ -119,8 +102,8 @@ def test_the_convolution_next_to_the_image_is_a_block():
     assert FreezeD(1).find(network) == [network.input_conv]
 
 
-def test_random_blocks_are_not_frozen_in_silence(build, capsys):
-    build('sngan', None).init_weights()
+def test_random_blocks_are_not_frozen_in_silence(capsys):
+    build('sngan').init_weights()
     assert 'without model.pretrained' not in ''.join(capsys.readouterr())
-    build('sngan', dict(type='FreezeD', blocks=1)).init_weights()
+    build('sngan', 1).init_weights()
     assert 'without model.pretrained' in ''.join(capsys.readouterr())

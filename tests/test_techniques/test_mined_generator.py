@@ -1,76 +1,62 @@
 """A miner before a pretrained generator: two phases, and the interface of a generator."""
 
 import copy
-import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from mmagic.registry import MODELS
-from mmagic.structures import DataSample
-from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.registry import MODEL_WRAPPERS
-from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
-import disp_plugin.register  # noqa: F401
 from disp_plugin.applications.invert_images import generate_by_blocks
 from disp_plugin.cli.config import load_config
 from disp_plugin.models import load_pretrained
 from disp_plugin.techniques import MinedGenerator, Miner
+from tests.gans import (
+    NOISE,
+    PRIOR_DIM,
+    TYPE,
+    draw,
+    gan_config,
+    make_gan,
+    make_runner,
+)
 from tests.numerics import assert_close_to_scale
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-PRIOR_DIM, NOISE, MINING, DISC_STEPS = 4, 16, 2, 2
-SIZE = {'sngan': 32, 'biggan': 32, 'stylegan2': 8}
-TYPE = {'sngan': 'SNGAN', 'biggan': 'BigGAN', 'stylegan2': 'StyleGAN2'}
-GENERATOR = {
-    'sngan': dict(output_scale=32, base_channels=4, noise_size=NOISE, with_spectral_norm=True),
-    'biggan': dict(output_scale=32, base_channels=4, noise_size=NOISE, shared_dim=6),
-    'stylegan2': dict(out_size=8, style_channels=NOISE, num_mlps=2, channel_max=8),
-}
-DISCRIMINATOR = {
-    'sngan': dict(type='ProjDiscriminator', input_scale=32, base_channels=4),
-    'biggan': dict(type='BigGANDiscriminator', input_scale=32, base_channels=4),
-    'stylegan2': dict(type='SizedStyleGAN2Discriminator', in_size=8, channel_max=8),
+MINING, DISC_STEPS = 2, 2
+OPTIONS = {
+    'sngan': dict(with_spectral_norm=True),
+    'biggan': dict(shared_dim=6, sn_style='ajbrock'),
+    'stylegan2': {},
 }
 GANS = pytest.mark.parametrize('name', TYPE)
-_runs = itertools.count()
 
 
-def build(name, prior_dim=PRIOR_DIM, mined=True, **changes):
+def build(name, mined=True, generator=None, **changes):
     """A DISP GAN, with a miner before its generator or without."""
-    config = dict(
-        type=f'DISP{TYPE[name]}',
-        prior_dim=prior_dim,
-        generator=dict(type=f'DISP{TYPE[name]}Generator', **GENERATOR[name]),
+    return make_gan(
+        name,
+        generator={**OPTIONS[name], **(generator or {})},
+        network=dict(sn_style='ajbrock') if name == 'biggan' else {},
         mining_iters=MINING if mined else None,
-        discriminator=dict(
-            type='PriorProjectionDiscriminator',
-            equalized_lr=name == 'stylegan2',
-            discriminator=DISCRIMINATOR[name],
-        ),
-        data_preprocessor=dict(type='DataPreprocessor'),
         discriminator_steps=DISC_STEPS,
         ema_config=dict(type='ExponentialMovingAverage', momentum=0.1),
+        **changes,
     )
-    return MODELS.build({**config, **changes})
 
 
 @pytest.fixture(scope='module')
 def pretrained(tmp_path_factory):
     """Checkpoints of the source domain: class-conditional ones of mmagic where it has them."""
     files = {}
-    for name, kind in TYPE.items():
-        torch.manual_seed(7)
-        if name == 'stylegan2':
-            generator = dict(type='DISPStyleGAN2Generator', prior_dim=0, **GENERATOR[name])
-        else:
-            generator = dict(type=f'{kind}Generator', num_classes=5, **GENERATOR[name])
-        state = MODELS.build(generator).state_dict()
+    for name in TYPE:
+        classes = {} if name == 'stylegan2' else dict(num_classes=5)
+        gan = make_gan(name, True, seed=7, generator={**OPTIONS[name], **classes})
         files[name] = tmp_path_factory.mktemp('source') / f'{name}.pth'
+        state = gan.generator.state_dict()
         torch.save({f'generator.{key}': value for key, value in state.items()}, files[name])
     return files
 
@@ -86,32 +72,10 @@ class Record(Hook):
             self.states.append(copy.deepcopy(runner.model.generator.state_dict()))
 
 
-def train(gan, size, folder, updates, **options):
-    samples = []
-    for _ in range(8):
-        sample = DataSample(gt_img=torch.randint(0, 256, (3, size, size), dtype=torch.uint8))
-        samples.append(dict(inputs=dict(img=sample.gt_img), data_samples=sample))
-        sample.gt_prior = torch.rand(PRIOR_DIM)
-    # times 8: mmengine rests for two seconds at the end of each epoch
-    record, adam = Record(), dict(type='Adam', lr=0.01, betas=(0.0, 0.9))
-    parts = {name: dict(optimizer=adam) for name in ('generator', 'discriminator')}
-    runner = Runner(
-        gan,
-        str(folder),
-        train_dataloader=DataLoader(samples * 8, batch_size=4, collate_fn=pseudo_collate),
-        train_cfg=dict(by_epoch=False, max_iters=updates * DISC_STEPS),
-        optim_wrapper=dict(constructor='MultiOptimWrapperConstructor', **parts),
-        default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', interval=DISC_STEPS, by_epoch=False),
-            logger=dict(type='LoggerHook', interval=1000),
-        ),
-        custom_hooks=[record],
-        default_scope='mmagic',
-        experiment_name=f'mine_{next(_runs)}',
-        log_level='WARNING',
-        **options,
-    )
-    runner.train()
+def train(gan, folder, updates, **options):
+    record, adam = Record(), dict(lr=0.01, betas=(0.0, 0.9))
+    iters = updates * DISC_STEPS
+    make_runner(gan, folder, iters, DISC_STEPS, adam, custom_hooks=[record], **options).train()
     return record.states
 
 
@@ -124,8 +88,8 @@ def changed(before, after, names):
 def test_the_pretrained_part_stays_bit_identical_until_mining_ends(
     name, prior_dim, pretrained, tmp_path
 ):
-    gan = build(name, prior_dim, pretrained=dict(checkpoint=str(pretrained[name])))
-    states = train(gan, SIZE[name], tmp_path, MINING + 1)
+    gan = build(name, prior_dim=prior_dim, pretrained=dict(checkpoint=str(pretrained[name])))
+    states = train(gan, tmp_path, MINING + 1)
     source = torch.load(pretrained[name])
     parameters = dict(gan.generator.named_parameters())
     widened = 'generator.style_mapping.1.linear.weight_orig'
@@ -159,7 +123,7 @@ def test_the_pretrained_part_stays_bit_identical_until_mining_ends(
 
 @GANS
 def test_what_a_checkpoint_does_not_have_learns_where_none_was_loaded(name, tmp_path):
-    states = train(build(name), SIZE[name], tmp_path, 1)
+    states = train(build(name), tmp_path, 1)
     learnt = changed(*states, [k for k in states[0] if 'running' not in k and 'num_b' not in k])
     conditional = ('miner.', 'prior_projection.', '.gain', '.bias.', 'w_avg', 'mined_updates')
     assert learnt and all(any(part in key for part in conditional) for key in learnt)
@@ -167,7 +131,7 @@ def test_what_a_checkpoint_does_not_have_learns_where_none_was_loaded(name, tmp_
 
 def test_statistics_of_batch_norm_follow_the_mined_images(pretrained, tmp_path):
     gan = build('biggan', pretrained=dict(checkpoint=str(pretrained['biggan'])))
-    states = train(gan, SIZE['biggan'], tmp_path, 1)
+    states = train(gan, tmp_path, 1)
     means = [key for key in states[0] if key.endswith('running_mean')]
     assert changed(*states, means) == set(means)
 
@@ -175,9 +139,9 @@ def test_statistics_of_batch_norm_follow_the_mined_images(pretrained, tmp_path):
 @pytest.mark.parametrize('begun', [1, MINING])
 def test_a_resumed_run_goes_on_with_its_phase(begun, pretrained, tmp_path):
     options = dict(pretrained=dict(checkpoint=str(pretrained['biggan'])))
-    train(build('biggan', **options), 32, tmp_path, begun)
+    train(build('biggan', **options), tmp_path, begun)
     file = str(tmp_path / f'iter_{begun * DISC_STEPS}.pth')
-    states = train(build('biggan', **options), 32, tmp_path, begun + 1, load_from=file, resume=True)
+    states = train(build('biggan', **options), tmp_path, begun + 1, load_from=file, resume=True)
     key = 'generator.noise2feat.weight'
     assert changed(states[0], states[-1], [key]) == (set() if begun < MINING else {key})
     assert changed(states[0], states[-1], ['miner.0.weight'])
@@ -188,7 +152,7 @@ def test_a_resumed_run_goes_on_with_its_phase(begun, pretrained, tmp_path):
 def test_the_generator_gets_mined_noise(name):
     gan = build(name).eval()
     outer, inner = gan.generator, gan.generator.generator
-    noise, prior = torch.randn(3, NOISE), torch.randn(3, PRIOR_DIM)
+    noise, prior = draw(gan)
     fixed = dict(randomize_noise=False) if name == 'stylegan2' else {}
     made = outer(noise, prior=prior, **fixed)
     assert_close_to_scale(made, inner(outer.miner(noise), prior=prior, **fixed))
@@ -260,7 +224,7 @@ def test_images_are_sampled_and_inverted_through_the_average_of_the_miner(name, 
     gan.init_weights()
     gan.eval()
     assert (gan.noise_size, gan.generator.prior_dim) == (NOISE, PRIOR_DIM)
-    noise, prior = torch.randn(2, 2, NOISE)[0], torch.randn(2, PRIOR_DIM)
+    noise, prior = draw(gan)
     inputs = dict(noise=noise, prior=prior, sample_model='ema')
     first = [sample.fake_img.data for sample in gan(dict(inputs))]
     gan.generator_ema.module.miner[-1].bias.add_(1)
@@ -276,18 +240,22 @@ def test_images_are_sampled_and_inverted_through_the_average_of_the_miner(name, 
 
 @pytest.mark.parametrize('name', ['sngan', 'biggan'])
 @torch.no_grad()
-def test_a_class_conditional_generator_of_mmagic_gets_its_label(name):
-    config = dict(type=f'{TYPE[name]}Generator', num_classes=5, **GENERATOR[name])
-    mined = MinedGenerator(config, mining_iters=1).eval()
+def test_a_class_conditional_generator_of_mmagic_gets_its_label_and_its_weights(name):
+    plain = make_gan(name, True, generator=dict(num_classes=5)).generator
+    config = gan_config(name, True, generator=dict(num_classes=5))['generator']
+    mined = MinedGenerator(config, mining_iters=1)
+    outcome = mined.load_state_dict(plain.state_dict(), strict=False)
+    assert outcome.unexpected_keys == []
+    assert {key.split('.')[0] for key in outcome.missing_keys} == {'miner', 'mined_updates'}
     noise, label = torch.randn(2, NOISE), torch.tensor([3, 1])
-    made = mined(noise, label=label)
-    assert_close_to_scale(made, mined.generator(mined.miner(noise), label=label))
+    made = mined.eval()(noise, label=label)
+    assert_close_to_scale(made, plain.eval()(mined.miner(noise), label=label))
     frozen = {id(parameter) for *_, parameter in mined._list_pretrained()}
     assert frozen == {id(parameter) for parameter in mined.generator.parameters()}
 
 
 def test_both_phases_run_distributed(pretrained, tmp_path):
-    hub = MessageHub.get_instance(f'mine_{next(_runs)}')
+    hub = MessageHub.get_instance('mine_distributed')
     torch.distributed.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
     try:
         gan = build('stylegan2', pretrained=dict(checkpoint=str(pretrained['stylegan2'])))
@@ -300,7 +268,7 @@ def test_both_phases_run_distributed(pretrained, tmp_path):
         weight = dict(generator.module.generator.named_parameters())[key]
         for update in range(1, MINING + 2):
             hub.update_info('iter', update, resumed=False)
-            noise, prior = torch.randn(2, NOISE), torch.randn(2, PRIOR_DIM)
+            noise, prior = draw(gan)
             generator(noise, prior=prior).square().mean().backward()
             assert (weight.grad is not None) == (update > MINING)
     finally:
@@ -309,17 +277,14 @@ def test_both_phases_run_distributed(pretrained, tmp_path):
 
 @GANS
 def test_the_option_of_the_gan_is_the_generator_of_a_config(name):
-    kind = f'DISP{TYPE[name]}Generator'
-    stated = dict(type='MinedGenerator', generator=kind, mining_iters=MINING, **GENERATOR[name])
-    torch.manual_seed(0)
+    stated = dict(type='MinedGenerator', generator=f'DISP{TYPE[name]}Generator')
     by_option = build(name)
-    torch.manual_seed(0)
-    by_config = build(name, mined=False, generator=stated)
+    by_config = build(name, mined=False, generator=dict(stated, mining_iters=MINING))
     pairs = zip(by_option.state_dict().items(), by_config.state_dict().items(), strict=True)
     assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
     assert isinstance(by_option.generator_ema.module, MinedGenerator)
     with pytest.raises(ValueError, match='the generator is a MinedGenerator already'):
-        build(name, generator=stated)
+        build(name, generator=dict(stated, mining_iters=MINING))
 
 
 @pytest.mark.parametrize(
@@ -337,18 +302,6 @@ def test_numbers_that_cannot_be_are_refused():
         MinedGenerator(torch.nn.Identity(), mining_iters=-1)
     with pytest.raises(ValueError, match='num_layers of a Miner is 0; it must be 1 or more'):
         Miner(4, num_layers=0)
-
-
-@torch.no_grad()
-def test_weights_of_a_generator_without_a_miner_load():
-    plain = MODELS.build(dict(type='SNGANGenerator', num_classes=5, **GENERATOR['sngan']))
-    config = dict(type='SNGANGenerator', num_classes=5, **GENERATOR['sngan'])
-    mined = MinedGenerator(config, mining_iters=1)
-    outcome = mined.load_state_dict(plain.state_dict(), strict=False)
-    assert outcome.unexpected_keys == []
-    assert {key.split('.')[0] for key in outcome.missing_keys} == {'miner', 'mined_updates'}
-    for key, value in plain.state_dict().items():
-        assert torch.equal(mined.generator.state_dict()[key], value)
 
 
 def test_a_compiled_generator_is_refused():
