@@ -121,9 +121,9 @@ def frechet_distance(rows, other):
     """Between Gaussians fitted to (N, F) and (M, F)."""
     import torch
 
-    from disp_plugin.evaluation.metrics import frechet_distance as gaussians
+    from disp_plugin.evaluation.metrics import distances
 
-    return gaussians.frechet_distance(torch.from_numpy(rows), torch.from_numpy(other)).value
+    return distances.frechet_distance(torch.from_numpy(rows), torch.from_numpy(other)).value
 
 
 def untrained(gan, cfg):
