@@ -6,7 +6,7 @@ no fit.
 
 _base_ = [
     '_base_/models/disp_biggan_32.py',
-    '_base_/datasets/images.py',
+    '_base_/datasets/paper.py',
     '_base_/priors/vgg16_fc7.py',
     '_base_/schedules/sngan_biggan.py',
 ]
@@ -16,11 +16,7 @@ model = dict(prior_dim=4096, sampler=dict(max_priors=10000))
 
 train_dataloader = dict(
     batch_size=50,  # not stated in the paper
-    dataset=dict(
-        data_root='data/cifar10',
-        ann_file='train.txt',
-        image_size=32,
-        bank_file='vgg16_fc7.safetensors'))
+    dataset=dict(data_root='data/cifar10', image_size=32))
 
 # batches for the discriminator: 100,000 steps of the generator (not stated in the paper) x 4,
 # whatever the fraction of the data

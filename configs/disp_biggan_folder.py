@@ -8,7 +8,7 @@ choice. Without it, what stands here holds.
 
 _base_ = [
     '_base_/models/disp_biggan_32.py',
-    '_base_/datasets/images.py',
+    '_base_/datasets/folder.py',
     '_base_/priors/vgg16_fc7.py',
     '_base_/schedules/sngan_biggan.py',
 ]
@@ -22,14 +22,6 @@ model = dict(
     # for more than some hundred images, num_neighbors=5 mixes only similar ones
     sampler=dict(max_priors=10000, num_neighbors=None),
     ema_config=dict(momentum=0.001, start_iter=200))
-
-train_dataloader = dict(
-    batch_size=32,
-    dataset=dict(
-        data_root='data/images',
-        image_size=64,
-        flip=True,  # False where left and right mean something, as in text
-        bank_file='vgg16_fc7.safetensors'))
 
 train_cfg = dict(max_iters=100000)
 

@@ -1,12 +1,6 @@
 """DISP-BigGAN on LSUN bedrooms at 128 px with a mixture of Gaussians: the paper's for large data."""
 
-_base_ = [
-    '_base_/models/disp_biggan_128.py',
-    '_base_/datasets/images.py',
-    '_base_/priors/vgg16_fc7.py',
-    '_base_/schedules/biggan_large.py',
-    '_base_/techniques/gmm.py',
-]
+_base_ = ['_base_/models/disp_biggan_128.py', '_base_/biggan_large_data.py']
 
 model = dict(
     prior_dim=4096,
@@ -15,10 +9,4 @@ model = dict(
     # .9999 from step 1000: not stated in the paper
     ema_config=dict(momentum=0.0001, start_iter=1000))
 
-train_dataloader = dict(
-    batch_size=64,  # not stated in the paper
-    dataset=dict(
-        data_root='data/lsun_bedroom',
-        ann_file='train.txt',
-        image_size=128,
-        bank_file='vgg16_fc7.safetensors'))
+train_dataloader = dict(dataset=dict(data_root='data/lsun_bedroom', image_size=128))

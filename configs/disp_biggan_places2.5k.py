@@ -2,7 +2,7 @@
 
 _base_ = [
     '_base_/models/disp_biggan_128.py',
-    '_base_/datasets/images.py',
+    '_base_/datasets/paper.py',
     '_base_/priors/vgg16_fc7.py',
     '_base_/schedules/sngan_biggan.py',
     '_base_/techniques/transfer_biggan.py',
@@ -12,11 +12,7 @@ model = dict(prior_dim=4096, pretrained=_base_.transfer_biggan.model.pretrained)
 
 train_dataloader = dict(
     batch_size=256,  # not stated in the paper
-    dataset=dict(
-        data_root='data/places2.5k',
-        ann_file='train.txt',
-        image_size=128,
-        bank_file='vgg16_fc7.safetensors'))
+    dataset=dict(data_root='data/places2.5k', image_size=128))
 
 # Fewer steps than for DiffAugment and FreezeD is the paper's; how many: not stated in the paper.
 train_cfg = dict(max_iters=5000)

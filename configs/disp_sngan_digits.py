@@ -13,5 +13,3 @@ model = dict(
     prior_norm='centered_l2',
     # fewer mixtures that are no digit, but less recall (docs/results.md); the paper mixes any two
     sampler=dict(num_neighbors=5))
-
-train_dataloader = dict(batch_size=32, dataset=dict(bank_file='simclr.safetensors'))

@@ -20,8 +20,6 @@ model = dict(
     generator=dict(base_channels=16),
     discriminator=dict(discriminator=dict(base_channels=16)))
 
-train_dataloader = dict(batch_size=16, dataset=dict(bank_file='supervised.safetensors'))
-
 # batches for the discriminator: 1,500 steps of the generator x 2
 train_cfg = dict(max_iters=1500 * 2, val_begin=500, val_interval=500)
 

@@ -2,7 +2,7 @@
 
 _base_ = [
     '_base_/models/disp_stylegan2_32.py',
-    '_base_/datasets/images.py',
+    '_base_/datasets/paper.py',
     '_base_/priors/vgg16_fc7.py',
     '_base_/schedules/stylegan2.py',
 ]
@@ -13,11 +13,7 @@ model = dict(prior_dim=4096, sampler=dict(max_priors=10000))
 # 25 million images shown in batches of 32, as in DiffAugment's code
 train_dataloader = dict(
     batch_size=32,
-    dataset=dict(
-        data_root='data/cifar10',
-        ann_file='train.txt',
-        image_size=32,
-        bank_file='vgg16_fc7.safetensors'))
+    dataset=dict(data_root='data/cifar10', image_size=32))
 
 train_cfg = dict(max_iters=781250)
 

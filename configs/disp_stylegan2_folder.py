@@ -1,14 +1,8 @@
-"""DISP-StyleGAN2 on any folder of images.
-
-    python tools/train.py configs/disp_stylegan2_folder.py --auto --cfg-options data_root=FOLDER
-
---auto chooses image size, batch size and number of iterations for the images found, and prints the
-choice. Without it, what stands here holds.
-"""
+"""DISP-StyleGAN2 on any folder of images; used as disp_biggan_folder.py is."""
 
 _base_ = [
     '_base_/models/disp_stylegan2_256.py',
-    '_base_/datasets/images.py',
+    '_base_/datasets/folder.py',
     '_base_/priors/vgg16_fc7.py',
     '_base_/schedules/stylegan2.py',
 ]
@@ -22,14 +16,6 @@ model = dict(
     # for more than some hundred images, num_neighbors=5 mixes only similar ones
     sampler=dict(max_priors=10000, num_neighbors=None),
     ema_config=dict(momentum=0.001, start_iter=200))
-
-train_dataloader = dict(
-    batch_size=32,
-    dataset=dict(
-        data_root='data/images',
-        image_size=64,
-        flip=True,  # False where left and right mean something, as in text
-        bank_file='vgg16_fc7.safetensors'))
 
 train_cfg = dict(max_iters=100000)
 

@@ -2,7 +2,7 @@
 
 _base_ = [
     '_base_/models/disp_stylegan2_256.py',
-    '_base_/datasets/images.py',
+    '_base_/datasets/paper.py',
     '_base_/priors/vgg16_fc7.py',
     '_base_/schedules/stylegan2.py',
     '_base_/techniques/transfer_stylegan2.py',
@@ -12,10 +12,6 @@ model = dict(prior_dim=4096, pretrained=_base_.transfer_stylegan2.model.pretrain
 
 train_dataloader = dict(
     batch_size=16,  # not stated in the paper
-    dataset=dict(
-        data_root='data/panda',
-        ann_file='train.txt',
-        image_size=256,
-        bank_file='vgg16_fc7.safetensors'))
+    dataset=dict(data_root='data/panda', image_size=256))
 
 train_cfg = dict(max_iters=20000)  # not stated in the paper

@@ -2,10 +2,15 @@
 
 # A mirrored digit is no digit. Such small images load faster without worker processes.
 train_dataloader = dict(
+    batch_size=32,
     num_workers=0,
     sampler=dict(type='ResumableSampler'),
     dataset=dict(
-        type='ImageFolderDataset', data_root='data/digits', ann_file='train.txt', image_size=16))
+        type='ImageFolderDataset',
+        data_root='data/digits',
+        ann_file='train.txt',
+        image_size=16,
+        bank_file='simclr.safetensors'))
 
 val_dataloader = dict(
     batch_size=64,

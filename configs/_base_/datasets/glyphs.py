@@ -2,6 +2,8 @@
 
 _base_ = './digits.py'
 
-train_dataloader = dict(dataset=dict(data_root='data/glyphs'))
+train_dataloader = dict(
+    batch_size=16,
+    dataset=dict(data_root='data/glyphs', bank_file='supervised.safetensors'))
 val_dataloader = dict(dataset=dict(data_root='data/glyphs'))
 test_dataloader = dict(dataset=dict(data_root='data/glyphs'))
