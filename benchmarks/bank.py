@@ -200,10 +200,10 @@ def measure_build(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     import torch
     from mmengine.logging import MMLogger
 
-    from disp_plugin.datasets import ImageFolderDataset
+    from disp_plugin.datasets import ImageFolderDataset, check_views
+    from disp_plugin.datasets.image_views import choose_num_workers, stack_views
     from disp_plugin.priors import build_bank
     from disp_plugin.priors.build_bank import choose_amp
-    from disp_plugin.priors.encode_views import check_views, choose_num_workers
 
     MMLogger.get_instance('bank', log_level='WARNING')
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -213,8 +213,8 @@ def measure_build(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     dataset = ImageFolderDataset(str(images), image_size=args.image_size, flip=args.flip)
     encoder = make_encoder(args.encoder, folder).to(device)
     encoder.fingerprint()
-    views = [dataset.view(i, bool(v)) for i in range(len(dataset)) for v in range(1 + args.flip)]
-    pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+    views = np.concatenate([stack_views(dataset, index) for index in range(len(dataset))])
+    pixels = torch.from_numpy(views).permute(0, 3, 1, 2)
     batches = list(pixels.to(device).split(args.batch_size))
     amp_dtype = choose_amp(None, device)
     workers = args.workers
@@ -226,18 +226,11 @@ def measure_build(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         forwards.append(time_forward(encoder, batches, amp_dtype))
         (folder / 'bank').unlink(missing_ok=True)
         start = time.perf_counter()
-        build_bank(
-            dataset,
-            encoder,
-            folder / 'bank',
-            args.batch_size,
-            device,
-            num_workers=workers,
-            progress=False,
-        )
+        settings = dict(batch_size=args.batch_size, device=device)
+        build_bank(dataset, encoder, folder / 'bank', workers, progress=False, **settings)
         builds.append(time.perf_counter() - start)
         start = time.perf_counter()
-        check_views(dataset, range(len(dataset)), dataset.image_paths, workers, progress=False)
+        check_views(dataset, num_workers=workers, progress=False)
         checks.append(time.perf_counter() - start)
     encodings = [build - check for build, check in zip(builds, checks, strict=True)]
     return {

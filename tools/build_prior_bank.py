@@ -168,20 +168,18 @@ def build(args: argparse.Namespace) -> None:
     if args.dry_run:
         print(describe(task) + (f'\nshare:    {shard}' if shard.count > 1 else ''))
         return
-    from disp_plugin.priors import build_shard, merge_parts
+    from disp_plugin.priors import BankBuild
 
     start = time.perf_counter()
-    options = dict(
+    bank_build = BankBuild(
+        *task,
         batch_size=args.batch_size,
         device=args.device,
         amp={'auto': None, 'off': False}.get(args.amp, args.amp),
         dtype=args.dtype,
         overwrite=args.overwrite,
     )
-    if args.merge:
-        bank = merge_parts(*task, 60 * args.wait, **options)
-    else:
-        bank = build_shard(*task, shard, args.workers, **options)
+    bank = bank_build.merge(60 * args.wait) if args.merge else bank_build.run(shard, args.workers)
     if bank is None:
         print(f'{shard} is done; the last one to end writes {task.bank_file}')
         return

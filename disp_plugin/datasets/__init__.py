@@ -4,15 +4,9 @@ from disp_plugin.upstream import apply_patches
 
 apply_patches()
 
-from .decode_image import (  # noqa: E402
-    IMG_EXTENSIONS,
-    BadImage,
-    BadImageError,
-    check_images,
-    decode_image,
-    describe_bad_images,
-)
-from .image_folder_dataset import ImageFolderDataset, ImageViews, fit_image  # noqa: E402
+from .decode_image import IMG_EXTENSIONS, BadImageError, decode_image  # noqa: E402
+from .image_folder_dataset import ImageFolderDataset, fit_image  # noqa: E402
+from .image_views import ImageViews, check_views  # noqa: E402
 from .resumable_sampler import ResumableSampler  # noqa: E402
 from .seeded_draws import (  # noqa: E402
     PositionalDataset,
@@ -24,16 +18,14 @@ from .seeded_draws import (  # noqa: E402
 
 __all__ = [
     'IMG_EXTENSIONS',
-    'BadImage',
     'BadImageError',
     'ImageFolderDataset',
     'ImageViews',
     'PositionalDataset',
     'ResumableSampler',
     'SeededDraws',
-    'check_images',
+    'check_views',
     'decode_image',
-    'describe_bad_images',
     'fit_image',
     'keep_randomness',
     'seed_randomness',

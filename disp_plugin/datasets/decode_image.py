@@ -1,16 +1,11 @@
 """The one decoder: training, the bank and every tool see the same pixels of a file."""
 
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-
-from disp_plugin.progress import track
 
 #: Endings of the files that are taken for images, in lower case; compare with ``suffix.lower()``.
 IMG_EXTENSIONS = (
@@ -65,13 +60,6 @@ class BadImageError(ValueError):
         return f'cannot read the image {self.path}: {self.reason}'
 
 
-class BadImage(NamedTuple):
-    """One line of the report of :func:`check_images`: a file and what is wrong with it."""
-
-    path: str
-    reason: str
-
-
 def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
     """Decode an image file as a person would see it, to 8-bit RGB.
 
@@ -101,64 +89,6 @@ def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
     # Decoders of damaged files raise nearly everything: SyntaxError, struct.error, IndexError, ...
     except Exception as error:
         raise BadImageError(name, _explain(error)) from error
-
-
-def check_images(
-    paths: Iterable[str | os.PathLike],
-    progress: bool = True,
-    num_threads: int | None = None,
-) -> list[BadImage]:
-    """Decode every file once, before any work depends on it, and say which cannot be.
-
-    Args:
-        paths (Iterable[str | os.PathLike]): The files.
-        progress (bool): Whether to draw a progress bar on a terminal. Defaults to True.
-        num_threads (int, optional): Threads that decode at once. Defaults to one per processor.
-
-    Returns:
-        list[BadImage]: The files that cannot be decoded, in the order of ``paths``.
-    """
-    paths = [os.fspath(path) for path in paths]
-    num_threads = num_threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(num_threads) as pool:
-        verdicts = (
-            verdict
-            # In portions: one future for each of a million files would fill the memory.
-            for start in range(0, len(paths), 1024)
-            for verdict in pool.map(_check_image, paths[start : start + 1024])
-        )
-        checked = track(verdicts, len(paths), 'checking images', progress)
-        return [bad for bad in checked if bad is not None]
-
-
-def describe_bad_images(bad_images: Sequence[BadImage], num_checked: int) -> str:
-    """Write the report that a user gets of a folder with unreadable images.
-
-    Args:
-        bad_images (Sequence[BadImage]): What :func:`check_images` found; not empty.
-        num_checked (int): Number of files that were checked.
-
-    Returns:
-        str: Every bad file with its reason, a line each, and the ways out.
-    """
-    lines = [f'  {bad.path}: {bad.reason}' for bad in bad_images]
-    return '\n'.join(
-        [
-            f'{len(bad_images)} of {num_checked} images cannot be read:',
-            *lines,
-            'Repair or delete these files, or list the good ones in a '
-            "manifest (a text file, one image's path relative to data_root on each line; set "
-            'ann_file to it), and run the command again.',
-        ]
-    )
-
-
-def _check_image(path: str) -> BadImage | None:
-    try:
-        decode_image(path)
-    except BadImageError as error:
-        return BadImage(path, error.reason or 'it cannot be decoded')
-    return None
 
 
 def _upright(image: Image.Image) -> Image.Image:

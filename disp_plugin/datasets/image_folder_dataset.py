@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -14,34 +14,6 @@ from mmengine.dataset import BaseDataset
 
 from .decode_image import IMG_EXTENSIONS, BadImageError, decode_image
 from .seeded_draws import spawn_words
-
-
-@runtime_checkable
-class ImageViews(Protocol):
-    """Images with names, each in one or two views: what a bank of priors is built from.
-
-    Attributes:
-        image_keys (list[str]): Name of each image.
-        image_paths (list[str]): File of each image.
-        num_views (int): 2 if the images are also shown flipped, else 1.
-    """
-
-    @property
-    def image_keys(self) -> list[str]: ...  # noqa: D102
-
-    @property
-    def image_paths(self) -> list[str]: ...  # noqa: D102
-
-    @property
-    def num_views(self) -> int: ...  # noqa: D102
-
-    def view(self, index: int, flipped: bool = False) -> np.ndarray:
-        """Make the image (H, W, 3), uint8, RGB."""
-        ...
-
-    def describe_view(self) -> dict[str, Any]:
-        """Describe in JSON types how a view is made of a file."""
-        ...
 
 
 @DATASETS.register_module()
@@ -227,7 +199,7 @@ class ImageFolderDataset(BaseDataset):
                 f'data_root {self.data_root!r} holds no image, {found}; images are told by '
                 f'their ending: {", ".join(IMG_EXTENSIONS)}'
             )
-        unnameable = [key for key in keys if not _is_utf8(key)]
+        unnameable = [key for key in keys if key.encode(errors='ignore').decode() != key]
         if unnameable:
             raise ValueError(
                 f'{len(unnameable)} file names below data_root {self.data_root!r} are not valid '
@@ -289,11 +261,3 @@ def _walk(root: Path) -> Iterator[Path]:
         for name in files:
             if not name.startswith('.'):
                 yield Path(folder, name)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode('utf-8')
-    except UnicodeEncodeError:
-        return False
-    return True

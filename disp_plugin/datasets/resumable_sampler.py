@@ -38,9 +38,10 @@ class ResumableSampler(Sampler):
         if not len(dataset):  # type: ignore[arg-type]
             raise ValueError('the data set is empty: there is nothing to draw')
         if takes_positions(dataset) and len(dataset) < 2:
+            folder = getattr(getattr(dataset, 'dataset', dataset), 'data_root', None)
             raise ValueError(
-                f'a GAN cannot be trained on {len(dataset)} image: the data set '
-                f'{getattr(dataset, "data_root", None)!r} needs at least 2'
+                f'a GAN cannot be trained on {len(dataset)} image: the data set {folder!r} needs '
+                'at least 2'
             )
         self.dataset = dataset
         self.shuffle = shuffle

@@ -45,11 +45,7 @@ def keep_randomness() -> Iterator[None]:
 
 
 def seed_randomness(*seeds: int) -> None:
-    """Seed Python, NumPy and torch (CPU) by several numbers; CUDA's generators are not touched.
-
-    Args:
-        *seeds (int): Non-negative numbers; other numbers give independent draws.
-    """
+    """Seed Python, NumPy and torch (CPU) by numbers from 0 on; CUDA's generators stay."""
     words = spawn_words(*seeds)
     random.seed(int(words[0]) << 32 | int(words[1]))
     np.random.seed(words[2:4])
@@ -58,11 +54,7 @@ def seed_randomness(*seeds: int) -> None:
 
 
 def spawn_words(*seeds: int) -> np.ndarray:
-    """Hash several numbers into five words (uint32): two for Python, two for NumPy, one for torch.
-
-    Args:
-        *seeds (int): Non-negative numbers.
-    """
+    """Hash numbers into five words (uint32): two for Python, two for NumPy, one for torch."""
     return np.random.SeedSequence(seeds).generate_state(5)
 
 
@@ -76,13 +68,9 @@ class SeededDraws(Dataset):
     the same with none or many workers, in one process or several, and after a resume.
 
     Args:
-        dataset (dict | Dataset): The data set, or its config. At least two images, since no prior
-            can be drawn between fewer.
+        dataset (dict | Dataset): The data set, or its config.
         seed (int, optional): Seed of the draws. Defaults to None, which is the sampler's seed, and
             so the run's.
-
-    Raises:
-        ValueError: The data set has fewer than two images.
     """
 
     #: Tells a sampler that positions beyond the length are understood.
@@ -93,11 +81,6 @@ class SeededDraws(Dataset):
         self.seed = seed
         if hasattr(self.dataset, 'full_init'):
             self.dataset.full_init()
-        if len(self) < 2:
-            raise ValueError(
-                f'a GAN cannot be trained on {len(self)} image: the data set '
-                f'{getattr(self.dataset, "data_root", None)!r} needs at least 2'
-            )
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -109,14 +92,7 @@ class SeededDraws(Dataset):
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: list[int]) -> list[dict]:
-        """Draw a batch, as a data loader asks for it: the generators' states are kept only once.
-
-        Args:
-            positions (list[int]): Positions of the draws.
-
-        Returns:
-            list[dict]: The samples.
-        """
+        """Draw a batch for a data loader; the generators' states are kept only once."""
         with keep_randomness():
             return [self._draw(int(position)) for position in positions]
 
@@ -133,12 +109,5 @@ class SeededDraws(Dataset):
         return getattr(self.dataset, 'metainfo', {})
 
     def get_data_info(self, position: int) -> dict:
-        """Look up what is known of the image at a position, without loading it.
-
-        Args:
-            position (int): As for indexing.
-
-        Returns:
-            dict: The image's entry in the data list.
-        """
+        """Look up the entry in the data list of the image at a position, without loading it."""
         return self.dataset.get_data_info(position % len(self))  # type: ignore[union-attr]

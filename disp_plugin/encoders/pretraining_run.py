@@ -20,12 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.functional import normalize
 
-from disp_plugin.datasets import (
-    ImageFolderDataset,
-    SeededDraws,
-    check_images,
-    describe_bad_images,
-)
+from disp_plugin.datasets import ImageFolderDataset, SeededDraws, check_views
 from disp_plugin.files import check_out, write_file
 from disp_plugin.progress import track
 
@@ -239,9 +234,7 @@ def pretrain(
     if out_file.exists() and not out_file.is_dir() and not overwrite:
         return _reuse(out_file, identity, num_images)
     check_out(out_file, is_folder=False)
-    bad = check_images(dataset.image_paths, progress)
-    if bad:
-        raise ValueError(describe_bad_images(bad, num_images))
+    check_views(dataset, progress=progress, same_size=False)
     run = PretrainingRun(options, objective, identity, device, amp)
     part_file = out_file.with_name(out_file.name + '.part')
     if resume and part_file.exists():

@@ -15,7 +15,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch import Tensor
 
-from disp_plugin.datasets.image_folder_dataset import ImageViews
+from disp_plugin.datasets import ImageViews
 from disp_plugin.distributed import lock_file
 from disp_plugin.priors import DamagedBankError, PriorBank, build_bank
 

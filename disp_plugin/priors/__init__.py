@@ -4,12 +4,13 @@ from disp_plugin.upstream import apply_patches
 
 apply_patches()
 
-from .build_bank import BankInUseError, Shard, build_bank, build_shard, merge_parts  # noqa: E402
+from .build_bank import BankBuild, BankInUseError, Shard, build_bank  # noqa: E402
 from .check_bank import check_dataset, check_encoder  # noqa: E402
 from .load_prior import LoadPrior, find_bank, list_images, unwrap_dataset  # noqa: E402
 from .prior_bank import BankOrigin, BankWriteError, DamagedBankError, PriorBank  # noqa: E402
 
 __all__ = [
+    'BankBuild',
     'BankInUseError',
     'BankOrigin',
     'BankWriteError',
@@ -18,11 +19,9 @@ __all__ = [
     'PriorBank',
     'Shard',
     'build_bank',
-    'build_shard',
     'check_dataset',
     'check_encoder',
     'find_bank',
     'list_images',
-    'merge_parts',
     'unwrap_dataset',
 ]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import shutil
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from mmengine.logging import print_log
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from disp_plugin.datasets import ImageViews
+from disp_plugin.datasets import ImageViews, check_views
+from disp_plugin.datasets.image_views import choose_num_workers, load_views, stack_views
 from disp_plugin.distributed import lock_file
 from disp_plugin.encoders import PriorEncoder
 from disp_plugin.files import get_free_bytes, write_file
+from disp_plugin.progress import track
 
 from .check_bank import get_file_sizes, hash_dataset, simplify_config
-from .encode_views import check_views, choose_num_workers, encode_views
 from .prior_bank import (
     BankOrigin,
     BankWriteError,
@@ -43,9 +45,6 @@ PART_IMAGES = 256
 """Images of a part, rounded down to whole batches."""
 
 POLL_SECONDS = 1.0
-
-_DTYPES = {'float16': np.float16, 'float32': np.float32}
-_AMP_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 class BankInUseError(ValueError):
@@ -88,21 +87,44 @@ def build_bank(
     dataset: ImageViews,
     encoder: PriorEncoder | Mapping[str, Any],
     bank_file: str | Path,
-    batch_size: int = 64,
-    device: str | torch.device | None = None,
-    amp: bool | str | None = None,
-    dtype: str = 'float32',
     num_workers: int | None = None,
     progress: bool = True,
-    overwrite: bool = False,
+    **settings: Any,
 ) -> PriorBank:
     """Encode every image of a data set, as training shows it, and write the bank of its priors.
 
+    A bank that is up to date is opened as it is.
+
+    Args:
+        dataset (ImageViews): The images, such as an ``ImageFolderDataset``.
+        encoder (PriorEncoder | Mapping): The encoder, or its config.
+        bank_file (str | Path): File to write.
+        num_workers (int, optional): Processes that decode; 0: none. Defaults to None: by cores.
+        progress (bool): Whether to show progress. Defaults to True.
+        **settings: Other settings of :class:`BankBuild`.
+
+    Returns:
+        PriorBank: The bank, opened.
+
+    Raises:
+        ValueError: As for :meth:`BankBuild.run`.
+        BankInUseError: Another process is building this bank.
+        BankWriteError: No permission or no space.
+    """
+    build = BankBuild(dataset, encoder, bank_file, **settings)
+    bank = build.run(num_workers=num_workers, progress=progress)
+    if bank is None:
+        raise BankInUseError(f'another process is writing {bank_file}; wait for it')
+    return bank
+
+
+class BankBuild:
+    """The build of a bank, by one process or by several that share nothing but a folder.
+
     First every image is decoded once, and all bad ones are reported together. Then batches of
     decoded images are encoded while others are decoded. A build that was stopped goes on where it
-    was when it is called again; it gives the same bank bit for bit, with any number of processes,
-    for the same ``batch_size``. The bank itself appears only complete. One that is up to date is
-    opened as it is.
+    was; it gives the same bank bit for bit, with any number of processes, for the same
+    ``batch_size``. The bank itself appears only complete.
 
     Args:
         dataset (ImageViews): The images, such as an ``ImageFolderDataset``.
@@ -115,175 +137,135 @@ def build_bank(
         amp (bool | str, optional): Autocast to 'float16' (the same as True) or 'bfloat16'. Defaults
             to None: float16 on a GPU, no autocast on CPU. Priors come out as float32 anyway.
         dtype (str): How priors are stored, 'float32' or 'float16'. Defaults to 'float32'.
-        num_workers (int, optional): Processes that decode; 0: none. Defaults to None: by cores.
-        progress (bool): Whether to show progress. Defaults to True.
         overwrite (bool): Whether a bank of other data or of another encoder, or a damaged one,
             may be replaced. Defaults to False.
 
-    Returns:
-        PriorBank: The bank, opened.
-
     Raises:
-        ValueError: Bad images (all are listed), a prior that is not finite, options out of range,
-            or another bank or file in the place of it.
-        BankInUseError: Another process is building this bank.
-        BankWriteError: No permission or no space.
+        ValueError: An option is out of range, or the data set states no view or has no image.
     """
-    build = _settle(dataset, encoder, bank_file, batch_size, device, amp, dtype)
-    bank = _build_shard(build, Shard(), num_workers, progress, overwrite)
-    if bank is None:
-        raise BankInUseError(f'another process is writing {bank_file}; wait for it')
-    return bank
 
+    def __init__(
+        self,
+        dataset: ImageViews,
+        encoder: PriorEncoder | Mapping[str, Any],
+        bank_file: str | Path,
+        batch_size: int = 64,
+        device: str | torch.device | None = None,
+        amp: bool | str | None = None,
+        dtype: str = 'float32',
+        overwrite: bool = False,
+    ) -> None:
+        if not isinstance(dataset, ImageViews):
+            raise ValueError(
+                f'a bank is built from a data set that states how its images are seen, such as '
+                f'ImageFolderDataset, but {type(dataset).__name__} does not; build the bank of its '
+                'folder with tools/build_prior_bank.py --images FOLDER --image-size SIDE'
+            )
+        if dtype not in ('float32', 'float16'):
+            raise ValueError(f"dtype must be 'float32' or 'float16', but is {dtype!r}")
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, but is {batch_size}')
+        self.dataset, self.dtype, self.overwrite = dataset, np.dtype(dtype), overwrite
+        self.file, self.folder = Path(bank_file), Path(f'{bank_file}.parts')
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.amp_dtype = choose_amp(amp, self.device)
+        keys, paths = dataset.image_keys, dataset.image_paths
+        if not keys:
+            raise ValueError('the data set has no images, so there is no bank of it')
+        self.order = sorted(range(len(keys)), key=keys.__getitem__)  # row -> index in the data set
+        self.keys = [keys[index] for index in self.order]
+        self.paths = [paths[index] for index in self.order]
+        self.batch_images = max(1, batch_size // dataset.num_views)
+        size = max(1, PART_IMAGES // self.batch_images) * self.batch_images
+        rows = range(len(keys))
+        self.parts = [rows[start : start + size] for start in rows[::size]]
+        self.file_sizes = get_file_sizes(self.paths)
+        if isinstance(encoder, PriorEncoder):
+            self.encoder, config = encoder, None
+        else:
+            self.encoder, config = MODELS.build(dict(encoder)), simplify_config(encoder)
+        view = dataset.describe_view()
+        self.origin = BankOrigin(
+            encoder=dict(self.encoder.describe()),
+            encoder_fingerprint=self.encoder.fingerprint(),
+            encoder_config=config,
+            view=view,
+            dataset_fingerprint=hash_dataset(view, self.keys, self.file_sizes),
+            precision=str(self.amp_dtype or torch.float32).removeprefix('torch.'),
+        )
+        self.row_shape = dataset.num_views, self.encoder.prior_dim
 
-def build_shard(
-    dataset: ImageViews,
-    encoder: PriorEncoder | Mapping[str, Any],
-    bank_file: str | Path,
-    shard: Shard,
-    num_workers: int | None = None,
-    progress: bool = True,
-    overwrite: bool = False,
-    **options: Any,
-) -> PriorBank | None:
-    """Encode one share of the images, and write the bank if all others are done.
+    def run(
+        self, shard: Shard | None = None, num_workers: int | None = None, progress: bool = True
+    ) -> PriorBank | None:
+        """Encode one share of the images, and write the bank if all others are done.
 
-    Processes need no connection, only one folder. Options are those of :func:`build_bank`;
-    ``batch_size``, ``device``, ``amp`` and ``dtype`` must be alike in all processes.
+        All processes must have the same settings.
 
-    Returns:
-        PriorBank | None: The bank, opened; None where other processes have not done their share.
+        Args:
+            shard (Shard, optional): The share. Defaults to None: all images.
+            num_workers (int, optional): Processes that decode; 0: none. Defaults to None: by cores.
+            progress (bool): Whether to show progress. Defaults to True.
 
-    Raises:
-        ValueError: As for :func:`build_bank`; bad images are those of this share.
-        BankInUseError: Another process is encoding the same share.
-        BankWriteError: No permission or no space.
-    """
-    build = _settle(dataset, encoder, bank_file, **options)
-    return _build_shard(build, shard, num_workers, progress, overwrite)
+        Returns:
+            PriorBank | None: The bank, opened; None where other processes have not done their
+            share.
 
+        Raises:
+            ValueError: Bad images in this share (all are listed), a prior that is not finite, or
+                another bank or file in the place of this one.
+            BankInUseError: Another process is encoding the same share.
+            BankWriteError: No permission or no space.
+        """
+        bank = self._open_if_current()
+        if bank is not None:
+            # Left where a build was stopped between its last two steps.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return bank
+        if num_workers is None:
+            num_workers = choose_num_workers(len(self.keys), self.device.type == 'cuda')
+        self._encode_shard(shard or Shard(), num_workers, progress)
+        bank = self._merge_if_complete()
+        if bank is None:
+            num = len(self._list_missing())
+            print_log(f'{self.file} will be written by the last to finish ({num} parts to come)')
+        return bank
 
-def merge_parts(
-    dataset: ImageViews,
-    encoder: PriorEncoder | Mapping[str, Any],
-    bank_file: str | Path,
-    wait_seconds: float = 0.0,
-    overwrite: bool = False,
-    **options: Any,
-) -> PriorBank:
-    """Write a bank from the parts of other processes, as soon as all are there.
+    def merge(self, wait_seconds: float = 0.0) -> PriorBank:
+        """Write the bank from the parts of other processes, as soon as all are there.
 
-    Options are those of the shards. It waits while parts come, but no longer than
-    ``wait_seconds`` for the next one.
+        Args:
+            wait_seconds (float): How long to wait for the next part. Defaults to 0.0.
 
-    Raises:
-        ValueError: Parts are missing, and none came for so long; they are named.
-    """
-    build = _settle(dataset, encoder, bank_file, **options)
-    return build.open_if_current(overwrite) or _wait_for_parts(build, wait_seconds, overwrite)
+        Raises:
+            ValueError: Parts are missing, and none came for so long; they are named.
+        """
+        num_seen, since = -1, time.monotonic()
+        while (bank := self._merge_if_complete()) is None:
+            missing = self._list_missing()
+            if len(missing) != num_seen:
+                num_seen, since = len(missing), time.monotonic()
+            if time.monotonic() - since >= wait_seconds:
+                first = ', '.join(self._get_part_file(part).name for part in missing[:3])
+                raise ValueError(
+                    f'{self.file} cannot be written: {len(missing)} of {len(self.parts)} parts are '
+                    f'missing ({first or "another process is writing the bank"}), and none came '
+                    f'for {wait_seconds / 60:.1f} minutes. Start the processes that have not '
+                    'finished again, with the same options and --shard I/N'
+                )
+            time.sleep(POLL_SECONDS)
+        return bank
 
-
-@dataclass(frozen=True)
-class _Build:
-    """A bank to build, with all that was asked for settled."""
-
-    file: Path
-    dataset: ImageViews
-    order: list[int]  # index in the data set of each row
-    keys: list[str]
-    paths: list[str]
-    file_sizes: np.ndarray
-    encoder: PriorEncoder
-    origin: BankOrigin
-    batch_images: int
-    device: torch.device
-    amp_dtype: torch.dtype | None
-    dtype: np.dtype
-
-    @property
-    def folder(self) -> Path:
-        return Path(f'{self.file}.parts')
-
-    @property
-    def row_shape(self) -> tuple[int, int]:
-        return self.dataset.num_views, self.encoder.prior_dim
-
-    @property
-    def part_images(self) -> int:
-        return max(1, PART_IMAGES // self.batch_images) * self.batch_images
-
-    @property
-    def num_parts(self) -> int:
-        return -(-len(self.keys) // self.part_images)
-
-    def rows(self, part: int) -> range:
-        return range(len(self.keys))[part * self.part_images : (part + 1) * self.part_images]
-
-    def part_file(self, part: int) -> Path:
-        return self.folder / f'part-{part:05d}'
-
-    def count_bytes(self, num_images: int) -> int:
-        return num_images * int(np.prod(self.row_shape)) * self.dtype.itemsize
-
-    def identify(self, part: int) -> dict[str, str]:
-        rows = self.rows(part)
-        return {
-            'encoder': self.origin.encoder_fingerprint,
-            'data set': self.origin.dataset_fingerprint,
-            'precision': self.origin.precision,
-            'dtype': str(self.dtype),
-            'batch size': f'{rows.start}-{rows.stop} in batches of {self.batch_images}',
-        }
-
-    def write_part(self, part: int, rows: np.ndarray) -> None:
-        metadata = {**self.identify(part), 'crc32': str(zlib.crc32(rows.data))}
-        file = self.part_file(part)
-        try:
-            # not synced: its checksum tells whether it outlived a failure of power
-            write_file(file, save({'priors': rows}, metadata), is_durable=False)
-        except OSError as error:
-            raise BankWriteError.explain(error, file) from error
-
-    def read_metadata(self, part: int) -> dict[str, str]:
-        try:
-            with safe_open(self.part_file(part), 'np') as file:
-                return file.metadata() or {}
-        except (OSError, SafetensorError):
-            return {}
-
-    def read_part(self, part: int) -> np.ndarray | None:
-        """Read the rows of a part; None where there is none of this build, or a damaged one."""
-        try:
-            with safe_open(self.part_file(part), 'np') as file:
-                metadata, rows = file.metadata() or {}, file.get_tensor('priors')
-        except (OSError, SafetensorError):
-            return None
-        is_ours = {**self.identify(part), 'crc32': str(zlib.crc32(rows.data))} == metadata
-        return rows if is_ours else None
-
-    def explain_discard(self, part: int) -> str:
-        """Say why the file of a part is not used, as far as its header tells."""
-        metadata = self.read_metadata(part)
-        other = [name for name, value in self.identify(part).items() if metadata.get(name) != value]
-        if metadata and other:
-            return f'it belongs to another {" and ".join(other)}'
-        return 'it is damaged'
-
-    def list_parts(self) -> list[int]:
-        """List the parts that are there, without reading their rows."""
-        parts = range(self.num_parts)
-        return [p for p in parts if self.identify(p).items() <= self.read_metadata(p).items()]
-
-    def open_if_current(self, overwrite: bool) -> PriorBank | None:
+    def _open_if_current(self) -> PriorBank | None:
         """Open the bank that is there if it is the one to build; refuse to replace another one."""
         if not self.file.exists():
             return None
         try:
             bank = PriorBank.open(self.file)
-            if overwrite:
+            if self.overwrite:
                 bank.verify()
         except DamagedBankError:
-            if not overwrite:
+            if not self.overwrite:
                 raise
             print_log(f'prior bank {self.file} is damaged: replacing it')
             return None
@@ -294,249 +276,218 @@ class _Build:
             'number of views': (bank.num_views, self.dataset.num_views),
             'dtype': (bank.priors.dtype, self.dtype),
         }
-        other = [name for name, (there, wanted) in compared.items() if there != wanted]
+        other = ', '.join(name for name, (there, wanted) in compared.items() if there != wanted)
         if not other:
             print_log(f'prior bank {self.file} is up to date')
             return bank
-        if not overwrite:
+        if not self.overwrite:
             raise ValueError(
-                f'prior bank {self.file} is there already, with other {", ".join(other)} than '
-                'would be built now; replace it with --overwrite, or write another file with '
-                '--bank-file'
+                f'prior bank {self.file} is there already, with other {other} than would be built '
+                'now; replace it with --overwrite, or write another file with --bank-file'
             )
-        print_log(f'prior bank {self.file} has other {", ".join(other)}: replacing it')
+        print_log(f'prior bank {self.file} has other {other}: replacing it')
         return None
+
+    def _encode_shard(self, shard: Shard, num_workers: int, progress: bool) -> None:
+        """Check and encode the images of a shard, or what an earlier build left of them."""
+        parts = shard.take(len(self.parts))
+        if not parts:
+            return
+        with self._lock(f'shard-{shard.number}-of-{shard.count}') as is_free:
+            if not is_free:
+                raise BankInUseError(
+                    f'another process is building this bank ({self.folder} is in use); wait for '
+                    'it, or choose another file with --bank-file'
+                )
+            faults = {part: self._read_part(part)[0] for part in parts}
+            missing = [part for part, fault in faults.items() if fault]
+            unused = [part for part in missing if self._get_part_file(part).exists()]
+            if unused:
+                file, fault = self._get_part_file(unused[0]), faults[unused[0]]
+                print_log(f'{file} of an earlier build is not used: {fault}')
+            rows = [row for part in missing for row in self.parts[part]]
+            self._check_space(len(rows))
+            if len(missing) == len(parts):
+                # with the first image of all, whose size other processes compare theirs with
+                chosen = [self.order[row] for row in sorted({0, *rows})]
+                check_views(self.dataset, chosen, num_workers, progress)
+            elif missing:
+                print_log(f'going on at image {rows[0]} of {len(self.keys)} ({self.folder})')
+            encoded = self._encode(missing, num_workers, progress)
+            for part in missing:
+                self._write_part(part, self._collect(part, encoded))
+        if shard.count > 1:
+            print_log(f'{shard} is done: {len(parts)} of {len(self.parts)} parts')
+
+    @torch.inference_mode()
+    def _encode(self, parts: list[int], num_workers: int, progress: bool) -> Iterator[np.ndarray]:
+        """Yield the priors (n,V,D) float32 of each batch, a GPU one batch ahead of its copies."""
+        batches = [
+            [self.order[row] for row in self.parts[part][start : start + self.batch_images]]
+            for part in parts
+            for start in range(0, len(self.parts[part]), self.batch_images)
+        ]
+        on_gpu, amp_dtype = self.device.type == 'cuda', self.amp_dtype
+        encoder = self.encoder.to(self.device)
+        load = partial(stack_views, self.dataset)
+        loader = load_views(load, batches, num_workers, pin_memory=on_gpu)
+        unit = self.batch_images
+        copies: list[tuple[torch.Tensor, torch.cuda.Event | None]] = []
+        for views in track(loader, len(batches), 'encoding images', progress, unit=unit):
+            pixels = views.to(self.device, non_blocking=True).flatten(0, 1)
+            images = pixels.permute(0, 3, 1, 2).float().div_(255)
+            with torch.autocast(self.device.type, amp_dtype, amp_dtype is not None):
+                priors = encoder(images)
+            priors = priors.float().unflatten(0, views.shape[:2])
+            done = torch.cuda.Event() if on_gpu else None
+            copies.append((priors.to('cpu', non_blocking=on_gpu), done))
+            if done is not None:
+                done.record()
+            if len(copies) > 1 or not on_gpu:
+                yield _end_copy(*copies.pop(0))
+        yield from (_end_copy(*copy) for copy in copies)
+
+    def _collect(self, part: int, encoded: Iterator[np.ndarray]) -> np.ndarray:
+        """Take a part's priors, converted to what is stored; name the first that is not finite."""
+        rows = self.parts[part]
+        stored = np.empty((len(rows), *self.row_shape), self.dtype)
+        done = 0
+        while done < len(rows):
+            priors = next(encoded)
+            if priors.shape[1:] != self.row_shape:
+                raise ValueError(
+                    f'the encoder gave priors of shape {priors.shape[1:]}, but its prior_dim says '
+                    f'{self.row_shape}'
+                )
+            batch = stored[done : done + len(priors)]
+            with np.errstate(over='ignore'):
+                batch[:] = priors
+            bad = np.flatnonzero(~np.isfinite(batch).all(axis=(1, 2)))
+            if len(bad):
+                path = self.paths[rows[done + bad[0]]]
+                if np.isfinite(priors[bad[0]]).all():
+                    cure = 'it is too large for float16; store float32 (--dtype float32)'
+                elif self.amp_dtype is not None:
+                    cure = 'autocast may have overflowed; encode without it (--amp off)'
+                else:
+                    cure = "the encoder's weights are damaged, or it cannot handle such an image"
+                raise ValueError(f'the prior of image {path} is not finite: {cure}')
+            done += len(priors)
+        return stored
+
+    def _get_part_file(self, part: int) -> Path:
+        return self.folder / f'part-{part:05d}'
+
+    def _identify(self, part: int) -> dict[str, str]:
+        rows = self.parts[part]
+        return {
+            'encoder': self.origin.encoder_fingerprint,
+            'data set': self.origin.dataset_fingerprint,
+            'precision': self.origin.precision,
+            'dtype': str(self.dtype),
+            'batch size': f'{rows.start}-{rows.stop} in batches of {self.batch_images}',
+        }
+
+    def _write_part(self, part: int, rows: np.ndarray) -> None:
+        metadata = {**self._identify(part), 'crc32': str(zlib.crc32(rows.data))}
+        file = self._get_part_file(part)
+        try:
+            # not synced: its checksum tells whether it outlived a failure of power
+            write_file(file, save({'priors': rows}, metadata), is_durable=False)
+        except OSError as error:
+            raise BankWriteError.explain(error, file) from error
+
+    def _read_part(self, part: int, header_only: bool = False) -> tuple[str, np.ndarray | None]:
+        """Read a part: why it cannot be used, '' if it can, and its rows."""
+        rows = None
+        try:
+            with safe_open(self._get_part_file(part), 'np') as file:
+                metadata = file.metadata() or {}
+                if not header_only:
+                    rows = file.get_tensor('priors')
+        except (OSError, SafetensorError):
+            return 'it is damaged', None
+        expected = self._identify(part)
+        other = [name for name, value in expected.items() if metadata.get(name) != value]
+        if other:
+            return f'it belongs to another {" and ".join(other)}', None
+        if rows is not None and metadata.get('crc32') != str(zlib.crc32(rows.data)):
+            return 'it is damaged', None
+        return '', rows
+
+    def _list_missing(self) -> list[int]:
+        """List the parts that are not there, without reading the rows of the others."""
+        parts = range(len(self.parts))
+        return [part for part in parts if self._read_part(part, header_only=True)[0]]
+
+    def _merge_if_complete(self) -> PriorBank | None:
+        """Write the bank if all parts are there and nobody else is writing it."""
+        if self._list_missing():
+            # Another process may have merged, and removed the parts, in the meantime.
+            return self._open_if_current()
+        with self._lock('merge') as is_free:
+            if not is_free:
+                return None
+            bank = self._open_if_current()
+            if bank is None:
+                shape = (len(self.keys), *self.row_shape)
+                keys, sizes, blocks = pack_keys(self.keys), self.file_sizes, self._read_parts()
+                write_bank(self.file, keys, sizes, self.origin, blocks, shape, self.dtype)
+                bank = PriorBank.open(self.file)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return bank
+
+    def _read_parts(self) -> Iterator[np.ndarray]:
+        for part in range(len(self.parts)):
+            _, rows = self._read_part(part)
+            if rows is None:
+                file = self._get_part_file(part)
+                file.unlink(missing_ok=True)
+                raise ValueError(f'{file} was damaged and is deleted; run the same command again')
+            yield rows
+
+    def _check_space(self, num_images: int) -> None:
+        """Raise if parts and bank, which are on disk together at the end, do not fit."""
+        row_bytes = int(np.prod(self.row_shape)) * self.dtype.itemsize
+        num_bytes = row_bytes * (num_images + len(self.keys))
+        free = get_free_bytes(self.file.parent)
+        if num_images and free < num_bytes:
+            raise BankWriteError(
+                f'no space left to build the prior bank {self.file}: {num_bytes / 1e9:.2f} GB are '
+                f'needed in {self.file.parent}, {free / 1e9:.2f} GB are free; free some, store '
+                "dtype='float16', or choose another place with --bank-file"
+            )
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[bool]:
+        """Lock a file in the folder of the parts; yield False where another process has it."""
+        file = self.folder / f'{name}.lock'
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        except OSError as error:
+            raise BankWriteError.explain(error, self.file) from error
+        try:
+            with lock_file(file, timeout=0) as is_free:
+                yield is_free
+        finally:
+            if is_free:
+                file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.folder.rmdir()  # where nothing was encoded
 
 
 def choose_amp(amp: bool | str | None, device: torch.device) -> torch.dtype | None:
-    """Choose the type of autocast, as for :func:`build_bank`; None for no autocast."""
-    if amp is None:
-        amp = device.type == 'cuda'
-    if isinstance(amp, bool):
-        return torch.float16 if amp else None
-    if amp not in _AMP_DTYPES:
+    """Choose the type of autocast, as for :class:`BankBuild`; None for no autocast."""
+    if amp is None or isinstance(amp, bool):
+        is_on = device.type == 'cuda' if amp is None else amp
+        return torch.float16 if is_on else None
+    if amp not in ('float16', 'bfloat16'):
         raise ValueError(f"amp must be a bool, 'float16' or 'bfloat16', but is {amp!r}")
-    return _AMP_DTYPES[amp]
+    return getattr(torch, amp)
 
 
-def _settle(
-    dataset: ImageViews,
-    encoder: PriorEncoder | Mapping[str, Any],
-    bank_file: str | Path,
-    batch_size: int = 64,
-    device: str | torch.device | None = None,
-    amp: bool | str | None = None,
-    dtype: str = 'float32',
-) -> _Build:
-    if not isinstance(dataset, ImageViews):
-        raise ValueError(
-            f'a bank is built from a data set that states how its images are seen, such as '
-            f'ImageFolderDataset, but {type(dataset).__name__} does not; build the bank of its '
-            'folder with tools/build_prior_bank.py --images FOLDER --image-size SIDE'
-        )
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype must be 'float32' or 'float16', but is {dtype!r}")
-    if batch_size < 1:
-        raise ValueError(f'batch_size must be at least 1, but is {batch_size}')
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    amp_dtype = choose_amp(amp, device)
-    keys, paths = dataset.image_keys, dataset.image_paths
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    keys, paths = [keys[index] for index in order], [paths[index] for index in order]
-    if not keys:
-        raise ValueError('the data set has no images, so there is no bank of it')
-    sizes = get_file_sizes(paths)
-    config = None if isinstance(encoder, PriorEncoder) else simplify_config(encoder)
-    built = encoder if isinstance(encoder, PriorEncoder) else MODELS.build(dict(encoder))
-    origin = BankOrigin(
-        encoder=dict(built.describe()),
-        encoder_fingerprint=built.fingerprint(),
-        encoder_config=config,
-        view=dataset.describe_view(),
-        dataset_fingerprint=hash_dataset(dataset.describe_view(), keys, sizes),
-        precision=str(amp_dtype or torch.float32).removeprefix('torch.'),
-    )
-    return _Build(
-        file=Path(bank_file),
-        dataset=dataset,
-        order=order,
-        keys=keys,
-        paths=paths,
-        file_sizes=sizes,
-        encoder=built,
-        origin=origin,
-        batch_images=max(1, batch_size // dataset.num_views),
-        device=device,
-        amp_dtype=amp_dtype,
-        dtype=np.dtype(_DTYPES[dtype]),
-    )
-
-
-def _build_shard(
-    build: _Build, shard: Shard, num_workers: int | None, progress: bool, overwrite: bool
-) -> PriorBank | None:
-    bank = build.open_if_current(overwrite)
-    if bank is not None:
-        # Left where a build was stopped between its last two steps.
-        shutil.rmtree(build.folder, ignore_errors=True)
-        return bank
-    if num_workers is None:
-        num_workers = choose_num_workers(len(build.keys), build.device.type == 'cuda')
-    _encode_shard(build, shard, num_workers, progress)
-    bank = _merge_if_complete(build, overwrite)
-    if bank is None:
-        missing = build.num_parts - len(build.list_parts())
-        print_log(f'{build.file} will be written by the last to finish ({missing} parts to come)')
-    return bank
-
-
-def _encode_shard(build: _Build, shard: Shard, num_workers: int, progress: bool) -> None:
-    """Check and encode the images of a shard, or what an earlier build left of them."""
-    parts = shard.take(build.num_parts)
-    if not parts:
-        return
-    with _lock(build, f'shard-{shard.number}-of-{shard.count}') as is_free:
-        if not is_free:
-            raise BankInUseError(
-                f'another process is building this bank ({build.folder} is in use); wait for it, '
-                'or choose another file with --bank-file'
-            )
-        missing = [part for part in parts if build.read_part(part) is None]
-        for part in missing:
-            if build.part_file(part).exists():
-                file, reason = build.part_file(part), build.explain_discard(part)
-                print_log(f'{file} of an earlier build is not used: {reason}')
-                break
-        rows = [row for part in missing for row in build.rows(part)]
-        _check_space(build, len(rows))
-        dataset, order, paths = build.dataset, build.order, build.paths
-        if len(missing) == len(parts):
-            # with the first image of all, whose size other processes compare theirs with
-            chosen = sorted({0, *rows})
-            files = [paths[row] for row in chosen]
-            check_views(dataset, [order[row] for row in chosen], files, num_workers, progress)
-        elif missing:
-            print_log(f'going on at image {rows[0]} of {len(build.keys)} ({build.folder})')
-        batches = [
-            [order[row] for row in build.rows(part)[start : start + build.batch_images]]
-            for part in missing
-            for start in range(0, len(build.rows(part)), build.batch_images)
-        ]
-        encoded = encode_views(
-            build.encoder, dataset, batches, num_workers, build.device, build.amp_dtype, progress
-        )
-        for part in missing:
-            build.write_part(part, _collect(build, part, encoded))
-    if shard.count > 1:
-        print_log(f'{shard} is done: {len(parts)} of {build.num_parts} parts')
-
-
-def _collect(build: _Build, part: int, encoded: Iterator[np.ndarray]) -> np.ndarray:
-    """Take a part's priors, converted to what is stored; name the first that is not finite."""
-    rows = build.rows(part)
-    stored = np.empty((len(rows), *build.row_shape), build.dtype)
-    done = 0
-    while done < len(rows):
-        priors = next(encoded)
-        if priors.shape[1:] != build.row_shape:
-            raise ValueError(
-                f'the encoder gave priors of shape {priors.shape[1:]}, but its prior_dim says '
-                f'{build.row_shape}'
-            )
-        batch = stored[done : done + len(priors)]
-        with np.errstate(over='ignore'):
-            batch[:] = priors
-        bad = np.flatnonzero(~np.isfinite(batch).all(axis=(1, 2)))
-        if len(bad):
-            path = build.paths[rows[done + bad[0]]]
-            if np.isfinite(priors[bad[0]]).all():
-                cure = 'it is too large for float16; store float32 (--dtype float32)'
-            elif build.amp_dtype is not None:
-                cure = 'autocast may have overflowed; encode without it (--amp off)'
-            else:
-                cure = "the encoder's weights are damaged, or it cannot handle such an image"
-            raise ValueError(f'the prior of image {path} is not finite: {cure}')
-        done += len(priors)
-    return stored
-
-
-def _merge_if_complete(build: _Build, overwrite: bool) -> PriorBank | None:
-    """Write the bank if all parts are there and nobody else is writing it."""
-    if len(build.list_parts()) < build.num_parts:
-        # Another process may have merged, and removed the parts, in the meantime.
-        return build.open_if_current(overwrite)
-    with _lock(build, 'merge') as is_free:
-        if not is_free:
-            return None
-        bank = build.open_if_current(overwrite)
-        if bank is None:
-            shape = (len(build.keys), *build.row_shape)
-            keys, sizes = pack_keys(build.keys), build.file_sizes
-            blocks = _read_parts(build)
-            write_bank(build.file, keys, sizes, build.origin, blocks, shape, build.dtype)
-            bank = PriorBank.open(build.file)
-    shutil.rmtree(build.folder, ignore_errors=True)
-    return bank
-
-
-def _read_parts(build: _Build) -> Iterable[np.ndarray]:
-    for part in range(build.num_parts):
-        rows = build.read_part(part)
-        if rows is None:
-            build.part_file(part).unlink(missing_ok=True)
-            raise ValueError(
-                f'{build.part_file(part)} was damaged and is deleted; run the same command again'
-            )
-        yield rows
-
-
-def _wait_for_parts(build: _Build, wait_seconds: float, overwrite: bool) -> PriorBank:
-    """Merge as soon as all parts are there; raise if none came for too long."""
-    num_seen, since = -1, time.monotonic()
-    while True:
-        bank = _merge_if_complete(build, overwrite)
-        if bank is not None:
-            return bank
-        missing = sorted({*range(build.num_parts)} - {*build.list_parts()})
-        if len(missing) != num_seen:
-            num_seen, since = len(missing), time.monotonic()
-        if time.monotonic() - since >= wait_seconds:
-            first = ', '.join(build.part_file(part).name for part in missing[:3])
-            raise ValueError(
-                f'{build.file} cannot be written: {len(missing)} of {build.num_parts} parts are '
-                f'missing ({first or "another process is writing the bank"}), and none came for '
-                f'{wait_seconds / 60:.1f} minutes. Start the processes that have not finished '
-                'again, with the same options and --shard I/N'
-            )
-        time.sleep(POLL_SECONDS)
-
-
-def _check_space(build: _Build, num_images: int) -> None:
-    """Raise if parts and bank, which are on disk together at the end, do not fit."""
-    num_bytes = build.count_bytes(num_images) + build.count_bytes(len(build.keys))
-    free = get_free_bytes(build.file.parent)
-    if num_images and free < num_bytes:
-        raise BankWriteError(
-            f'no space left to build the prior bank {build.file}: {num_bytes / 1e9:.2f} GB are '
-            f'needed in {build.file.parent}, {free / 1e9:.2f} GB are free; free some, store '
-            "dtype='float16', or choose another place with --bank-file"
-        )
-
-
-@contextmanager
-def _lock(build: _Build, name: str) -> Iterator[bool]:
-    """Lock a file in the folder of the parts; yield False where another process has it."""
-    file = build.folder / f'{name}.lock'
-    try:
-        build.folder.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    except OSError as error:
-        raise BankWriteError.explain(error, build.file) from error
-    try:
-        with lock_file(file, timeout=0) as is_free:
-            yield is_free
-    finally:
-        if is_free:
-            file.unlink(missing_ok=True)
-            with suppress(OSError):
-                build.folder.rmdir()  # where nothing was encoded
+def _end_copy(priors: torch.Tensor, done: torch.cuda.Event | None) -> np.ndarray:
+    if done is not None:
+        done.synchronize()
+    return priors.numpy()

@@ -97,9 +97,6 @@ class LoadPrior(BaseTransform):
                 flipped = not flipped
         return flipped
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_bank': None}
-
     def __repr__(self) -> str:
         return f'{type(self).__name__}(bank_file={self.bank_file!r}, key={self.key!r})'
 
@@ -125,7 +122,7 @@ def list_images(dataset: Any) -> ImageList:
     if isinstance(dataset, ImageViews):
         images = ImageList(dataset.image_keys, dataset.image_paths)
     else:
-        step = find_load_prior(dataset)
+        step = _find_load_prior(dataset)
         if step is None or not hasattr(dataset, 'get_data_info'):
             raise ValueError(
                 f'the images of a {type(dataset).__name__} have no keys by which a bank could find '
@@ -144,12 +141,11 @@ def find_bank(dataset: Any) -> Path | None:
     dataset = unwrap_dataset(dataset)
     if getattr(dataset, 'bank_path', None):
         return dataset.bank_path
-    step = find_load_prior(dataset)
+    step = _find_load_prior(dataset)
     return None if step is None else Path(step.bank_file)
 
 
-def find_load_prior(dataset: Any) -> LoadPrior | None:
-    """Find the ``LoadPrior`` in a data set's pipeline; None where there is none."""
+def _find_load_prior(dataset: Any) -> LoadPrior | None:
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     return next((step for step in steps if isinstance(step, LoadPrior)), None)
 

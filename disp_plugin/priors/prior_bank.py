@@ -21,6 +21,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,17 +151,14 @@ class PriorBank:
             ValueError: It is no bank, or a bank of another version.
             DamagedBankError: It is truncated, or its header was altered.
         """
-        header = _read_header(Path(path))
-        mapped = np.asarray(np.memmap(path, np.uint8, 'r'))
+        tensors, metadata = _map_file(Path(path))
         bank = cls.__new__(cls)
-        bank.file_sizes, hashes, rows, bank._priors, keys = (
-            mapped[begin:end].view(dtype).reshape(shape)
-            for begin, end, dtype, shape in header.tensors
-        )
+        bank.file_sizes, hashes, rows, bank._priors, keys = tensors
         bank._index = _KeyIndex(hashes, rows)
         bank._keys = keys.reshape(-1).view(f'S{keys.shape[1]}')
-        bank.origin, bank._fingerprint = header.origin, header.fingerprint
+        bank.origin = BankOrigin(**json.loads(metadata['origin']))
         bank.path, bank._rows = Path(path).absolute(), None
+        bank._fingerprint = metadata['fingerprint']
         return bank
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -330,10 +328,9 @@ class PriorBank:
         return 'the prior bank in memory' if self._rows is None else 'a part of a prior bank'
 
     def _hash(self) -> str:
-        digest = _begin_hash(self.origin, self.file_sizes, self._index)
-        for block in self._blocks():
-            digest.update(_raw(block))
-        digest.update(_raw(self._keys))
+        digest = hashlib.sha256(self.origin.to_json().encode())
+        for piece in _stream(self._keys, self.file_sizes, self._index, self._blocks()):
+            digest.update(piece)
         return digest.hexdigest()
 
     def _blocks(self, size: int = 4096) -> Iterator[np.ndarray]:
@@ -394,46 +391,45 @@ def write_bank(
         BankWriteError: No permission or no space; nothing half-written is left.
     """
     index = _KeyIndex.build(keys)
-    specs = [
-        *((name, np.dtype(np.int64), file_sizes.shape) for name in _TENSORS[:3]),
-        ('priors', np.dtype(dtype), shape),
-        ('keys', np.dtype(np.uint8), (len(keys), keys.itemsize)),
-    ]
-    digest = _begin_hash(origin, file_sizes, index)
+    tensors = {name: (np.dtype(np.int64), file_sizes.shape) for name in _TENSORS[:3]} | {
+        'priors': (np.dtype(dtype), shape),
+        'keys': (np.dtype(np.uint8), (len(keys), keys.itemsize)),
+    }
+    digest = hashlib.sha256(origin.to_json().encode())
     try:
         with replace_file(path) as file:
             # written again at the end, when the checksum is known
-            file.write(_make_header(specs, origin, _NO_HASH))
-            for array in (file_sizes, *index):
-                file.write(_raw(array))
-            num_bytes = 0
-            for block in blocks:
-                digest.update(_raw(block))
-                num_bytes += file.write(_raw(block))
-            if num_bytes != math.prod(shape) * np.dtype(dtype).itemsize:
-                raise RuntimeError(f'{num_bytes} bytes of priors came for the shape {shape}')
-            digest.update(_raw(keys))
-            file.write(_raw(keys))
+            file.write(_make_header(tensors, origin, _NO_HASH))
+            for piece in _stream(keys, file_sizes, index, blocks):
+                digest.update(piece)
+                file.write(piece)
             file.seek(0)
-            file.write(_make_header(specs, origin, digest.hexdigest()))
+            file.write(_make_header(tensors, origin, digest.hexdigest()))
     except OSError as error:
         raise BankWriteError.explain(error, path) from error
 
 
+def _stream(
+    keys: np.ndarray, file_sizes: np.ndarray, index: _KeyIndex, blocks: Iterable[np.ndarray]
+) -> Iterator[memoryview]:
+    """Yield the bytes of all tensors, in the order of the file."""
+    for array in chain((file_sizes, *index), blocks, (keys,)):
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
 def _make_header(
-    specs: list[tuple[str, np.dtype, tuple[int, ...]]], origin: BankOrigin, fingerprint: str
+    tensors: dict[str, tuple[np.dtype, tuple[int, ...]]], origin: BankOrigin, fingerprint: str
 ) -> bytes:
-    header: dict[str, Any] = {
-        '__metadata__': {
-            'format': MAGIC,
-            'version': VERSION,
-            'crc32': _NO_CRC,
-            'fingerprint': fingerprint,
-            'origin': origin.to_json(),
-        }
+    metadata = {
+        'format': MAGIC,
+        'version': VERSION,
+        'crc32': _NO_CRC,
+        'fingerprint': fingerprint,
+        'origin': origin.to_json(),
     }
+    header: dict[str, Any] = {'__metadata__': metadata}
     end = 0
-    for name, dtype, shape in specs:
+    for name, (dtype, shape) in tensors.items():
         begin, end = end, end + math.prod(shape) * dtype.itemsize
         header[name] = {'dtype': _CODES[dtype], 'shape': shape, 'data_offsets': [begin, end]}
     text = json.dumps(header).encode()
@@ -442,14 +438,8 @@ def _make_header(
     return len(text).to_bytes(8, 'little') + text
 
 
-@dataclass(frozen=True)
-class _Header:
-    tensors: list[tuple[int, int, Any, tuple[int, ...]]]  # first byte, end, dtype, shape
-    origin: BankOrigin
-    fingerprint: str
-
-
-def _read_header(path: Path) -> _Header:
+def _map_file(path: Path) -> tuple[list[np.ndarray], dict[str, str]]:
+    """Check a bank's header; map its tensors into memory, and give its metadata."""
     if not path.is_file():
         raise FileNotFoundError(
             f'there is no prior bank {path}; build it first: {BUILD_COMMAND.format(path)} (and the '
@@ -463,19 +453,17 @@ def _read_header(path: Path) -> _Header:
         entries = json.loads(text)
         metadata = entries.pop('__metadata__', {})
         is_bank = metadata.get('format') == MAGIC
-    except (AttributeError, TypeError, ValueError) as error:
-        if MAGIC.encode() in text[:4096]:
-            problem = 'it is truncated' if len(text) < length else 'its header cannot be read'
-            raise DamagedBankError.explain(path, problem) from error
-        raise ValueError(
-            f'{path} is not a prior bank: it does not begin like a safetensors file'
-        ) from error
+    except (AttributeError, TypeError, ValueError):
+        entries, is_bank = {}, False
     if not is_bank:
-        if MAGIC.encode() in text:
-            raise DamagedBankError.explain(path, 'its header was altered')
+        if MAGIC.encode() in text[:4096]:
+            problem = 'it is truncated' if len(text) < length else 'its header was altered'
+            raise DamagedBankError.explain(path, problem)
+        if not entries:
+            raise ValueError(f'{path} is not a prior bank: its header is not that of safetensors')
         raise ValueError(
             f'{path} is not a prior bank but another safetensors file (it holds '
-            f'{", ".join(sorted(entries)[:3]) or "no tensor"}, ...); name the bank that '
+            f'{", ".join(sorted(entries)[:3])}, ...); name the bank that '
             f'{BUILD_COMMAND.split(" CONFIG")[0]} wrote'
         )
     if metadata.get('version') != VERSION:
@@ -486,28 +474,18 @@ def _read_header(path: Path) -> _Header:
     crc = str(metadata.get('crc32')).encode()
     if f'{zlib.crc32(text.replace(crc, _NO_CRC.encode(), 1)):08x}'.encode() != crc:
         raise DamagedBankError.explain(path, 'its header was altered')
-    start, tensors = 8 + length, []
-    for name in _TENSORS:
-        begin, end = (start + offset for offset in entries[name]['data_offsets'])
-        tensors.append((begin, end, _DTYPES[entries[name]['dtype']], entries[name]['shape']))
-    if size != tensors[-1][1]:
-        problem = 'truncated' if size < tensors[-1][1] else 'altered'
+    start = 8 + length
+    expected = start + entries[_TENSORS[-1]]['data_offsets'][1]
+    if size != expected:
+        problem = 'truncated' if size < expected else 'altered'
         raise DamagedBankError.explain(
-            path,
-            f'it has {size} bytes where its header announces {tensors[-1][1]}: it is {problem}',
+            path, f'it has {size} bytes where its header announces {expected}: it is {problem}'
         )
-    return _Header(tensors, BankOrigin(**json.loads(metadata['origin'])), metadata['fingerprint'])
-
-
-def _begin_hash(origin: BankOrigin, file_sizes: np.ndarray, index: _KeyIndex) -> Any:
-    digest = hashlib.sha256(origin.to_json().encode())
-    for array in (file_sizes, *index):
-        digest.update(_raw(array))
-    return digest
-
-
-def _raw(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    mapped, tensors = np.asarray(np.memmap(path, np.uint8, 'r')), []
+    for entry in map(entries.get, _TENSORS):
+        begin, end = (start + offset for offset in entry['data_offsets'])
+        tensors.append(mapped[begin:end].view(_DTYPES[entry['dtype']]).reshape(entry['shape']))
+    return tensors, metadata
 
 
 def _as_stored(priors: np.ndarray | torch.Tensor, num_keys: int) -> np.ndarray:

@@ -1,20 +1,12 @@
 import os
 import pickle
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from disp_plugin.datasets import (
-    IMG_EXTENSIONS,
-    BadImage,
-    BadImageError,
-    check_images,
-    decode_image,
-    describe_bad_images,
-)
+from disp_plugin.datasets import IMG_EXTENSIONS, BadImageError, decode_image
 
 
 def colors(height=6, width=8):
@@ -196,24 +188,6 @@ def test_the_error_survives_the_way_out_of_a_worker():
     error = pickle.loads(pickle.dumps(BadImageError('a.png', 'the file is empty')))
     assert (error.path, error.reason) == ('a.png', 'the file is empty')
     assert str(BadImageError('Caught BadImageError in worker 0')).startswith('Caught')
-
-
-def test_check_images_reports_all_bad_files_and_only_them_in_order(tmp_path):
-    good = [save(colors(), tmp_path / f'good{i}.png') for i in range(5)]
-    bad = sorted(bad_files(tmp_path))
-    paths = [str(good[0]), *(str(tmp_path / name) for name in bad), *map(str, good[1:])]
-    found = check_images(paths, progress=True)
-    assert [Path(item.path).name for item in found] == bad
-    assert all(item.reason for item in found)
-    assert check_images(map(str, good), progress=False) == []
-
-
-def test_the_report_lists_every_bad_file_and_the_ways_out():
-    bad = [BadImage('b/1.png', 'the file is empty'), BadImage('b/2.jpg', 'it is a folder')]
-    report = describe_bad_images(bad, 7)
-    assert report.startswith('2 of 7 images cannot be read:\n')
-    assert '  b/1.png: the file is empty\n  b/2.jpg: it is a folder\n' in report
-    assert 'ann_file' in report and 'run the command again' in report
 
 
 def test_the_endings_are_lower_case_and_have_a_dot():

@@ -129,7 +129,7 @@ def test_it_knows_what_its_data_set_knows(image_folder):
 
 def test_one_image_is_refused(tmp_path, make_image_folder):
     folder = make_image_folder(tmp_path / 'lonely', num=1)
-    with pytest.raises(ValueError, match=r"on 1 image: the data set '.*lonely' needs at least 2"):
-        SeededDraws(ImageFolderDataset(str(folder)))
-    with pytest.raises(ValueError, match=r"on 1 image: the data set '.*lonely' needs at least 2"):
-        ResumableSampler(ImageFolderDataset(str(folder)))
+    dataset = ImageFolderDataset(str(folder))
+    for one in (dataset, SeededDraws(dataset)):
+        with pytest.raises(ValueError, match=r"1 image: the data set '.*lonely' needs at least 2"):
+            ResumableSampler(one)

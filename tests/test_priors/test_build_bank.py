@@ -15,14 +15,13 @@ from mmagic.registry import MODELS
 from PIL import Image
 
 from disp_plugin.priors import (
+    BankBuild,
     BankInUseError,
     BankWriteError,
     PriorBank,
     Shard,
     build_bank,
-    build_shard,
     check_encoder,
-    merge_parts,
 )
 
 MODULE = importlib.import_module('disp_plugin.priors.build_bank')
@@ -44,13 +43,13 @@ def build(image_folder, tmp_path, make_dataset, make_encoder):
     """A function that builds the bank of eight images, in four parts; options as of build_bank."""
 
     def run(encoder=None, bank_file=tmp_path / 'bank', view=(), **options):
-        dataset = make_dataset(image_folder, **dict(view))
-        options = {'progress': False, 'num_workers': 0, 'batch_size': 4, **options}
-        task = (dataset, encoder or make_encoder(), bank_file)
+        task = (make_dataset(image_folder, **dict(view)), encoder or make_encoder(), bank_file)
+        if 'shard' in options:
+            return BankBuild(*task, batch_size=4).run(options['shard'], 0, progress=False)
         if 'wait_seconds' in options:
-            options = {name: options[name] for name in ('wait_seconds', 'batch_size')}
-            return merge_parts(*task, **options)
-        return (build_shard if 'shard' in options else build_bank)(*task, **options)
+            return BankBuild(*task, batch_size=4).merge(**options)
+        options = {'num_workers': 0, 'batch_size': 4, **options}
+        return build_bank(*task, progress=False, **options)
 
     return run
 
@@ -64,31 +63,24 @@ def whole(build, tmp_path):
     return content
 
 
+def interrupt(encoder, num_batches, action):
+    """Let an encoder call ``action`` in the middle of a build."""
+    left = [num_batches]
+
+    def count():
+        left[0] -= 1
+        if left[0] < 0:
+            action()
+
+    encoder.before_batch = count
+    return encoder
+
+
 def stop_after(encoder, num_batches):
-    """Let an encoder raise in the middle of a build."""
-    left = [num_batches]
-
     def stop():
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stop
+        raise Stop
 
-    encoder.before_batch = stop
-    return encoder
-
-
-def hang_after(encoder, num_batches, marker):
-    """Let an encoder wait for ever in the middle of a build, and say when it is there."""
-    left = [num_batches]
-
-    def hang():
-        left[0] -= 1
-        if left[0] < 0:
-            marker.touch()
-            time.sleep(3600)
-
-    encoder.before_batch = hang
-    return encoder
+    return interrupt(encoder, num_batches, stop)
 
 
 def start(target, *args, **kwargs):
@@ -110,47 +102,40 @@ def test_rows_are_those_of_a_plain_loop(build, image_folder, make_encoder):
 
 
 def test_bank_names_its_origin(build, make_encoder, image_folder, make_dataset):
-    bank, encoder = build(), make_encoder()
+    MODELS.register_module(name='TinyEncoderOfTest', module=make_encoder, force=True)
+    cfg, encoder = dict(type='TinyEncoderOfTest', layer='first'), make_encoder(layer='first')
+    bank = build(cfg)
     assert bank.origin.encoder == encoder.describe()
     assert bank.origin.encoder_fingerprint == encoder.fingerprint()
-    assert bank.origin.encoder_config is None
+    assert bank.origin.encoder_config == cfg
     assert bank.origin.view == make_dataset(image_folder).describe_view()
     assert bank.origin.precision == 'float32'
     assert bank.file_sizes.tolist() == [p.stat().st_size for p in sorted(image_folder.rglob('*.*'))]
+    # one that is up to date is opened as it is
+    assert build(encoder).fingerprint == bank.fingerprint and encoder.num_seen == 0
 
 
-def test_encoder_of_a_config_is_built_and_kept_in_the_bank(build, make_encoder):
-    MODELS.register_module(name='TinyEncoderOfTest', module=make_encoder, force=True)
-    cfg = dict(type='TinyEncoderOfTest', layer='first')
-    bank = build(cfg)
-    assert bank.origin.encoder_config == cfg
-    check_encoder(bank, make_encoder(layer='first'))
-
-
-def test_an_order_of_its_own_does_not_matter(build, whole, tmp_path):
-    build(view=dict(indices=[3, 1, 7, 5, 0, 2, 4, 6]))
-    assert (tmp_path / 'bank').read_bytes() == whole
-
-
-def test_priors_can_be_stored_as_float16(build, tmp_path):
+def test_type_of_storage_and_of_arithmetic_are_noted(build, tmp_path):
+    exact = build().priors
     half = build(bank_file=tmp_path / 'half', dtype='float16')
     assert half.priors.dtype == np.float16
-    np.testing.assert_array_equal(half.priors, build().priors.astype(np.float16))
+    np.testing.assert_array_equal(half.priors, exact.astype(np.float16))
+    autocast = build(bank_file=tmp_path / 'bf16', amp='bfloat16')
+    assert autocast.origin.precision == 'bfloat16' and autocast.priors.dtype == np.float32
+    np.testing.assert_allclose(autocast.priors, exact, atol=0.05)
+    assert not np.array_equal(autocast.priors, exact)
+    assert MODULE.choose_amp(None, torch.device('cpu')) is None
+    assert MODULE.choose_amp(None, torch.device('cuda')) is torch.float16
 
 
-def test_workers_change_nothing_and_batches_nothing_of_note(build, tmp_path):
+def test_workers_and_order_change_nothing_and_batches_nothing_of_note(build, tmp_path):
     first = build()
+    shuffled = dict(indices=[3, 1, 7, 5, 0, 2, 4, 6])
+    other = build(bank_file=tmp_path / 'shuffled', view=shuffled)
+    assert other.fingerprint == first.fingerprint
     assert build(bank_file=tmp_path / 'two', num_workers=2).fingerprint == first.fingerprint
     small = build(bank_file=tmp_path / 'small', batch_size=1)
     np.testing.assert_allclose(small.priors, first.priors, atol=1e-6)
-
-
-def test_up_to_date_bank_is_not_built_again(build, make_encoder, tmp_path):
-    before = (build(), (tmp_path / 'bank').stat().st_mtime_ns)[1]
-    encoder = make_encoder()
-    build(encoder)
-    assert encoder.num_seen == 0
-    assert (tmp_path / 'bank').stat().st_mtime_ns == before
 
 
 def test_bank_of_another_encoder_is_kept_unless_it_may_be_replaced(build, make_encoder, tmp_path):
@@ -183,19 +168,12 @@ def test_file_that_is_no_bank_is_not_replaced(overwrite, build, tmp_path):
     assert (tmp_path / 'bank').read_bytes() == b'my precious weights'
 
 
-def test_stopped_build_goes_on_and_gives_the_same_bank(build, whole, make_encoder, tmp_path):
-    with pytest.raises(Stop):
-        build(stop_after(make_encoder(), 3))
-    assert sorted(os.listdir(tmp_path)) == ['bank.parts', 'images']
-    encoder = make_encoder()
-    build(encoder)
-    assert encoder.num_seen == 4  # images 6 and 7, two views each
-    assert (tmp_path / 'bank').read_bytes() == whole
-    assert sorted(os.listdir(tmp_path)) == ['bank', 'images']
-
-
 def test_killed_build_goes_on_and_gives_the_same_bank(build, whole, make_encoder, tmp_path):
-    process = start(build, hang_after(make_encoder(), 2, tmp_path / 'marker'))
+    def hang():
+        (tmp_path / 'marker').touch()
+        time.sleep(3600)
+
+    process = start(build, interrupt(make_encoder(), 2, hang))
     while not (tmp_path / 'marker').exists():
         assert process.is_alive()
         time.sleep(0.01)
@@ -203,10 +181,12 @@ def test_killed_build_goes_on_and_gives_the_same_bank(build, whole, make_encoder
         build()
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    assert sorted(os.listdir(tmp_path)) == ['bank.parts', 'images', 'marker']
     encoder = make_encoder()
     build(encoder)
     assert encoder.num_seen == 8  # images 4 to 7, two views each
     assert (tmp_path / 'bank').read_bytes() == whole
+    assert sorted(os.listdir(tmp_path)) == ['bank', 'images', 'marker']
 
 
 def test_a_damaged_part_is_built_again(build, whole, make_encoder, tmp_path, capsys):
@@ -263,19 +243,6 @@ def test_all_bad_images_are_reported_before_any_is_encoded(build, image_folder, 
         assert f'{image_folder / name}: {reason}' in message
     assert encoder.num_seen == 0
     assert os.listdir(image_folder.parent) == ['images']  # neither bank nor parts
-
-
-def test_odd_kinds_of_images_are_encoded(build, image_folder):
-    pixels = Image.open(image_folder / 'a' / 'image_0000.png')
-    pixels.convert('L').save(image_folder / 'gray.png')
-    pixels.convert('RGBA').save(image_folder / 'alpha.png')
-    pixels.convert('CMYK').save(image_folder / 'cmyk.jpg')
-    pixels.convert('P').save(image_folder / 'palette.gif')
-    wide = np.asarray(pixels.convert('L')).astype(np.uint16) * 257
-    Image.fromarray(wide).save(image_folder / 'wide.png')
-    bank = build()
-    assert bank.num_images == 13
-    torch.testing.assert_close(*bank.lookup(['gray.png', 'wide.png']), atol=0.02, rtol=0)
 
 
 def test_images_of_different_sizes_are_reported_together(build, image_folder):
@@ -365,18 +332,7 @@ def test_options_out_of_range_are_refused(build, options, message):
 
 def test_a_data_set_that_states_no_view_is_told_to_give_its_folder(tmp_path, make_encoder):
     with pytest.raises(ValueError, match='such as ImageFolderDataset, but list .*--images FOLDER'):
-        build_bank([], make_encoder(), tmp_path / 'bank')
-
-
-def test_autocast_is_for_gpus_and_is_noted(build, tmp_path):
-    assert MODULE.choose_amp(None, torch.device('cpu')) is None
-    assert MODULE.choose_amp(None, torch.device('cuda')) is torch.float16
-    bank = build(bank_file=tmp_path / 'bf16', amp='bfloat16')
-    assert bank.origin.precision == 'bfloat16'
-    assert bank.priors.dtype == np.float32
-    exact = build().priors
-    np.testing.assert_allclose(bank.priors, exact, atol=0.05)
-    assert not np.array_equal(bank.priors, exact)
+        BankBuild([], make_encoder(), tmp_path / 'bank')
 
 
 @pytest.mark.gpu

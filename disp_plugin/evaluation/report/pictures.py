@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from disp_plugin.applications.interpolate_priors import interpolate_priors
 from disp_plugin.applications.sample_images import draw_inputs, make_grid, sample_images
-from disp_plugin.datasets.image_folder_dataset import ImageViews
+from disp_plugin.datasets import ImageViews
 
 from ..held_out import find_training_images
 from ..spaces import Config, FeatureSpace, get_space
