@@ -28,7 +28,6 @@ __all__ = [
     'on_main_process',
     'own_random_numbers',
     'read_launch',
-    'read_rank',
     'show_work',
     'unwrap_model',
     'wait_for_file',
@@ -69,12 +68,6 @@ class Launch(NamedTuple):
     rank: int = 0
     num_processes: int = 1
     local_rank: int = 0
-
-
-def read_rank() -> int:
-    """Read the rank that the launcher gave this process; 0 without a launcher."""
-    ranks = (rank for rank, *_ in _LAUNCHERS)
-    return next((int(os.environ[name]) for name in ranks if name in os.environ), 0)
 
 
 def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
@@ -283,19 +276,12 @@ def choose_device(name: str | None = None) -> torch.device:
     if name is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(_refuse_device(name, 'torch knows no device of that name')) from error
-    try:
-        torch.zeros(1, device=device).item()
+        torch.zeros(1, device=name).item()
     except Exception as error:  # of many types: torch has no one for a device that is not there
-        raise ValueError(_refuse_device(name, str(error).strip().split('\n')[0])) from error
-    return device
-
-
-def _refuse_device(name: str, reason: str) -> str:
-    there = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
-    return (
-        f'--device {name!r} cannot be used ({reason}); this machine has {", ".join(there)}; '
-        'without --device a GPU is taken if there is one'
-    )
+        reason = str(error).strip().split('\n')[0]
+        there = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
+        raise ValueError(
+            f'--device {name!r} cannot be used ({reason}); this machine has {", ".join(there)}; '
+            'without --device a GPU is taken if there is one'
+        ) from error
+    return torch.device(name)

@@ -19,9 +19,9 @@ from typing import NamedTuple
 from disp_plugin.upstream import (
     MMAGIC_CURE,
     MMCV_CURE,
+    PATCHES,
     apply_patches,
     mmcv_operators,
-    patches,
     startup_hook,
 )
 
@@ -35,13 +35,22 @@ PACKAGES = (
 OPTIONAL = ('mmcv', 'mmcv-lite', 'opencv-python', 'opencv-python-headless', 'setuptools')
 """Those that need not be there: one of two, or of no use to a run."""
 
+MMCV_VERSIONS = ((2, 0), (2, 2), 'pip install "{}>=2.0,<2.2"')
+
 SUPPORTED = {
+    'mmcv': MMCV_VERSIONS,
+    'mmcv-lite': MMCV_VERSIONS,
     'mmagic': ((1, 2), (1, 3), MMAGIC_CURE),
     'mmengine': ((0, 10), (0, 11), 'pip install "mmengine>=0.10.5,<0.11"'),
 }
 """Distribution -> the first version, the first that is too new, the cure."""
 
+TORCH_CURE = '--force-reinstall torch torchvision, both from one index'
+
 MODULES = {
+    'numpy': '--force-reinstall numpy',
+    'torch': TORCH_CURE,
+    'torchvision': f'{TORCH_CURE}: the two are of different builds',
     'cv2': 'opencv-python-headless (it needs no libraries of a desktop), and uninstall any other',
     'scipy': 'scipy',
     'PIL': 'pillow',
@@ -68,71 +77,59 @@ def get_version(package: str) -> str | None:
         return None
 
 
-def get_import_error(module: str) -> str | None:
-    """Import a module; return type and text of the error, None if there was none."""
+def parse_version(version: str, length: int = 2) -> tuple[int, ...]:
+    """Read the first numbers of a version; what is not a number counts as 0."""
+    numbers = [int(part) if part.isdigit() else 0 for part in re.split(r'[.+]', version)]
+    return tuple((numbers + [0] * length)[:length])
+
+
+def get_error(call: Callable[[], object]) -> str | None:
+    """Call a function; return type and text of the error, None if there was none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            importlib.import_module(module)
+            call()
     except (Exception, SystemExit) as error:
         return f'{type(error).__name__}: {error}'
     return None
 
 
+def get_import_error(module: str) -> str | None:
+    """Import a module; return type and text of the error, None if there was none."""
+    return get_error(lambda: importlib.import_module(module))
+
+
 def find_clashes() -> list[Clash]:
     """Look for everything that is known to go wrong with an installation."""
-    checks = (_check_mmcv, _check_versions, _check_torch, _check_numpy, _check_modules)
-    clashes = [clash for check in checks for clash in check()]
-    return clashes or list(_check_patches())
-
-
-def _check_mmcv() -> Iterator[Clash]:
-    full, lite = get_version('mmcv'), get_version('mmcv-lite')
-    name, version = ('mmcv', full) if full else ('mmcv-lite', lite)
-    if full and lite:
-        yield Clash(
-            f'mmcv {full} and mmcv-lite {lite} are both installed; both own the folder mmcv/, '
-            'and one has overwritten files of the other',
-            'pip uninstall -y mmcv mmcv-lite, then install one of them: '
-            f'pip install "mmcv>=2.0,<2.2" (compiled operators) or {MMCV_CURE}',
-        )
-    elif version is None:
-        yield Clash('mmcv is not installed', MMCV_CURE)
-    elif not (2, 0) <= parse_version(version) < (2, 2):
-        yield Clash(
-            f'{name} {version} is not a version that mmagic 1.2 accepts (>=2.0,<2.2)',
-            f'pip install "{name}>=2.0,<2.2"',
-        )
+    clashes = [*_check_versions(), *_check_modules()]
+    if not clashes and (error := get_error(apply_patches)):
+        cure = 'python -c "import disp_plugin.register" shows where; please report it with this'
+        clashes.append(Clash(f'mmagic does not import ({error})', f'{cure} output'))
+    return clashes
 
 
 def _check_versions() -> Iterator[Clash]:
+    versions = {package: get_version(package) for package in SUPPORTED}
+    if versions['mmcv'] and versions['mmcv-lite']:
+        yield Clash(
+            f'mmcv {versions["mmcv"]} and mmcv-lite {versions["mmcv-lite"]} are both installed; '
+            'both own the folder mmcv/, and one has overwritten files of the other',
+            'pip uninstall -y mmcv mmcv-lite, then install one of them: '
+            f'pip install "mmcv>=2.0,<2.2" (compiled operators) or {MMCV_CURE}',
+        )
+    elif not versions['mmcv'] and not versions['mmcv-lite']:
+        yield Clash('mmcv is not installed', MMCV_CURE)
     for package, (first, too_new, cure) in SUPPORTED.items():
-        version = get_version(package)
-        if version is None:
+        version = versions[package]
+        if version is None and package not in OPTIONAL:
             yield Clash(f'{package} is not installed', cure)
-        elif not first <= parse_version(version) < too_new:
-            yield Clash(f'{package} {version} is not a version that this plugin is for', cure)
-
-
-def _check_torch() -> Iterator[Clash]:
-    if error := get_import_error('torch'):
-        yield Clash(
-            f'torch does not import ({error})', 'pip install --force-reinstall torch torchvision'
-        )
-        return
-    torch, torchvision = get_version('torch'), get_version('torchvision')
-    cure = 'install both from one index: pip install --force-reinstall torch torchvision'
-    pinned = _read_torch_pin()
+        elif version and not first <= parse_version(version) < too_new:
+            problem = f'{package} {version} is not a version that mmagic 1.2 and this plugin accept'
+            yield Clash(problem, cure.format(package))
+    torch, pinned = get_version('torch'), _read_torch_pin()
     if torch and pinned and parse_version(torch, 3) != parse_version(pinned, 3):
-        yield Clash(
-            f'torchvision {torchvision} is built for torch {pinned}, but torch {torch} is here',
-            cure,
-        )
-    elif error := get_import_error('torchvision'):
-        yield Clash(
-            f'torchvision {torchvision} does not work with torch {torch} ({error})',
-            f'the two are of different builds; {cure}',
-        )
+        problem = f'torchvision is built for torch {pinned}, but torch {torch} is here'
+        yield Clash(problem, f'pip install {TORCH_CURE}')
 
 
 def _read_torch_pin() -> str | None:
@@ -144,46 +141,18 @@ def _read_torch_pin() -> str | None:
     return next((match.group(1) for match in matches if match), None)
 
 
-def _check_numpy() -> Iterator[Clash]:
-    numpy, torch = get_version('numpy'), get_version('torch')
-    if error := get_import_error('numpy'):
-        yield Clash(
-            f'numpy {numpy} does not import ({error})', 'pip install --force-reinstall numpy'
-        )
-    elif get_import_error('torch') is None:
-        try:
-            importlib.import_module('torch').zeros(1).numpy()
-        except Exception as failure:
-            yield Clash(
-                f'torch {torch} does not work with numpy {numpy} ({failure})',
-                'pip install --upgrade torch torchvision, or pip install "numpy<2"',
-            )
-
-
 def _check_modules() -> Iterator[Clash]:
-    for module, package in MODULES.items():
-        if error := get_import_error(module):
-            name = 'OpenCV' if module == 'cv2' else module
-            yield Clash(f'{name} does not import ({error})', f'pip install {package}')
-
-
-def _check_patches() -> Iterator[Clash]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            apply_patches()
-    except (Exception, SystemExit) as error:
-        yield Clash(
-            f'mmagic does not import ({type(error).__name__}: {error})',
-            'python -c "import disp_plugin.register" shows where; '
-            'please report it with this output',
-        )
-
-
-def parse_version(version: str, length: int = 2) -> tuple[int, ...]:
-    """Read the first numbers of a version; what is not a number counts as 0."""
-    numbers = [int(part) if part.isdigit() else 0 for part in re.split(r'[.+]', version)]
-    return tuple((numbers + [0] * length)[:length])
+    broken = {module: error for module in MODULES if (error := get_import_error(module))}
+    if 'torch' in broken:
+        broken.pop('torchvision', None)  # it imports torch
+    for module, error in broken.items():
+        name = 'OpenCV' if module == 'cv2' else module
+        yield Clash(f'{name} does not import ({error})', f'pip install {MODULES[module]}')
+    if {'torch', 'numpy'} & set(broken):
+        return
+    if error := get_error(lambda: importlib.import_module('torch').zeros(1).numpy()):
+        problem = f'torch does not work with numpy {get_version("numpy")} ({error})'
+        yield Clash(problem, 'pip install --upgrade torch torchvision, or pip install "numpy<2"')
 
 
 def find_cached_weights() -> list[Path]:
@@ -204,29 +173,13 @@ def _describe_versions() -> Iterator[str]:
             yield f'{package} {version or "not installed"}'
 
 
-def _describe_patches() -> Iterator[str]:
-    for patch in patches():
-        yield f'{patch.name}: {patch.state} ({patch.summary})'
-
-
 def _describe_machine() -> Iterator[str]:
     plain = "the StyleGANs' in plain PyTorch (mmcv-lite)"
     yield f'operators of mmcv: {"compiled" if mmcv_operators.is_compiled() else plain}'
-    if get_import_error('torch'):
-        yield 'CUDA: unknown, for torch does not import'
-        return
     cuda = importlib.import_module('torch.cuda')
-    try:
-        names = [cuda.get_device_name(i) for i in range(cuda.device_count())]
-    except Exception as error:
-        yield f'CUDA: broken ({error})'
-        return
+    names = [cuda.get_device_name(i) for i in range(cuda.device_count())]
     version = importlib.import_module('torch.version').cuda
     yield f'CUDA {version}: {", ".join(names) or "no device"}'
-
-
-def _describe_weights() -> Iterator[str]:
-    yield from [str(path) for path in find_cached_weights()] or ['none']
 
 
 def _describe_hook() -> Iterator[str]:
@@ -236,22 +189,25 @@ def _describe_hook() -> Iterator[str]:
         yield 'renew it: python -m disp_plugin.upstream install'
 
 
+SECTIONS: dict[str, Callable[[], Iterator[str]]] = {
+    'Versions': _describe_versions,
+    'Patches': lambda: (f'{patch.name}: {patch.state} ({patch.summary})' for patch in PATCHES),
+    'Machine': _describe_machine,
+    'Cached encoder weights': lambda: map(str, find_cached_weights() or [Path('none')]),
+    'Start-up hook': _describe_hook,
+}
+
+
 def main() -> int:
     """Print the report; return 1 if there is a clash, else 0."""
     clashes = find_clashes()  # first, for it patches mmagic, and the patches then tell their state
-    sections: dict[str, Callable[[], Iterator[str]]] = {
-        'Versions': _describe_versions,
-        'Patches': _describe_patches,
-        'Machine': _describe_machine,
-        'Cached encoder weights': _describe_weights,
-        'Start-up hook': _describe_hook,
-    }
-    for title, describe in sections.items():
+    for title, describe in SECTIONS.items():
+        print(title)
         try:
-            lines = list(describe())
+            for line in describe():
+                print(f'  {line}')
         except Exception as error:  # a report with a hole is better than none
-            lines = [f'unknown ({type(error).__name__}: {error})']
-        print('\n'.join([title, *(f'  {line}' for line in lines)]))
+            print(f'  unknown ({type(error).__name__}: {error})')
     lines = [f'  {clash.problem}\n    cure: {clash.cure}' for clash in clashes] or ['  none']
     print('\n'.join(['Clashes', *lines]))
     return 1 if clashes else 0

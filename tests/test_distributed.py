@@ -11,7 +11,6 @@ from disp_plugin.distributed import (
     on_main_process,
     own_random_numbers,
     read_launch,
-    read_rank,
     show_work,
     wait_for_file,
 )
@@ -67,20 +66,6 @@ HYDRA = ('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID')
 )
 def test_launchers_are_understood(environment, launch):
     assert read_launch(environment) == launch
-
-
-def test_rank_is_that_of_the_first_launcher_that_gives_one(monkeypatch):
-    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK'):
-        monkeypatch.delenv(name, raising=False)
-    assert read_rank() == 0
-    monkeypatch.setenv('SLURM_PROCID', '3')
-    assert read_rank() == 3
-    monkeypatch.setenv('PMI_RANK', '5')
-    assert read_rank() == 5
-    monkeypatch.setenv('OMPI_COMM_WORLD_RANK', '4')
-    assert read_rank() == 4
-    monkeypatch.setenv('RANK', '2')
-    assert read_rank() == 2
 
 
 @pytest.fixture

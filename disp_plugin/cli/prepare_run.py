@@ -17,7 +17,7 @@ from torch import nn
 from disp_plugin.cli.config import build_training_set
 from disp_plugin.cli.options import accepted_fields, find_class
 from disp_plugin.datasets import ImageViews
-from disp_plugin.distributed import read_rank, show_work, wait_for_file
+from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
 from disp_plugin.hooks.check_top_level import (
     find_bank_file,
@@ -264,7 +264,7 @@ def ensure_bank(cfg: Config, build: bool = True) -> Path | None:
             f'the bank {bank_file} does not exist, and the config has no encoder to build it with; '
             'set encoder, or bank_file to a bank that exists'
         )
-    if read_rank() == 0:
+    if read_launch().rank == 0:
         print(f'the bank {bank_file} does not exist yet: building it, as {command} would')
         with show_work(bank_file):
             _build(cfg, bank_file)

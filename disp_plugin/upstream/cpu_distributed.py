@@ -1,65 +1,45 @@
 """Distributed training without a GPU: the process group, the wrapper and synchronized BatchNorm.
 
-**Process group.**
-Symptom: on a machine without CUDA every launcher dies, with gloo too, in
-``torch.cuda.set_device``.
-Cause: mmengine/dist/utils.py:130, :164 and :221 set a CUDA device whatever the backend is; the
-default backend of mmagic's configs, nccl, is for CUDA only.
-Delete when: mmengine sets a CUDA device only where there is one.
-
-**Wrapper.**
-Symptom: the runner dies with "DistributedDataParallel device_ids and output_device arguments only
-work with single-device/multiple-device GPU modules or CPU modules".
-Cause: mmengine/runner/runner.py:900 and :911 pass ``device_ids=[LOCAL_RANK]`` whatever the device
-is.
-Delete when: mmengine passes ``device_ids`` for GPU modules only.
-
-**BatchNorm.**
-Symptom: BigGAN, SAGAN and SNGAN die with "SyncBatchNorm expected input tensor to be on GPU".
-Cause: their generators turn BatchNorm into ``SyncBatchNorm`` by default (``auto_sync_bn=True``,
-mmagic/models/editors/sagan/sagan_modules.py:566, biggan/biggan_modules.py:266), which torch
-wrote for accelerators only.
-Delete when: torch's ``SyncBatchNorm`` takes CPU tensors.
-
 Upstream: https://github.com/open-mmlab/mmengine (0.10.7); torch/nn/modules/batchnorm.py (2.11).
-
-BatchNorm takes the statistics of all processes' batches together, in two passes with gradients
-through both: two processes give the numbers of one process with the whole batch. Tensors on any
-other device go torch's own way.
 """
 
 import logging
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from disp_plugin.upstream.patch import Patch, host_module, rebind
+from disp_plugin.upstream.patch import patch, rebind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-DIST_MODULE = 'mmengine.dist.utils'
-WRAPPER_MODULE = 'mmengine.model.wrappers.distributed'
 
-
-def is_needed() -> bool:
+def is_needed(host: ModuleType) -> bool:
     """Tell whether there is no CUDA device."""
     import torch
 
     return not torch.cuda.is_available()
 
 
-def has_no_accelerator() -> bool:
+def has_no_accelerator(host: ModuleType) -> bool:
     """Tell whether mmengine would train on the CPU: no CUDA, MLU, NPU or MUSA."""
-    host = host_module(DIST_MODULE)
     others = (host.is_mlu_available, host.is_npu_available, host.is_musa_available)
-    return is_needed() and not any(is_available() for is_available in others)
+    return is_needed(host) and not any(is_available() for is_available in others)
 
 
-def _join_by_gloo() -> None:
-    """Let ``init_dist`` make a gloo group and leave CUDA alone."""
+@patch('cpu-processes', 'mmengine.dist.utils', has_no_accelerator)
+def join_by_gloo(host: ModuleType) -> None:
+    """Let ``init_dist`` make a gloo group and leave CUDA alone.
+
+    Symptom: on a machine without CUDA every launcher dies, with gloo too, in
+    ``torch.cuda.set_device``.
+    Cause: mmengine/dist/utils.py:130, :164 and :221 set a CUDA device whatever the backend is; the
+    default backend of mmagic's configs, nccl, is for CUDA only.
+    Delete when: mmengine sets a CUDA device only where there is one.
+    """
     import torch
 
-    init: Callable[..., None] = host_module(DIST_MODULE).init_dist
+    init: Callable[..., None] = host.init_dist
 
     def init_dist(launcher: str, backend: str = 'nccl', **kwargs: object) -> None:
         """Join the processes of a launcher by gloo, on the CPU."""
@@ -77,9 +57,17 @@ def _join_by_gloo() -> None:
     rebind(init, init_dist)
 
 
-def _drop_devices() -> None:
-    """Wrap without devices where all parameters of the module are on the CPU."""
-    wrapper = host_module(WRAPPER_MODULE).MMDistributedDataParallel
+@patch('cpu-ddp', 'mmengine.model.wrappers.distributed', is_needed)
+def drop_devices(host: ModuleType) -> None:
+    """Wrap without devices where all parameters of the module are on the CPU.
+
+    Symptom: the runner dies with "DistributedDataParallel device_ids and output_device arguments
+    only work with single-device/multiple-device GPU modules or CPU modules".
+    Cause: mmengine/runner/runner.py:900 and :911 pass ``device_ids=[LOCAL_RANK]`` whatever the
+    device is.
+    Delete when: mmengine passes ``device_ids`` for GPU modules only.
+    """
+    wrapper = host.MMDistributedDataParallel
     init: Callable[..., None] = wrapper.__init__
 
     def __init__(self: 'nn.Module', module: 'nn.Module', *args: object, **kwargs: object) -> None:
@@ -90,8 +78,20 @@ def _drop_devices() -> None:
     wrapper.__init__ = __init__
 
 
-def _synchronize_on_cpu() -> None:
-    """Give ``SyncBatchNorm`` a way for CPU tensors, and drop torch's check that there is none."""
+@patch('cpu-sync-batchnorm', 'mmengine.model.utils', is_needed)
+def synchronize_on_cpu(host: ModuleType) -> None:
+    """Let ``SyncBatchNorm`` take CPU tensors, and drop torch's check that it does not.
+
+    Symptom: BigGAN, SAGAN and SNGAN die with "SyncBatchNorm expected input tensor to be on GPU".
+    Cause: their generators turn BatchNorm into ``SyncBatchNorm`` by default (``auto_sync_bn=True``,
+    mmagic/models/editors/sagan/sagan_modules.py:566, biggan/biggan_modules.py:266), which torch
+    wrote for accelerators only.
+    Delete when: torch's ``SyncBatchNorm`` takes CPU tensors.
+
+    It takes the statistics of all processes' batches together, in two passes with gradients
+    through both: two processes give the numbers of one process with the whole batch. Tensors on
+    any other device go torch's own way.
+    """
     import torch
 
     forward = torch.nn.SyncBatchNorm.forward
@@ -146,28 +146,3 @@ def _update_running_stats(layer: 'nn.SyncBatchNorm', mean: 'Tensor', var: 'Tenso
         factor = 1.0 / layer.num_batches_tracked.item()
     layer.running_mean.lerp_(mean.to(layer.running_mean), factor)
     layer.running_var.lerp_(var.to(layer.running_var), factor)
-
-
-PATCHES = (
-    Patch(
-        name='cpu-processes',
-        module=DIST_MODULE,
-        summary='distributed training on the CPU dies in torch.cuda.set_device',
-        apply=_join_by_gloo,
-        is_needed=has_no_accelerator,
-    ),
-    Patch(
-        name='cpu-ddp',
-        module=WRAPPER_MODULE,
-        summary="distributed training on the CPU dies: 'device_ids ... only work with ... GPU'",
-        apply=_drop_devices,
-        is_needed=is_needed,
-    ),
-    Patch(
-        name='cpu-sync-batchnorm',
-        module='mmengine.model.utils',
-        summary="distributed BigGAN and SNGAN die on the CPU: 'SyncBatchNorm expected ... on GPU'",
-        apply=_synchronize_on_cpu,
-        is_needed=is_needed,
-    ),
-)

@@ -1,71 +1,161 @@
-"""What a patch of the host is, and the record of which patches act.
+"""What a patch of the host is, and the hook that applies it when its module is imported.
 
-A patch belongs to one module of the host (mmengine, mmcv or mmagic) and acts once, just before or
-just after that module is executed. Nothing here imports the host.
+A patch belongs to one module of the host (mmengine, mmcv or mmagic). A finder at the head of
+``sys.meta_path`` asks the other finders for the modules that have patches, and wraps the loader
+that it gets while the module is executed. Nothing here imports the host.
 """
 
+import importlib.abc
+import importlib.machinery
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import ModuleType
+from typing import TypeVar
+
+from disp_plugin.upstream import slim_import
 
 WAITING = 'waiting'
 ACTIVE = 'active'
 NOT_NEEDED = 'not needed'
 
+HOST = ('mmengine', 'mmcv', 'mmagic')
 
-@dataclass(frozen=True)
+Function = TypeVar('Function', bound=Callable[[ModuleType], Iterator[None] | None])
+
+
+@dataclass
 class Patch:
     """One thing that is broken in the host on a current stack, and its cure.
 
     Args:
         name (str): Short name, the one that the doctor prints.
         module (str): Dotted name of the host's module that the patch belongs to.
-        summary (str): What a user sees without the patch.
-        apply (Callable): Acts. With ``moment='after'`` it may rely on ``module`` being loaded.
-        is_needed (Callable): Asked just before ``apply``. Defaults to always.
-        moment (str): ``'before'`` or ``'after'`` the module is executed. Defaults to 'after'.
-        undo (Callable, optional): Called after the module's execution where a patch of ``'before'``
-            must not outlive it. Defaults to None.
+        apply (Callable): Takes that module. A function acts when the module has been executed; a
+            generator acts before that, up to its ``yield``, and undoes it afterwards.
+        is_needed (Callable): Takes the module, just before ``apply``.
+        state (str): ``'waiting'`` for the module, ``'active'`` or ``'not needed'``.
+            Defaults to 'waiting'.
     """
 
     name: str
     module: str
-    summary: str
-    apply: Callable[[], None]
-    is_needed: Callable[[], bool] = lambda: True
-    moment: Literal['before', 'after'] = 'after'
-    undo: Callable[[], None] | None = None
+    apply: Callable[[ModuleType], Iterator[None] | None]
+    is_needed: Callable[[ModuleType], bool]
+    state: str = WAITING
 
     @property
-    def state(self) -> str:
-        """``'waiting'`` (its module is not loaded), ``'active'`` or ``'not needed'``."""
-        return _states.get(self.name, WAITING)
+    def summary(self) -> str:
+        """What the patch does, in one line."""
+        return (self.apply.__doc__ or '').partition('\n')[0]
 
-    def act(self) -> bool:
-        """Apply the patch if it is needed and has not acted yet; tell whether it acted now."""
-        if self.name in _states:
+    @contextmanager
+    def executing(self, module: ModuleType) -> Iterator[None]:
+        """Act around the execution of the module, or after it."""
+        if not inspect.isgeneratorfunction(self.apply):
+            yield
+            self.act_after(module)
+        elif self._is_due(module):
+            yield from self.apply(module) or ()
+        else:
+            yield
+
+    def act_after(self, module: ModuleType) -> None:
+        """Act on a module that has been executed; one that did without a generator needs none."""
+        if not inspect.isgeneratorfunction(self.apply) and self._is_due(module):
+            self.apply(module)
+
+    def _is_due(self, module: ModuleType) -> bool:
+        if self.state != WAITING:
             return False
-        is_needed = self.is_needed()
-        if is_needed:
-            self.apply()
-        _states[self.name] = ACTIVE if is_needed else NOT_NEEDED
-        return is_needed
+        self.state = ACTIVE if self.is_needed(module) else NOT_NEEDED
+        return self.state == ACTIVE
 
 
-_states: dict[str, str] = {}
+PATCHES: list[Patch] = []
 
 
-def host_module(name: str) -> Any:
-    """Get a loaded module of the host without importing anything."""
-    return sys.modules[name]
+def patch(
+    name: str, module: str, is_needed: Callable[[ModuleType], bool] = lambda module: True
+) -> Callable[[Function], Function]:
+    """Register a function or generator as a patch; see :class:`Patch`."""
+
+    def register(apply: Function) -> Function:
+        PATCHES.append(Patch(name, module, apply, is_needed))
+        return apply
+
+    return register
 
 
 def rebind(old: object, new: object) -> None:
     """Replace an object wherever modules of the host have imported it by name."""
     for name, module in list(sys.modules.items()):
-        if name.partition('.')[0] not in ('mmengine', 'mmcv', 'mmagic') or module is None:
+        if name.partition('.')[0] not in HOST or module is None:
             continue
         for key, value in list(vars(module).items()):
             if value is old:
                 setattr(module, key, new)
+
+
+class PatchingLoader(importlib.abc.Loader):
+    """Execute a module with its patches around it, then put the real loader back."""
+
+    def __init__(self, loader: importlib.abc.Loader, patches: Sequence[Patch]) -> None:
+        self.loader = loader
+        self.patches = patches
+
+    def __getattr__(self, name: str) -> object:
+        # get_source, get_data, resource readers: whoever holds the spec sees the real loader
+        return getattr(self.loader, name)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        """Create the module as its own loader would."""
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module, patched."""
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        with ExitStack() as stack:
+            for patch in reversed(self.patches):
+                stack.enter_context(patch.executing(module))
+            stack.enter_context(slim_import.executing(module.__name__))
+            if module.__name__ == slim_import.EDITORS_PACKAGE and not slim_import.is_full():
+                slim_import.fill_editors(module)
+            else:
+                self.loader.exec_module(module)
+
+
+class PatchingFinder(importlib.abc.MetaPathFinder):
+    """Find the modules that have patches, and wrap their loaders."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find a module that has patches or belongs to the slim import; None for any other."""
+        patches = [patch for patch in PATCHES if patch.module == fullname]
+        if not patches and not slim_import.is_slim_part(fullname):
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, 'find_spec'):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = PatchingLoader(spec.loader, patches)
+                return spec
+        return None
+
+
+def install() -> None:
+    """Patch what is already imported; put the finder at the head of ``sys.meta_path``, once."""
+    if not any(isinstance(finder, PatchingFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, PatchingFinder())
+    for patch in PATCHES:
+        module = sys.modules.get(patch.module)
+        is_initializing = getattr(getattr(module, '__spec__', None), '_initializing', False)
+        if module is not None and not is_initializing:
+            patch.act_after(module)

@@ -17,17 +17,19 @@ Adafactor of transformers.
 """
 
 import ast
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
 import sys
-import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType, ModuleType
+from typing import NoReturn
 
 EDITORS = (
     'dcgan', 'wgan_gp', 'lsgan', 'ggan', 'pggan', 'stylegan1', 'stylegan2', 'stylegan3', 'sagan',
@@ -46,12 +48,11 @@ FULL_PACKAGES = (
     'resize_right', 'einops', 'requests', 'click', 'tqdm',
 )  # fmt: skip
 
-FULL_VARIABLE = 'DISP_PLUGIN_FULL_MMAGIC'
-
-EDITORS_PACKAGE = 'mmagic.models.editors'
-
 # The parts of mmagic that the slim import executes with placeholders.
 SLIM_PARTS = ('models', 'datasets', 'engine', 'evaluation', 'visualization', 'structures', 'utils')
+
+FULL_VARIABLE = 'DISP_PLUGIN_FULL_MMAGIC'
+EDITORS_PACKAGE = 'mmagic.models.editors'
 
 # mmengine imports transformers for one optimizer (Adafactor), wherever transformers is installed.
 OPTIMIZERS_MODULE = 'mmengine.optim.optimizer.builder'
@@ -79,25 +80,20 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def is_editors_loaded() -> bool:
-    """Tell whether mmagic's editors are imported, slim or full."""
-    return EDITORS_PACKAGE in sys.modules
-
-
 def choose(full: bool) -> None:
-    """Choose slim or full for this process, unless mmagic's editors are already imported."""
-    if not is_editors_loaded():
-        _state.is_full, _state.is_chosen = full, True
+    """Choose slim or full for this process, unless mmagic's editors are already imported.
 
-
-def check_full() -> None:
-    """Raise an ImportError that names the packages which the full import lacks."""
-    missing = missing_for_full()
-    if missing:
+    Raises:
+        ImportError: A package that the full import needs is not installed.
+    """
+    if EDITORS_PACKAGE in sys.modules:
+        return
+    if full and (missing := missing_for_full()):
         raise ImportError(
             f'mmagic cannot be imported as a whole: {", ".join(missing)} not installed; install '
             f'them, or leave {FULL_VARIABLE} unset for the GAN half, which needs none'
         )
+    _state.is_full, _state.is_chosen = full, True
 
 
 def is_full() -> bool:
@@ -121,16 +117,13 @@ def full_by_environment() -> bool | None:
 class _Placeholder:
     """Stand for a class of a package that is not imported."""
 
-    _package = ''
+    _name = ''
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        raise ImportError(
-            f'{type(self).__name__} is a part of {self._package!r}, which the slim import of '
-            f'mmagic leaves out; install {self._package!r} and set {FULL_VARIABLE}=1 to use it'
-        )
+        _raise_missing(self._name)
 
 
-class _PlaceholderModule(types.ModuleType):
+class _PlaceholderModule(ModuleType):
     """A package with any attribute: a lower-case name is a package, any other a class."""
 
     __path__: list[str] = []
@@ -142,20 +135,20 @@ class _PlaceholderModule(types.ModuleType):
         if name[0].islower():
             value = _PlaceholderModule(f'{self.__name__}.{name}')
         else:
-            package = self.__name__.partition('.')[0]
-            value = type(name, (_Placeholder,), {'_package': package, '__module__': self.__name__})
+            value = type(name, (_Placeholder,), {'_name': f'{self.__name__}.{name}'})
         setattr(self, name, value)
         return value
 
     def __call__(self, *args: object, **kwargs: object) -> None:
-        package = self.__name__.partition('.')[0]
-        raise ImportError(
-            f'{self.__name__} needs the package {package!r}, which is not imported: pip install '
-            f'{package}, and set {FULL_VARIABLE}=1 if it is one of {", ".join(HEAVY)}'
-        )
+        _raise_missing(self.__name__)
 
-    def __dir__(self) -> list[str]:
-        return []
+
+def _raise_missing(name: str) -> NoReturn:
+    package = name.partition('.')[0]
+    raise ImportError(
+        f'{name} is a part of {package!r}, which is not imported: pip install {package}, and set '
+        f'{FULL_VARIABLE}=1 if it is one of {", ".join(HEAVY)}, which the slim import leaves out'
+    )
 
 
 class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -165,10 +158,7 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.packages = packages
 
     def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: types.ModuleType | None = None,
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a placeholder for ``fullname``, or None."""
         if fullname.partition('.')[0] not in self.packages:
@@ -180,48 +170,24 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Make the placeholder."""
         return _PlaceholderModule(spec.name)
 
-    def exec_module(self, module: types.ModuleType) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         """Do nothing: a placeholder has no code."""
 
 
 def _find_asker() -> str:
     """Name the module whose import statement is being served."""
-    frame: types.FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get('__name__', '')
         # the import machinery, and our part of it, stand between the finder and who imports
-        if name not in _IMPORT_MACHINERY and not name.startswith('importlib.'):
+        if not name.startswith(('importlib', '_frozen_importlib', 'disp_plugin.upstream')):
             return name
         frame = frame.f_back
     return ''
-
-
-_IMPORT_MACHINERY = (
-    'importlib',
-    'importlib._bootstrap',
-    '_frozen_importlib',
-    '_frozen_importlib_external',
-    'disp_plugin.upstream.import_hook',
-    __name__,
-)
-
-
-@contextmanager
-def executing(module: str) -> Iterator[None]:
-    """Keep placeholders at hand while a module of a slim mmagic is executed."""
-    if not is_slim_part(module) or is_full() or _state.is_executing:
-        yield
-        return
-    with _placeholders():
-        _state.is_executing = True
-        try:
-            yield
-        finally:
-            _state.is_executing = False
 
 
 def is_slim_part(module: str) -> bool:
@@ -236,48 +202,45 @@ def is_slim_part(module: str) -> bool:
 
 
 @contextmanager
-def _placeholders() -> Iterator[None]:
+def executing(module: str) -> Iterator[None]:
+    """Keep placeholders at hand while a module of a slim mmagic is executed."""
+    if not is_slim_part(module) or is_full() or _state.is_executing:
+        yield
+        return
     packages = HEAVY + tuple(name for name in OPTIONAL if not _is_installed(name))
     # transformers is left where it is, for mmengine may hold parts of it
-    real = {
-        name: module
-        for name, module in sys.modules.items()
-        if name.partition('.')[0] in packages and name.partition('.')[0] != 'transformers'
-    }
+    hidden = set(packages) - {'transformers'}
+    real = {name: m for name, m in sys.modules.items() if name.partition('.')[0] in hidden}
     for name in real:
         del sys.modules[name]
     finder = _PlaceholderFinder(packages)
     sys.meta_path.insert(0, finder)
+    _state.is_executing = True
     try:
         yield
     finally:
+        _state.is_executing = False
         sys.meta_path.remove(finder)
-        for name, module in list(sys.modules.items()):
-            if isinstance(module, _PlaceholderModule):
+        for name, value in list(sys.modules.items()):
+            if isinstance(value, _PlaceholderModule):
                 del sys.modules[name]
         sys.modules.update(real)
 
 
-def fill_editors(package: types.ModuleType) -> None:
+def fill_editors(package: ModuleType) -> None:
     """Fill ``mmagic.models.editors``, created but not executed, with its GANs alone."""
     # with it mmagic.models, which imports * from here, looks its absent names up here, too
     package.__all__ = ['__getattr__']  # type: ignore[attr-defined]
-    package.__getattr__ = _EditorLookup(package)  # type: ignore[method-assign]
+    package.__getattr__ = functools.partial(_find_editor, package)  # type: ignore[method-assign]
     for editor in EDITORS:
         importlib.import_module(f'{package.__name__}.{editor}')
 
 
-class _EditorLookup:
+def _find_editor(package: ModuleType, name: str) -> object:
     """Import an editor that the slim import left out when its name is asked for."""
-
-    def __init__(self, package: types.ModuleType) -> None:
-        self.package = package
-
-    def __call__(self, name: str) -> object:
-        if not name.startswith('__'):
-            source = Path(str(self.package.__file__)).read_text(encoding='utf-8')
-            for node in ast.walk(ast.parse(source)):
-                if isinstance(node, ast.ImportFrom) and name in [a.name for a in node.names]:
-                    module = importlib.import_module(f'{self.package.__name__}.{node.module}')
-                    return getattr(module, name)
-        raise AttributeError(f'module {self.package.__name__!r} has no attribute {name!r}')
+    if not name.startswith('__'):
+        source = Path(str(package.__file__)).read_text(encoding='utf-8')
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and name in [a.name for a in node.names]:
+                return getattr(importlib.import_module(f'{package.__name__}.{node.module}'), name)
+    raise AttributeError(f'module {package.__name__!r} has no attribute {name!r}')

@@ -52,34 +52,14 @@ def hook_state() -> str:
     return 'installed' if text == LINE else 'outdated'
 
 
-def install_hook() -> Path:
-    """Write the hook into the current environment; a former one is replaced.
-
-    Raises:
-        PermissionError: The environment's site-packages cannot be written.
-    """
-    file = hook_file()
-    try:
-        write_file(file, LINE)
-    except PermissionError as error:
-        raise PermissionError(_no_permission('write', file)) from error
-    return file
+def install_hook() -> None:
+    """Write the hook into the current environment; a former one is replaced."""
+    write_file(hook_file(), LINE)
 
 
 def remove_hook() -> bool:
     """Remove the hook from the current environment; tell whether there was one."""
-    file = hook_file()
-    try:
-        file.unlink()
-    except FileNotFoundError:
+    if hook_state() == 'absent':
         return False
-    except PermissionError as error:
-        raise PermissionError(_no_permission('remove', file)) from error
+    hook_file().unlink()
     return True
-
-
-def _no_permission(verb: str, file: Path) -> str:
-    return (
-        f'no permission to {verb} {file}: run the command as the owner of that environment, or use '
-        'a virtual environment of your own (python -m venv)'
-    )

@@ -1,17 +1,16 @@
 """Configs are read without pkg_resources, by any package name, and formatted once."""
 
+import importlib.metadata
 import json
 import os
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import mmengine.config.config as host
 import pytest
 from mmengine.config.utils import _get_external_cfg_base_path, _get_external_cfg_path
-from mmengine.utils import get_installed_path
+from mmengine.utils import get_installed_path, is_installed
 
 from disp_plugin.upstream import config_reading
-from disp_plugin.upstream.config_reading import find_config
 
 # Runs in a process of its own: pkg_resources must be absent, and torch must not be imported.
 SCRIPT = """
@@ -46,23 +45,16 @@ answers['base'] = read(by_function)
 from disp_plugin.upstream import patch_config_reading
 patch_config_reading()
 answers['with'] = {key: read(name) for key, name in names.items()}
-answers['unknown package'] = read("'mmnothing::a/b.py'")
-answers['no path'] = read("'mmagic::'")
-answers['unknown config'] = read("'disp_plugin::no_such_config.py'")
+for package in ('disp_plugin', 'mmagic', 'mmnothing'):
+    answers[package] = read(f"'{package}::no-such/config.py'")
 answers['torch'] = 'torch' in sys.modules
 print(json.dumps(answers))
 """
 
 
 @pytest.fixture(scope='module')
-def answers(tmp_path_factory, repo_root):
-    result = subprocess.run(
-        [sys.executable, '-c', SCRIPT],
-        env=dict(os.environ, PYTHONPATH=str(repo_root)),
-        cwd=tmp_path_factory.mktemp('configs'),
-        capture_output=True,
-        text=True,
-    )
+def answers(run_python, tmp_path_factory):
+    result = run_python('-c', SCRIPT, cwd=tmp_path_factory.mktemp('configs'))
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -82,10 +74,10 @@ def test_base_patches_the_reading_of_the_config_that_calls_it_without_torch(answ
     assert answers['torch'] is False
 
 
-def test_wrong_names_are_told_in_the_users_words(answers):
-    assert "no configs of 'mmnothing' are known" in answers['unknown package']
-    assert "write it as 'package::folder/config.py'" in answers['no path']
-    assert "ships no config 'no_such_config.py'" in answers['unknown config']
+def test_wrong_names_are_told(answers):
+    assert "ships no config 'no-such/config.py'" in answers['disp_plugin']
+    assert 'No such file' in answers['mmagic'] and '.mim/configs/no-such/' in answers['mmagic']
+    assert 'please specify the package name' in answers['mmnothing']
 
 
 @pytest.mark.parametrize(
@@ -102,16 +94,26 @@ def test_a_config_of_mmagic_is_the_file_that_mmengine_would_find(name):
         theirs = _get_external_cfg_path(package, name)
     except ValueError:
         theirs = _get_external_cfg_base_path(package, name)
-    assert os.path.samefile(find_config(name), theirs)
+    ours, scope = host.Config._get_cfg_path(f'mmagic::{name}', 'config.py')
+    assert os.path.samefile(ours, theirs) and scope == 'mmagic'
 
 
-def test_an_unchanged_text_is_laid_out_once_and_few_are_remembered(monkeypatch):
+def test_a_distribution_is_found_by_its_own_name_and_by_its_modules():
+    cv2 = os.path.dirname(importlib.import_module('cv2').__file__)
+    name = next(iter(importlib.metadata.packages_distributions()['cv2']))
+    assert get_installed_path('cv2') == get_installed_path(name) == cv2
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        get_installed_path('no_such_package')
+    assert is_installed(name) and is_installed('cv2') and not is_installed('no_such_package')
+
+
+def test_an_unchanged_text_is_laid_out_once_and_few_are_remembered():
     laid_out = []
-    monkeypatch.setattr(host, 'FormatCode', lambda text, **options: laid_out.append(text) or text)
-    config_reading.remember_texts()
+    module = SimpleNamespace(FormatCode=lambda text, **style: laid_out.append(text) or (text, True))
+    config_reading.remember_texts(module)
     for width in (1, 1, 2):
-        assert host.FormatCode('a', style_config={'x': width}) == 'a'
+        assert module.FormatCode('a', style_config={'x': width}) == ('a', True)
     assert laid_out == ['a', 'a']
     for number in (*range(100), *reversed(range(100))):
-        assert host.FormatCode(str(number)) == str(number)
+        assert module.FormatCode(str(number), style_config={}) == (str(number), True)
     assert len(laid_out) == 2 + 200 - config_reading.MAX_TEXTS

@@ -1,12 +1,8 @@
 """Two processes on the CPU: the group, the wrapper and BatchNorm against one process."""
 
-import multiprocessing
-import os
-import socket
-
-import numpy as np
 import pytest
 import torch
+from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 pytestmark = pytest.mark.skipif(
@@ -14,101 +10,47 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def make_layer():
+def make_layer(kind=nn.SyncBatchNorm):
     torch.manual_seed(0)
-    layer = nn.SyncBatchNorm(3)
+    layer = kind(3)
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
     return layer.double()
 
 
-def make_data():
+def run(layer, part, module=None, factor=1):
+    """Send a part of the batch forth and back; give all that came of it."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(6, 3, 2, 2, generator=generator, dtype=torch.float64)
-    weights = torch.randn(6, 3, 2, 2, generator=generator, dtype=torch.float64)
-    return images, weights
+    images, weights = torch.randn(2, 6, 3, 2, 2, generator=generator, dtype=torch.float64)[:, part]
+    images.requires_grad_()
+    output = (module or layer)(images)
+    (factor * (output * weights).sum()).backward()
+    return {
+        'parts': [output.detach(), images.grad / factor],
+        'whole': [layer.weight.grad, layer.running_mean, layer.running_var],
+    }
 
 
-def run_rank(rank, port, queue):
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    from mmengine.dist import init_dist
-    from mmengine.model import MMDistributedDataParallel
-
-    init_dist('pytorch', backend='nccl')
+def run_rank(rank):
     layer = make_layer()
     model = MMDistributedDataParallel(layer, device_ids=[rank])
     part = slice(0, 2) if rank == 0 else slice(2, 6)  # parts of different size
-    images, weights = (tensor[part] for tensor in make_data())
-    images.requires_grad_()
-    output = model(images)
     # DDP takes the mean of the processes' gradients, so this is the gradient of the whole sum
-    (2 * (output * weights).sum()).backward()
-    queue.put(
-        {
-            'rank': rank,
-            'output': output.detach().numpy(),
-            'image_grad': images.grad.numpy() / 2,
-            'weight_grad': layer.weight.grad.numpy(),
-            'running_mean': layer.running_mean.numpy(),
-            'running_var': layer.running_var.numpy(),
-        }
-    )
-    torch.distributed.destroy_process_group()
+    return run(layer, part, model, factor=2)
 
 
-@pytest.fixture(scope='module')
-def ranks():
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        port = server.getsockname()[1]
-    # forked, since every other start imports torch and mmagic once more
-    context = multiprocessing.get_context('fork')
-    queue = context.Queue()
-    processes = [context.Process(target=run_rank, args=(rank, port, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    try:
-        answers = [queue.get(timeout=60) for _ in processes]
-    finally:
-        for process in processes:
-            process.join(timeout=10)
-            process.kill()
-    return sorted(answers, key=lambda answer: answer['rank'])
-
-
-@pytest.fixture(scope='module')
-def whole():
-    """torch's own BatchNorm on the batch of both processes."""
-    layer = nn.BatchNorm2d(3).double()
-    layer.load_state_dict(make_layer().state_dict())
-    images, weights = make_data()
-    images.requires_grad_()
-    output = layer(images)
-    (output * weights).sum().backward()
-    return layer, images, output
-
-
-def test_two_processes_give_the_numbers_of_one_with_the_whole_batch(ranks, whole):
-    layer, images, output = whole
-    pairs = [
-        (np.concatenate([rank['output'] for rank in ranks]), output),
-        (np.concatenate([rank['image_grad'] for rank in ranks]), images.grad),
-    ]
+def test_two_processes_give_the_numbers_of_one_with_the_whole_batch(two_processes):
+    expected = run(make_layer(nn.BatchNorm2d), slice(None))
+    ranks = two_processes(run_rank)
+    parts = [torch.cat(pair) for pair in zip(*(rank['parts'] for rank in ranks), strict=True)]
+    torch.testing.assert_close(parts, expected['parts'])
     for rank in ranks:
-        pairs += [
-            (rank['weight_grad'], layer.weight.grad),
-            (rank['running_mean'], layer.running_mean),
-            (rank['running_var'], layer.running_var),
-        ]
-    for found, expected in pairs:
-        torch.testing.assert_close(torch.from_numpy(found), expected.detach())
+        torch.testing.assert_close(rank['whole'], expected['whole'])
 
 
-def test_a_layer_in_eval_mode_or_without_a_group_is_torchs_own(whole):
-    layer = whole[0]
-    synced = nn.SyncBatchNorm(3).double()
-    synced.load_state_dict(layer.state_dict())
-    images = make_data()[0]
-    torch.testing.assert_close(synced.eval()(images), layer.eval()(images))
-    torch.testing.assert_close(synced.train()(images), layer.train()(images))
+def test_a_layer_in_eval_mode_or_without_a_group_is_torchs_own():
+    layers = make_layer(), make_layer(nn.BatchNorm2d)
+    images = torch.randn(6, 3, 2, 2, dtype=torch.float64)
+    for is_training in (False, True):
+        synced, plain = (layer.train(is_training)(images) for layer in layers)
+        torch.testing.assert_close(synced, plain)

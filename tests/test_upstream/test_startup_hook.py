@@ -5,6 +5,7 @@ import subprocess
 import sysconfig
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,31 +37,25 @@ print(*[found.__name__ for found in classes], type(MODELS.build(config.model))._
 """
 
 
-class Environment:
-    def __init__(self, folder, repo_root):
-        venv.create(folder, with_pip=False, symlinks=True)
-        self.python = str(folder / 'bin' / 'python')
-        self.repo_root = repo_root
-        self.site_packages = next((folder / 'lib').glob('python*/site-packages'))
-        borrowed = sysconfig.get_path('purelib')
-        (self.site_packages / 'borrowed.pth').write_text(borrowed + '\n')
-        self.hook = self.site_packages / startup_hook.FILE_NAME
+@pytest.fixture(scope='module')
+def environment(tmp_path_factory, repo_root):
+    """Its folder of packages, the place of its hook, and a function that runs its Python."""
+    folder = tmp_path_factory.mktemp('environment')
+    venv.create(folder, with_pip=False, symlinks=True)
+    site_packages = next((folder / 'lib').glob('python*/site-packages'))
+    (site_packages / 'borrowed.pth').write_text(sysconfig.get_path('purelib') + '\n')
 
-    def run(self, *arguments, has_plugin=True, **environment):
-        paths = {'PYTHONPATH': str(self.repo_root)} if has_plugin else {}
-        clean = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    def run(*arguments, path=repo_root, **environment):
         return subprocess.run(
-            [self.python, *arguments],
-            env={**clean, **paths, **environment},
-            cwd=self.site_packages.parent,  # not the checkout, which has the plugin
+            [str(folder / 'bin' / 'python'), *arguments],
+            env={**os.environ, 'PYTHONPATH': str(path), **environment},
+            cwd=folder,  # not the checkout, which has the plugin
             capture_output=True,
             text=True,
         )
 
-
-@pytest.fixture(scope='module')
-def environment(tmp_path_factory, repo_root):
-    return Environment(tmp_path_factory.mktemp('environment'), repo_root)
+    hook = site_packages / startup_hook.FILE_NAME
+    return SimpleNamespace(site_packages=site_packages, hook=hook, run=run)
 
 
 @pytest.fixture
@@ -119,7 +114,7 @@ def test_the_hook_imports_nothing_at_start(hooked):
 def test_the_hook_outlives_the_plugin_without_a_sound(hooked):
     # borrowed packages may include an installed disp_plugin, so it is hidden as if uninstalled
     script = "import sys; sys.modules['disp_plugin'] = None; import mmengine; print('imported')"
-    result = hooked.run('-c', script, has_plugin=False)
+    result = hooked.run('-c', script, path='')
     assert result.returncode == 0
     assert result.stdout == 'imported\n'
     assert result.stderr == ''
@@ -133,21 +128,20 @@ def test_a_failing_plugin_does_not_break_the_import(hooked, tmp_path):
         'def patch_config_reading():\n    raise ValueError("broken")\n'
     )
     script = "import mmengine; print('imported')"
-    result = hooked.run('-c', script, has_plugin=False, PYTHONPATH=str(tmp_path))
+    result = hooked.run('-c', script, path=tmp_path)
     assert result.stdout == 'imported\n'
     assert "could not patch mmagic: ValueError('broken')" in result.stderr
 
 
-def test_no_permission_is_told_with_the_way_out(tmp_path, monkeypatch, capsys):
+def test_no_permission_is_told_with_the_way_out(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, 'Permission denied')
 
     file = tmp_path / startup_hook.FILE_NAME
+    file.write_text('')
     monkeypatch.setattr(startup_hook, 'hook_file', lambda: file)
     monkeypatch.setattr(os, 'open', refuse)
-    assert command.main(['install']) == 1
-    assert f'no permission to write {file}' in capsys.readouterr().err
-    file.write_text('')
     monkeypatch.setattr(Path, 'unlink', refuse)
-    assert command.main(['remove']) == 1
-    assert f'no permission to remove {file}' in capsys.readouterr().err
+    for action in ('install', 'remove'):
+        with pytest.raises(SystemExit, match=f'no permission to {action} {file}.*python -m venv'):
+            command.main([action])

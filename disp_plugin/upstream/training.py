@@ -1,0 +1,112 @@
+"""Building and running a GAN's training: optimizers, labels, the loss scaler, the evaluator.
+
+Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from disp_plugin.upstream.patch import patch, rebind
+
+if TYPE_CHECKING:
+    from mmengine.registry import Registry
+    from torch import Tensor
+
+CONDITIONAL_GAN = 'mmagic.models.base_models.base_conditional_gan'
+
+
+@patch('integer-betas', 'mmengine.optim.optimizer.builder')
+def write_betas_as_floats(host: ModuleType) -> None:
+    """Write integer betas as floats where mmengine builds an optimizer from its config.
+
+    Symptom: 26 of mmagic's configs do not train, "betas must be either both floats or both
+    Tensors".
+    Cause: torch/optim/adam.py checks the type; the configs write ``betas=(0, 0.99)``, for example
+    configs/biggan and configs/stylegan2.
+    Delete when: mmagic's configs write 0.0.
+    """
+    _convert_betas(host.OPTIMIZERS)
+
+
+def _convert_betas(registry: 'Registry') -> None:
+    build: Callable[..., object] = registry.build_func
+
+    def build_optimizer(cfg: object, *args: object, **kwargs: object) -> object:
+        if isinstance(cfg, dict) and isinstance(betas := cfg.get('betas'), tuple | list):
+            cfg = cfg.copy()
+            cfg['betas'] = tuple(float(beta) if type(beta) is int else beta for beta in betas)
+        return build(cfg, *args, **kwargs)
+
+    registry.build_func = build_optimizer
+    # registries that inherit the function took a copy of it when they were made
+    for child in registry.children.values():
+        if child.build_func is build:
+            _convert_betas(child)
+
+
+@patch('integer-labels', CONDITIONAL_GAN)
+def flatten_labels(host: ModuleType) -> None:
+    """Flatten integer labels (N, 1) where a conditional GAN takes them from its data samples.
+
+    Symptom: none is printed. The stock class-conditional BigGAN, SAGAN and SNGAN train on real
+    images whose pairing with their labels is destroyed: the real branch of the discriminator
+    returns every image's features projected on every label, in a broadcast shape such as
+    (16, 16, 64), the fake branch (16, 1).
+    Cause: mmagic/structures/data_sample.py:39 makes a tensor of shape (1,) of an integer label,
+    :306 stacks them to (N, 1), and base_conditional_gan.py:88 passes that on, where the
+    discriminator's embedding expects (N,).
+    Delete when: ``BaseConditionalGAN.data_sample_to_label`` returns integer labels as (N,).
+    """
+    read: Callable[..., Tensor | None] = host.BaseConditionalGAN.data_sample_to_label
+
+    def data_sample_to_label(self: object, data_sample: object) -> 'Tensor | None':
+        """Get the labels of a batch: integers as (N,), vectors as (N, D), or None."""
+        label = read(self, data_sample)
+        if label is None or label.is_floating_point() or label.is_complex():
+            return label
+        return label.flatten() if label.ndim == 2 and label.shape[1] == 1 else label
+
+    host.BaseConditionalGAN.data_sample_to_label = data_sample_to_label
+
+
+@patch('loss-scaler', CONDITIONAL_GAN)
+def read_loss_scaler(host: ModuleType) -> None:
+    """Read the loss scaler where mmagic overwrites it: let ``setattr`` mean ``getattr`` there.
+
+    Symptom: with AMP the conditional GANs die in the discriminator's step with "'NoneType' object
+    has no attribute 'scale'": the optimizer's loss scaler has been overwritten by None.
+    Cause: base_conditional_gan.py:313 reads it by ``setattr(optimizer_wrapper, 'loss_scaler',
+    None)``.
+    Delete when: that line, the only one of its module with ``setattr``, reads ``getattr``.
+    """
+    vars(host)['setattr'] = getattr
+
+
+@patch('evaluator-warning', 'mmagic.engine.runner.loop_utils')
+def accept_children_of_evaluator(host: ModuleType) -> None:
+    """Let children of mmagic's Evaluator pass without a warning.
+
+    Symptom: a run with a subclass of mmagic's Evaluator is told "we strongly recommend you to use
+    'Evaluator' provided by MMagic. Otherwise, there maybe some potential bugs".
+    Cause: loop_utils.py:26 and :42 compare names of classes.
+    Delete when: loop_utils.py asks whether the class is a child of mmagic's Evaluator.
+    """
+    check: Callable[[object], object] = host.update_and_check_evaluator
+
+    def update_and_check_evaluator(evaluator: object) -> object:
+        """Warn of evaluators that are no children of mmagic's."""
+        return evaluator if _is_child(evaluator) else check(evaluator)
+
+    rebind(check, update_and_check_evaluator)
+
+
+def _is_child(evaluator: object) -> bool:
+    from mmagic.evaluation.evaluator import Evaluator
+    from mmagic.registry import EVALUATORS
+
+    if not isinstance(evaluator, dict):
+        return isinstance(evaluator, Evaluator)
+    kind = evaluator.get('type')
+    kind = EVALUATORS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, Evaluator) and 'metrics' in evaluator
