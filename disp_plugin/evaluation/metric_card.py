@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import cast, get_args, get_origin, get_type_hints
 
 from disp_plugin.files import write_file
 
@@ -23,7 +23,6 @@ __all__ = [
     'Space',
     'choose_headline',
     'format_cards',
-    'format_count',
     'merge_cards',
     'read_cards',
     'write_cards',
@@ -32,23 +31,11 @@ __all__ = [
 CARDS_FILE = 'metric_cards.json'
 VERSION = 2
 
-
-Better = Literal['lower', 'higher', 'zero', '']
-
-BETTER: dict[str, Better] = {
-    'fid': 'lower',
-    'fid_floor': '',
-    'kid': 'lower',
-    'kid_floor': '',
-    'copying': 'zero',
-    'precision': 'higher',
-    'recall': 'higher',
-    'density': 'higher',
-    'coverage': 'higher',
-    'disc_gap': 'zero',
-    'disc_gap_in_sd': 'zero',
-    'ivom': 'lower',
-    'fid_inverted': 'lower',
+_LOWER, _HIGHER, _ZERO = ('lower is better', 'higher is better', 'nearer to zero is better')
+BETTER = {
+    **{'fid': _LOWER, 'fid_floor': '', 'kid': _LOWER, 'kid_floor': '', 'copying': _ZERO},
+    **dict.fromkeys(('precision', 'recall', 'density', 'coverage'), _HIGHER),
+    **{'disc_gap': _ZERO, 'disc_gap_in_sd': _ZERO, 'ivom': _LOWER, 'fid_inverted': _LOWER},
 }
 """Metric -> which of its values are better; what to look at first stands first."""
 
@@ -148,10 +135,11 @@ class Protocol:
     @property
     def name(self) -> str:
         """str: The protocol in short, such as 'precision10k_k10_test_clean'."""
-        count = format_count(self.num_generated) if self.num_generated else ''
+        num = self.num_generated
+        count = f'{num // 1000}k' if num >= 10000 and num % 1000 == 0 else str(num or '')
         has_k = self.k is not None and self.metric in ('precision', 'recall')
-        parts = [f'{self.metric}{count}', *([f'k{self.k}'] if has_k else []), _spell(self.split)]
-        return '_'.join(parts + ([_spell(self.space.name)] if self.space else []))
+        parts = (f'k{self.k}' if has_k else '', _spell(self.split), _spell(self.space_name))
+        return '_'.join([f'{self.metric}{count}', *filter(None, parts)])
 
     @property
     def rank(self) -> int:
@@ -159,9 +147,14 @@ class Protocol:
         return list(BETTER).index(self.metric)
 
     @property
-    def better(self) -> Better:
-        """str: Which values are better: 'lower', 'higher', those near 'zero', or ''."""
+    def better(self) -> str:
+        """str: Which values are better, in words; '' of a number that others are compared with."""
         return BETTER[self.metric]
+
+    @property
+    def space_name(self) -> str:
+        """str: Name of the space; '' without one."""
+        return self.space.name if self.space else ''
 
 
 @dataclass(frozen=True)
@@ -196,14 +189,15 @@ class MetricCard:
         """str: Name of the protocol."""
         return self.protocol.name
 
+    @property
+    def spread(self) -> str:
+        """str: The standard deviation as it stands behind the number; '' where unknown."""
+        sd = self.standard_deviation
+        return '' if sd is None else f' ± {sd:.2g}'
+
     def of(self, snapshot: Snapshot) -> MetricCard:
         """Copy the card for a snapshot."""
         return dataclasses.replace(self, snapshot=snapshot)
-
-
-def format_count(num: int) -> str:
-    """Write a count as names of metrics do: '10k', but '1000' and '12345'."""
-    return f'{num // 1000}k' if num >= 10000 and num % 1000 == 0 else str(num)
 
 
 def _spell(name: str) -> str:
@@ -223,7 +217,7 @@ def read_cards(file: str | Path) -> list[MetricCard]:
         if content['version'] == VERSION:
             for card in content['cards']:
                 card.pop('name')
-            return _parse(list[MetricCard], content['cards'])
+            return cast('list[MetricCard]', _parse(list[MetricCard], content['cards']))
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(
             f'{file} does not hold metric cards ({type(error).__name__}: {error}); move it away, '
@@ -235,30 +229,27 @@ def read_cards(file: str | Path) -> list[MetricCard]:
     )
 
 
-def _parse(kind: Any, value: Any) -> Any:
+def _parse(kind: object, value: object) -> object:
     """Turn JSON into a type made of dataclasses, lists, dicts, unions and plain values."""
-    origin, args = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        return kind(**{name: _parse(hints[name], part) for name, part in value.items()})  # type: ignore[operator]
-    if origin is types.UnionType:
-        matching = next((arg for arg in args if _fits(arg, value)), args[0])
-        return _parse(matching, value)
-    if origin is list and isinstance(value, list):
+    args = get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return _parse(next((arg for arg in args if _fits(arg, value)), args[0]), value)
+    if not _fits(kind, value):
+        raise ValueError(f'{value!r:.80} is no {getattr(kind, "__name__", kind)}')
+    if isinstance(value, list):
         return [_parse(args[0], part) for part in value]
-    if origin is dict and isinstance(value, dict):
+    if isinstance(value, dict):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            hints = get_type_hints(kind)
+            return kind(**{name: _parse(hints[name], part) for name, part in value.items()})
         return {name: _parse(args[1], part) for name, part in value.items()}
-    if _fits(kind, value):
-        return float(value) if kind is float else value
-    raise ValueError(f'{value!r:.80} is no {getattr(kind, "__name__", kind)}')
+    return float(cast(float, value)) if kind is float else value
 
 
 def _fits(kind: object, value: object) -> bool:
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if dataclasses.is_dataclass(kind):
-        return isinstance(value, dict)
-    return type(value) is (get_origin(kind) or kind)
+        return type(value) in (int, float)
+    return type(value) is (dict if dataclasses.is_dataclass(kind) else get_origin(kind) or kind)
 
 
 def merge_cards(old: Iterable[MetricCard], new: Iterable[MetricCard]) -> list[MetricCard]:
@@ -268,16 +259,13 @@ def merge_cards(old: Iterable[MetricCard], new: Iterable[MetricCard]) -> list[Me
         list[MetricCard]: All, by iteration and name.
     """
     merged = {_identify(card): card for card in (*old, *new)}
-
-    def place(card: MetricCard) -> tuple[int, str]:
-        iteration = card.snapshot.iteration
-        return -1 if iteration is None else iteration, card.name
-
-    return sorted(merged.values(), key=place)
+    placed = [(c.snapshot.iteration, c.name, c) for c in merged.values()]
+    placed.sort(key=lambda item: (-1 if item[0] is None else item[0], item[1]))
+    return [card for *_, card in placed]
 
 
 def _identify(card: MetricCard) -> str:
-    """Hash what tells a measurement from others: fingerprints, not names of folders."""
+    """Write what tells a measurement from others: fingerprints, not names of folders."""
     protocol, snapshot = card.protocol, card.snapshot
     sources = (protocol.reference, protocol.train, protocol.space)
     where = [source and source.fingerprint for source in sources]
@@ -313,10 +301,9 @@ def choose_headline(cards: Iterable[MetricCard]) -> MetricCard | None:
     for card in cards:
         found.setdefault(card.protocol.metric, card)
     fid, kid = found.get('fid'), found.get('kid')
-    if fid is not None and kid is not None and fid.protocol.reference is not None:
-        protocol = fid.protocol
-        if min(protocol.num_generated, fid.protocol.reference.num) < LEAST_FOR_FID:
-            return kid
+    real = fid and fid.protocol.reference
+    if fid and kid and real and min(fid.protocol.num_generated, real.num) < LEAST_FOR_FID:
+        return kid
     return fid or kid
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..metric_card import MetricCard, Protocol
 from .findings import COPYING_BELOW, History
@@ -13,7 +13,7 @@ from .findings import COPYING_BELOW, History
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['Curves', 'draw_curves', 'group_series']
+__all__ = ['Curves', 'Line', 'draw_curves', 'group_series']
 
 Points = Sequence[tuple[int, float]]
 
@@ -31,23 +31,30 @@ _SIZE = (5.0, 2.9)  # inches; small, so that letters stay legible on a phone
 _LABEL_HEIGHT = 0.085  # of the axes
 _MAX_LABEL = 20  # letters
 
-_LABELS = {'copying': 'C_T', 'disc_gap': 'gap', 'fid_inverted': 'FID', 'ivom': 'IvOM'}
-_TITLES = {
-    'fid': 'FID',
-    'kid': 'KID',
-    'fid_inverted': 'FID of inverted queries',
-    'ivom': 'IvOM',
-    'copying': 'Data copying, C_T',
-    'disc_gap': "D's gap of scores, training minus held-out",
+_LOGGED = {
+    'Losses': 'loss.*',
+    'Scores of the discriminator': 'score.*',
+    'Augmentation (ADA), p': 'augment',
 }
-_FRACTIONS = ('precision', 'recall', 'density', 'coverage')
-"""They share a chart."""
-_NOTES = {
-    'lower': 'Lower is better.',
-    'higher': 'Higher is better.',
-    'zero': 'Nearer to zero is better.',
-    '': '',
+"""Title -> names of what training logs."""
+_WORDS = {
+    'fid': ('FID', 'FID'),
+    'kid': ('KID', 'KID'),
+    'fid_inverted': ('FID of inverted queries', 'FID'),
+    'ivom': ('IvOM', 'IvOM'),
+    'copying': ('Data copying, C_T', 'C_T'),
+    'disc_gap': ("D's gap of scores, training minus held-out", 'gap'),
+    **{name: ('', name) for name in ('precision', 'recall', 'density', 'coverage')},
 }
+"""Metric -> title of its chart ('' where it shares one with others), label of its line."""
+
+
+class Line(NamedTuple):
+    """One line of a chart: the number's name, and what to write at the end of its points."""
+
+    name: str
+    label: str
+    points: Points
 
 
 class Curves(NamedTuple):
@@ -55,17 +62,21 @@ class Curves(NamedTuple):
 
     Attributes:
         title (str): What is shown.
-        lines (dict[str, Points]): Pairs of iteration and value by name of the line.
-        labels (dict[str, str]): What to write at the end of a line, by name.
+        lines (list[Line]): The lines.
         floors (dict[str, float]): Values to draw as horizontal lines, by their names.
         note (str): What a reader should know of it.
     """
 
     title: str
-    lines: dict[str, Points]
-    labels: dict[str, str]
+    lines: list[Line]
     floors: dict[str, float]
     note: str
+
+    @property
+    def alt(self) -> str:
+        """str: Where the lines end, for those who cannot see them."""
+        ends = [f'{line.name} ends at {line.points[-1][1]:.4g}' for line in self.lines]
+        return '; '.join(ends + [f'{name}: {value:.4g}' for name, value in self.floors.items()])
 
 
 def group_series(
@@ -84,82 +95,52 @@ def group_series(
         metrics; nothing that was measured only once. What has more lines than can be told apart
         makes several.
     """
-    made = []
-    for title, belongs in (
-        ('Losses', lambda name: name.startswith('loss')),
-        ('Scores of the discriminator', lambda name: name.startswith('score')),
-        ('Augmentation (ADA), p', lambda name: name == 'augment'),
-    ):
-        lines = {n: p for n, p in logged.items() if n not in history and belongs(n) and len(p) > 1}
-        made += _split(Curves(title, lines, {name: _shorten(name) for name in lines}, {}, ''))
-    grouped: dict[tuple, list[tuple[str, Protocol]]] = {}
-    for name, series in sorted(history.items(), key=lambda item: item[1].protocol.rank):
-        key = _group(series.protocol)
-        if key and len(series.points) > 1:
-            grouped.setdefault(key, []).append((name, series.protocol))
-    for members in grouped.values():
-        first = members[0][1]
-        lines = {name: history[name].points for name, _ in members}
-        labels = {name: _label(protocol) for name, protocol in members}
-        title = _title([protocol for _, protocol in members])
-        floors = _find_floors(first, cards)
-        made += _split(Curves(title, lines, labels, floors, _NOTES[first.better]))
-    return made
+    charts = []
+    for title, names in _LOGGED.items():
+        own = {n: p for n, p in logged.items() if re.fullmatch(names, n) and n not in history}
+        lines = [Line(n, _shorten(n), points) for n, points in own.items() if len(points) > 1]
+        charts.append(Curves(title, lines, {}, ''))
+    grouped: dict[tuple, list[tuple[Protocol, Line]]] = {}
+    for name, (protocol, points) in sorted(history.items(), key=lambda item: item[1].protocol.rank):
+        if len(points) > 1 and protocol.metric in _WORDS:
+            title, label = _WORDS[protocol.metric]
+            label += f', k = {protocol.k}' if protocol.metric in ('precision', 'recall') else ''
+            pair = protocol, Line(name, label, points)
+            grouped.setdefault((title, _place(protocol)), []).append(pair)
+    for (title, _), members in grouped.items():
+        protocols, drawn = zip(*members, strict=True)
+        first = protocols[0]
+        shown = ', '.join(dict.fromkeys(protocol.metric for protocol in protocols))
+        title = title or ' and '.join(shown.rsplit(', ', 1)).capitalize()
+        count = f'{first.num_generated:,} samples' if first.num_generated else ''
+        where = ', '.join(filter(None, (count, f'{first.split} images', first.space_name)))
+        floors, note = _find_floors(first, cards), f'{first.better.capitalize()}.'
+        charts.append(Curves(f'{title} ({where})', list(drawn), floors, note))
+    return [part for chart in charts for part in _split(chart)]
 
 
-def _group(protocol: Protocol) -> tuple | None:
-    """Tell which chart a number belongs to; None for one that is only compared with."""
-    if protocol.metric in ('fid_floor', 'kid_floor', 'disc_gap_in_sd'):
-        return None
-    kind = 'fraction' if protocol.metric in _FRACTIONS else protocol.metric
-    space = protocol.space and protocol.space.name
-    return kind, protocol.num_generated, protocol.split, space
+def _place(protocol: Protocol) -> tuple:
+    """Tell which numbers of one metric can share a chart."""
+    return protocol.num_generated, protocol.split, protocol.space_name
 
 
 def _split(curves: Curves) -> list[Curves]:
     """Divide curves into charts whose lines can be told apart."""
-    lines = list(curves.lines.items())
-    parts = [dict(lines[at : at + MAX_LINES]) for at in range(0, len(lines), MAX_LINES)]
+    starts = range(0, len(curves.lines), MAX_LINES)
+    parts = [curves._replace(lines=curves.lines[at : at + MAX_LINES]) for at in starts]
     if len(parts) < 2:
-        return [curves._replace(lines=part) for part in parts]
-    return [
-        curves._replace(lines=part, title=f'{curves.title} ({number} of {len(parts)})')
-        for number, part in enumerate(parts, 1)
-    ]
-
-
-def _title(protocols: Sequence[Protocol]) -> str:
-    """Name a chart by what stands in it."""
-    protocol = protocols[0]
-    where = f'{protocol.split} images' + (f', {protocol.space.name}' if protocol.space else '')
-    if protocol.num_generated:
-        where = f'{protocol.num_generated:,} samples, {where}'
-    text = _TITLES.get(protocol.metric, '')
-    if not text:
-        shown = {each.metric for each in protocols}
-        *first, last = [metric for metric in _FRACTIONS if metric in shown]
-        text = (f'{", ".join(first)} and {last}' if first else last).capitalize()
-    return f'{text} ({where})'
-
-
-def _label(protocol: Protocol) -> str:
-    """Name a line by what the title does not say."""
-    metric = protocol.metric
-    label = _LABELS.get(metric, metric.upper() if len(metric) == 3 else metric)
-    return f'{label}, k = {protocol.k}' if metric in ('precision', 'recall') else label
+        return parts
+    places = (f'({number} of {len(parts)})' for number in range(1, len(parts) + 1))
+    return [p._replace(title=f'{p.title} {at}') for p, at in zip(parts, places, strict=True)]
 
 
 def _find_floors(protocol: Protocol, cards: Sequence[MetricCard]) -> dict[str, float]:
     """Find the lines that a curve is compared with."""
     if protocol.metric == 'copying':
         return {f'copying below {COPYING_BELOW:g}': COPYING_BELOW}
-    wanted = _group(protocol) or ('',)
-    for card in reversed(cards):
-        floor = card.protocol
-        place = (floor.num_generated, floor.split, floor.space and floor.space.name)
-        if floor.metric == f'{protocol.metric}_floor' and place == wanted[1:]:
-            return {'memorization floor': card.value}
-    return {}
+    floor = (f'{protocol.metric}_floor', *_place(protocol))
+    found = [c.value for c in cards if (c.protocol.metric, *_place(c.protocol)) == floor]
+    return {'memorization floor': found[-1]} if found else {}
 
 
 def _shorten(name: str) -> str:
@@ -180,14 +161,17 @@ def draw_curves(curves: Curves, best: int | None = None) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    options: Any = {
-        'svg.fonttype': 'none',
-        'svg.hashsalt': ascii(curves.title),
-        'text.parse_math': False,
-        'font.family': 'sans-serif',
-        'font.size': 9,
-    }
-    with matplotlib.rc_context(options):
+    with matplotlib.rc_context(
+        {
+            'svg.fonttype': 'none',
+            'svg.hashsalt': ascii(curves.title),
+            'text.parse_math': False,
+            'font.family': 'sans-serif',
+            'font.size': 9,
+            'lines.linewidth': 1.4,
+            'lines.markersize': 3.5,
+        }
+    ):
         figure = Figure(figsize=_SIZE)
         axes = figure.add_axes((0.12, 0.15, 0.59, 0.78))
         _draw_lines(axes, curves)
@@ -206,18 +190,11 @@ def draw_curves(curves: Curves, best: int | None = None) -> str:
 
 def _draw_lines(axes: Axes, curves: Curves) -> None:
     ends = []
-    for (name, points), (color, line, marker) in zip(curves.lines.items(), _STYLES, strict=False):
-        x, y = zip(*points, strict=True)
-        axes.plot(
-            *(x, y),
-            color=color,
-            linestyle=line,
-            linewidth=1.4,
-            marker=marker,
-            markersize=3.5,
-            markevery=max(1, len(x) // 8),
-        )
-        ends.append((y[-1], curves.labels[name], color))
+    for line, (color, dashes, marker) in zip(curves.lines, _STYLES, strict=False):
+        x, y = zip(*line.points, strict=True)
+        every = max(1, len(x) // 8)
+        axes.plot(x, y, color=color, linestyle=dashes, marker=marker, markevery=every)
+        ends.append((y[-1], line.label, color))
     for name, value in curves.floors.items():
         axes.axhline(value, color='#1a1a1a', linewidth=1.0, linestyle=(0, (8, 3)))
         ends.append((value, name, '#1a1a1a'))
@@ -234,10 +211,7 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
         end = (value - low) / (high - low)
         placed = max(placed + _LABEL_HEIGHT, min(end, spare + _LABEL_HEIGHT * rank))
         axes.annotate(
-            name,
-            xy=(1.0, end),
-            xytext=(1.06, placed),
-            xycoords='axes fraction',
+            *(name, (1.0, end), (1.06, placed), 'axes fraction'),
             va='center',
             color=color,
             fontsize=8,

@@ -11,27 +11,16 @@ from ..metric_card import MetricCard, Protocol
 
 __all__ = ['Finding', 'History', 'Series', 'Severity', 'Verdict', 'find_signs', 'judge_run']
 
-COPYING_BELOW = -3.0
-"""C_T is a z-score (Meehan et al. 2020, arXiv 2004.05675), whose sign is the paper's (DISP, arXiv
-2012.04256, Table 6); three standard deviations were chosen here."""
-UNDERFITTING_ABOVE = 3.0
-"""As COPYING_BELOW, on the other side."""
-SCORE_GAP_SD = 1.0
-"""Of the held-out scores; chosen here."""
-NUM_SD = 2.0
-"""Combined standard deviations that tell a number from its floor; chosen here."""
-LOW_RECALL = 0.05
-"""Chosen here; the paper's few-shot rows lie between 0.00 and 0.22."""
-HIGH_PRECISION = 0.5
-"""Chosen here."""
-NUM_VALIDATIONS = 3
-"""How many in a row make a trend; chosen here."""
-MARGIN = 0.1
-"""How much worse than its best a distance must be, as a fraction of it; chosen here."""
-FRACTION_MARGIN = 0.05
-"""The same for numbers between 0 and 1, in their own units; chosen here."""
-PRIOR_SPACE = 'prior'
-"""Name of the space of the prior's own encoder."""
+# C_T is a z-score (Meehan et al. 2020, arXiv 2004.05675), whose sign is the paper's (DISP, arXiv
+# 2012.04256, Table 6). How far is far was chosen here, as were all numbers below.
+COPYING_BELOW, UNDERFITTING_ABOVE = -3.0, 3.0
+SCORE_GAP_SD = 1.0  # standard deviations of the held-out scores
+NUM_SD = 2.0  # combined standard deviations that tell a number from its floor
+LOW_RECALL, HIGH_PRECISION = 0.05, 0.5  # the paper's few-shot rows have recalls of 0.00 to 0.22
+NUM_VALIDATIONS = 3  # in a row, which make a trend
+MARGIN = 0.1  # how much worse than its best a distance must be, as a fraction of it
+FRACTION_MARGIN = 0.05  # the same for numbers between 0 and 1, in their own units
+PRIOR_SPACE = 'prior'  # name of the space of the prior's own encoder
 
 _DISTANCES = ('fid', 'kid', 'fid_inverted', 'ivom')
 _FRACTIONS = ('precision', 'recall', 'coverage')
@@ -112,16 +101,15 @@ def judge_run(
     """
     at = f', measured {measured}' if measured else ''
     findings = find_signs(cards, history)
-    copying = [f for f in findings if f.subject == 'copying' and f.severity != 'unknown']
-    values = [next(iter(finding.numbers.values())) for finding in copying]
-    if any(value < COPYING_BELOW for value in values):
+    copying = [card.value for card in _of(cards, 'copying')]
+    if any(value < COPYING_BELOW for value in copying):
         return Verdict('warning', f'Signs of copying{at}: see C_T below.', findings)
     floors = {f.severity for f in findings if f.subject == 'floor'}
     cleared = 'good' in floors and 'warning' not in floors
     if copying or cleared:
         tests = ['the data-copying test'] * bool(copying) + ['the memorization floor'] * cleared
         sentence = f'No sign of copying, by {" and ".join(tests)}'
-        if copying and all(value > UNDERFITTING_ABOVE for value in values):
+        if copying and all(value > UNDERFITTING_ABOVE for value in copying):
             sentence += ', in a model that underfits'
         return Verdict('good', f'{sentence}{at}.', findings)
     missing = (
@@ -152,8 +140,7 @@ def find_signs(cards: Sequence[MetricCard], history: History | None = None) -> l
         *_find_trends(history),
         *_find_disagreement(floors),
     ]
-    order = {'warning': 0, 'unknown': 1, 'good': 2}
-    return sorted(found, key=lambda finding: order[finding.severity])
+    return sorted(found, key=lambda finding: ('warning', 'unknown', 'good').index(finding.severity))
 
 
 def _of(cards: Iterable[MetricCard], *metrics: str) -> list[MetricCard]:
@@ -166,18 +153,17 @@ def _find_copying(cards: Sequence[MetricCard]) -> Iterator[Finding]:
         f'do; above {UNDERFITTING_ABOVE:g}: farther'
     )
     for card in _of(cards, 'copying'):
-        text = f'C_T is {card.value:.1f}{_spread(card)} {_where(card)}: samples lie'
         severity: Severity = 'warning'
         if card.value < COPYING_BELOW:
-            text += ' closer to the training images than held-out images do'
+            told = 'closer to the training images than held-out images do'
         elif card.value > UNDERFITTING_ABOVE:
-            text += (
-                ' farther from the training images than held-out images do, which is underfitting, '
+            told = (
+                'farther from the training images than held-out images do, which is underfitting, '
                 'not copying'
             )
         else:
-            severity = 'good'
-            text += ' as far from the training images as held-out images do'
+            severity, told = 'good', 'as far from the training images as held-out images do'
+        text = f'C_T is {card.value:.1f}{card.spread} {_where(card)}: samples lie {told}'
         yield Finding('copying', severity, text, rule, {card.name: card.value})
 
 
@@ -188,16 +174,14 @@ def _compare_with_floors(cards: Sequence[MetricCard]) -> Iterator[tuple[MetricCa
         'training images drawn with repetition are'
     )
     for card in _of(cards, 'fid', 'kid'):
-        floor = next(
-            (other for other in cards if _is_floor_of(other.protocol, card.protocol)), None
-        )
-        if floor is None:
+        metric, protocol = card.protocol.metric, card.protocol
+        floors = [f for f in _of(cards, f'{metric}_floor') if _agree(f.protocol, protocol)]
+        if metric == 'fid':  # which the number of images biases, unlike KID
+            floors = [f for f in floors if f.protocol.num_generated == protocol.num_generated]
+        if not floors:
             continue
+        floor = floors[0]
         chance = NUM_SD * math.hypot(card.standard_deviation or 0, floor.standard_deviation or 0)
-        text = (
-            f'{card.protocol.metric.upper()} is {card.value:.4g}{_spread(card)} and its '
-            f'memorization floor {floor.value:.4g}{_spread(floor)} {_where(card)}: '
-        )
         severity: Severity
         if card.value >= floor.value:
             severity, told = 'warning', 'repeating the training images would do as well or better'
@@ -205,15 +189,12 @@ def _compare_with_floors(cards: Sequence[MetricCard]) -> Iterator[tuple[MetricCa
             severity, told = 'unknown', 'below the floor, but by no more than chance moves'
         else:
             severity, told = 'good', 'better than repeating the training images'
+        text = (
+            f'{metric.upper()} is {card.value:.4g}{card.spread} and its memorization floor '
+            f'{floor.value:.4g}{floor.spread} {_where(card)}: {told}'
+        )
         values = {card.name: card.value, floor.name: floor.value}
-        yield card, Finding('floor', severity, text + told, rule, values)
-
-
-def _is_floor_of(floor: Protocol, protocol: Protocol) -> bool:
-    if floor.metric != f'{protocol.metric}_floor' or not _agree(floor, protocol):
-        return False
-    # FID is biased by the number of images, KID is not.
-    return protocol.metric == 'kid' or floor.num_generated == protocol.num_generated
+        yield card, Finding('floor', severity, text, rule, values)
 
 
 def _agree(one: Protocol, other: Protocol) -> bool:
@@ -234,10 +215,10 @@ def _find_gaps(cards: Sequence[MetricCard], history: History) -> Iterator[Findin
         partners = _of(cards, 'disc_gap_in_sd')
         in_sd = [p.value for p in partners if _same_images(p.protocol, card.protocol)]
         recent = history[card.name].values[-NUM_VALIDATIONS:] if card.name in history else []
-        grows = len(recent) == NUM_VALIDATIONS and recent[0] > 0
-        grows = grows and all(a < b for a, b in itertools.pairwise(recent))
-        if not in_sd and len(recent) < NUM_VALIDATIONS:
+        is_long = len(recent) == NUM_VALIDATIONS
+        if not (in_sd or is_long):
             continue
+        grows = is_long and recent[0] > 0 and all(a < b for a, b in itertools.pairwise(recent))
         way = 'lower' if card.value < 0 else 'higher'
         said = f'D scores training images {abs(card.value):.2f} {way} than held-out ones'
         said += f', {abs(in_sd[0]):.1f} standard deviations of the latter' if in_sd else ''
@@ -252,18 +233,17 @@ def _find_gaps(cards: Sequence[MetricCard], history: History) -> Iterator[Findin
 def _find_low_recall(cards: Sequence[MetricCard]) -> Iterator[Finding]:
     rule = f'recall below {LOW_RECALL:g} while precision is above {HIGH_PRECISION:g}'
     for recall in _of(cards, 'recall'):
-        partners = _of(cards, 'precision')
-        partners = [p for p in partners if _agree(p.protocol, recall.protocol)]
+        k = recall.protocol.k
+        partners = [p for p in _of(cards, 'precision') if _agree(p.protocol, recall.protocol)]
         # k is set for each of the two; the same k is the better partner
-        partners.sort(key=lambda p: p.protocol.k != recall.protocol.k)
+        precision = min(partners, key=lambda p: p.protocol.k != k, default=None)
         # of poor samples recall says nothing about the kinds that they show
-        if not partners or partners[0].value <= HIGH_PRECISION:
+        if precision is None or precision.value <= HIGH_PRECISION:
             continue
-        precision = partners[0]
         values = {recall.name: recall.value, precision.name: precision.value}
         text = (
-            f'recall is {recall.value:.3f} (k = {recall.protocol.k}) and precision '
-            f'{precision.value:.3f} (k = {precision.protocol.k}) {_where(recall)}'
+            f'recall is {recall.value:.3f} (k = {k}) and precision {precision.value:.3f} '
+            f'(k = {precision.protocol.k}) {_where(recall)}'
         )
         severity: Severity = 'good'
         if recall.value < LOW_RECALL:
@@ -287,7 +267,7 @@ def _find_trends(history: History) -> Iterator[Finding]:
         size = max(abs(best), MARGIN * max(map(abs, values)))
         margin = FRACTION_MARGIN if is_fraction else MARGIN * size
         recent = values[-NUM_VALIDATIONS:]
-        if all((best - v if is_fraction else v - best) > margin for v in recent):
+        if all(abs(value - best) > margin for value in recent):
             at = series.points[values.index(best)][0]
             text = (
                 f'{name} was best at iteration {at} ({best:.4g}) and has been worse for '
@@ -300,31 +280,19 @@ def _find_disagreement(floors: Sequence[tuple[MetricCard, Finding]]) -> Iterator
     """See whether the prior's own space credits the model with what another space does not."""
     rule = "features of the prior's encoder flatter a GAN that was trained on them"
     for (one, credited), (another, refused) in itertools.product(floors, floors):
-        spaces = [_space(card) for card in (one, another)]
-        if spaces[0] != PRIOR_SPACE or spaces[1] == PRIOR_SPACE:
+        mine, other = one.protocol, another.protocol
+        if mine.space_name != PRIOR_SPACE or other.space_name == PRIOR_SPACE:
             continue
-        if one.protocol.metric != another.protocol.metric:
-            continue
-        if not _same_images(one.protocol, another.protocol):
+        if mine.metric != other.metric or not _same_images(mine, other):
             continue
         if credited.severity == 'good' and refused.severity == 'warning':
             text = (
-                f'{one.protocol.metric.upper()} (split {one.protocol.split}) is below its floor in '
-                f"the space of the prior's encoder but not in that of {spaces[1]}: trust the latter"
+                f'{mine.metric.upper()} (split {mine.split}) is below its floor in the space of '
+                f"the prior's encoder but not in that of {other.space_name}: trust the latter"
             )
-            values = {**credited.numbers, **refused.numbers}
-            yield Finding('spaces', 'warning', text, rule, values)
-
-
-def _space(card: MetricCard) -> str:
-    return card.protocol.space.name if card.protocol.space else ''
+            yield Finding('spaces', 'warning', text, rule, credited.numbers | refused.numbers)
 
 
 def _where(card: MetricCard) -> str:
-    space = _space(card)
+    space = card.protocol.space_name
     return f'(split {card.protocol.split}{f", space {space}" if space else ""})'
-
-
-def _spread(card: MetricCard) -> str:
-    sd = card.standard_deviation
-    return '' if sd is None else f' ± {sd:.2g}'

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from mmagic.models.base_models import BaseGAN
 from mmagic.registry import DATASETS
-from torch import nn
 
 from disp_plugin import __version__
 from disp_plugin.applications.load_gan import load_gan
@@ -19,7 +20,7 @@ from ..held_out import find_image_size, find_training_images
 from ..metric_card import ImageSet, MetricCard, Space
 from ..run import Run, RunLog, find_run, read_log
 from ..spaces import Config
-from .curves import Curves, draw_curves, group_series
+from .curves import draw_curves, group_series
 from .findings import Finding, Series, judge_run
 from .pictures import show_grid, show_nearest, show_walks
 
@@ -40,15 +41,7 @@ _EXPECTED = (
 )
 """What a damaged or incomplete run raises."""
 
-_BETTER = {
-    'lower': 'lower is better',
-    'higher': 'higher is better',
-    'zero': 'nearer to zero is better',
-    '': '',
-}
-
 Content = TypeVar('Content')
-Result = TypeVar('Result')
 
 
 @dataclass(frozen=True)
@@ -64,20 +57,6 @@ class Attempt(Generic[Content]):
     reason: str = ''
 
 
-class Chart(NamedTuple):
-    """A drawing of curves.
-
-    Attributes:
-        curves (Curves): What is drawn.
-        svg (Attempt[str]): The drawing.
-        alt (str): What it shows, in words.
-    """
-
-    curves: Curves
-    svg: Attempt[str]
-    alt: str
-
-
 class Source(NamedTuple):
     """Real images or a space: in short, with the hash that tells it apart, and at length."""
 
@@ -87,18 +66,13 @@ class Source(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A card as texts for a table."""
+    """A card, and texts about it, for a table."""
 
-    name: str
-    value: str
-    spread: str
-    better: str
+    card: MetricCard
     images: list[Source]
     space: Source | None
     samples: str
-    seed: str
     snapshot: str
-    run: str
     details: str
 
 
@@ -139,22 +113,21 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
     What is missing from the run, or damaged, is said in its place. Everything that comes from the
     run is taken for text.
 
-    Args:
-        work_dir (str | Path): The run's work folder.
-        checkpoint (str): 'best', 'last' or a file. Defaults to 'best'.
-        seed (int): Seed of the samples. Defaults to 0.
-
-    Returns:
-        str: The page.
-
-    Raises:
-        FileNotFoundError: The folder or the checkpoint does not exist, or the folder is no run's.
+    Arguments and errors are those of :func:`write_report`.
     """
     import jinja2
 
     run = find_run(work_dir, checkpoint)
     log = RunLog({}, []) if run.elsewhere else read_log(work_dir)
     loaded = _attempt(lambda: _load(run))
+
+    def show(make: Callable[[BaseGAN, Config], Content]) -> Attempt[Content]:
+        """Make pictures of the GAN, where it could be loaded."""
+        if loaded.content is None:
+            return Attempt(None, loaded.reason)
+        gan, cfg = loaded.content
+        return _attempt(lambda: make(gan, cfg))
+
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -164,9 +137,9 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
         run=run,
         seed=seed,
         digest=_attempt(lambda: digest_config(run.cfg, run.iteration, run.seed)),
-        grid=_with_gan(loaded, lambda gan, cfg: show_grid(gan, seed)),
-        nearest=_with_gan(loaded, lambda gan, cfg: show_nearest(gan, cfg, seed)),
-        walks=_with_gan(loaded, lambda gan, cfg: show_walks(gan, seed)),
+        grid=show(lambda gan, cfg: show_grid(gan, seed)),
+        nearest=show(lambda gan, cfg: show_nearest(gan, cfg, seed)),
+        walks=show(lambda gan, cfg: show_walks(gan, seed)),
         problems=run.problems + log.problems,
         **_show_numbers(run, log),
     )
@@ -178,68 +151,46 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, object]:
     cards, others, measured = _choose_cards(own, run.iteration)
     drawable = _leave_out_mixed(own)
     history = _gather_history(drawable, log)
-    past = {name: series for name, series in history.items() if series.points}
-    if run.iteration is not None:
-        past = {
-            name: series._replace(points=[p for p in series.points if p[0] <= run.iteration])
-            for name, series in past.items()
-        }
-    verdict = judge_run(_leave_out_choosing(cards), past, measured)
+    until = math.inf if run.iteration is None else run.iteration
+    past = {
+        name: series._replace(points=[point for point in series.points if point[0] <= until])
+        for name, series in history.items()
+    }
+    # judged by images that did not choose the snapshot, where there are such
+    reported = [card for card in cards if card.protocol.split != CHOOSING_SPLIT]
+    verdict = judge_run(reported or cards, past, measured)
     rows = [_make_row(card) for card in cards]
     other_rows = [_make_row(card) for card in others + foreign]
-    curves = group_series(log.series, history, drawable)
+    # what the cards name by a hash, once each
+    sources = [source for row in rows + other_rows for source in (*row.images, row.space)]
+    grouped: dict[tuple[str, str], list[Finding]] = {}
+    for finding in verdict.findings:
+        grouped.setdefault((finding.severity, finding.subject), []).append(finding)
     return {
         'verdict': verdict,
-        'findings': _group_findings(verdict.findings),
+        'findings': list(grouped.values()),
         'measured': measured,
-        'curves': [_draw(each, run.best) for each in curves],
+        'curves': [
+            (curves, _attempt(functools.partial(draw_curves, curves, run.best)))
+            for curves in group_series(log.series, history, drawable)
+        ],
         'cards': rows,
         'other_cards': other_rows,
-        'sources': _list_sources(rows + other_rows),
+        'sources': list({source.mark: source for source in sources if source}.values()),
     }
 
 
-def _group_findings(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Put together what one rule found in several spaces."""
-    grouped: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings:
-        grouped.setdefault((finding.severity, finding.subject), []).append(finding)
-    return list(grouped.values())
-
-
-def _load(run: Run) -> tuple[nn.Module, Config]:
+def _load(run: Run) -> tuple[BaseGAN, Config]:
     if run.checkpoint is None:
         raise ValueError('The folder holds no checkpoint.')
     return load_gan(run.checkpoint)
 
 
-def _attempt(make: Callable[[], Result]) -> Attempt[Result]:
+def _attempt(make: Callable[[], Content]) -> Attempt[Content]:
     try:
         return Attempt(make())
     except _EXPECTED as error:
         return Attempt(None, str(error) or type(error).__name__)
-
-
-def _with_gan(
-    loaded: Attempt[tuple[nn.Module, Config]],
-    make: Callable[[nn.Module, Config], Result],
-) -> Attempt[Result]:
-    if loaded.content is None:
-        return Attempt(None, loaded.reason)
-    gan, cfg = loaded.content
-    return _attempt(lambda: make(gan, cfg))
-
-
-def _draw(curves: Curves, best: int | None) -> Chart:
-    ends = [f'{name} ends at {points[-1][1]:.4g}' for name, points in curves.lines.items()]
-    ends += [f'{name}: {value:.4g}' for name, value in curves.floors.items()]
-    return Chart(curves, _attempt(functools.partial(_draw_one, curves, best)), '; '.join(ends))
-
-
-def _draw_one(curves: Curves, best: int | None) -> str:
-    import markupsafe
-
-    return markupsafe.Markup(draw_curves(curves, best))
 
 
 def _divide_cards(run: Run) -> tuple[list[MetricCard], list[MetricCard]]:
@@ -266,18 +217,8 @@ def _choose_cards(
     measured = ''
     if chosen and taken != wanted:
         measured = 'at an unknown iteration' if taken is None else f'at iteration {taken}'
-    chosen.sort(key=lambda card: (card.protocol.rank, _space_name(card)))
+    chosen.sort(key=lambda card: (card.protocol.rank, card.protocol.space_name))
     return chosen, others, measured
-
-
-def _space_name(card: MetricCard) -> str:
-    return card.protocol.space.name if card.protocol.space else ''
-
-
-def _leave_out_choosing(cards: list[MetricCard]) -> list[MetricCard]:
-    """Judge by images that did not choose the snapshot, where there are such."""
-    others = [card for card in cards if card.protocol.split != CHOOSING_SPLIT]
-    return others or cards
 
 
 def _leave_out_mixed(cards: Sequence[MetricCard]) -> list[MetricCard]:
@@ -291,39 +232,30 @@ def _leave_out_mixed(cards: Sequence[MetricCard]) -> list[MetricCard]:
 
 def _gather_history(cards: Sequence[MetricCard], log: RunLog) -> dict[str, Series]:
     """Merge logged validations with numbers that were measured after training."""
-    values: dict[str, dict[int, float]] = {card.name: {} for card in cards}
+    values: dict[str, dict[int, float]] = {}
     for card in cards:
+        points = values.setdefault(card.name, {})
         if card.snapshot.iteration is not None:
-            values[card.name][card.snapshot.iteration] = card.value
-    for name, points in log.series.items():
-        if name in values:
-            values[name].update(points)
+            points[card.snapshot.iteration] = card.value
+    for name, points in values.items():
+        points.update(log.series.get(name, ()))
     protocols = {card.name: card.protocol for card in cards}
-    return {
-        name: Series(protocol, sorted(values[name].items())) for name, protocol in protocols.items()
-    }
+    return {name: Series(protocols[name], sorted(values[name].items())) for name in values}
 
 
 def _make_row(card: MetricCard) -> Row:
-    protocol, spread = card.protocol, card.standard_deviation
-    images = [_describe_images(each) for each in (protocol.reference, protocol.train) if each]
+    protocol, iteration, space = card.protocol, card.snapshot.iteration, card.protocol.space
     parameters = {**({'k': protocol.k} if protocol.k is not None else {}), **protocol.parameters}
     details = [f'{name} {_list(value)}' for name, value in {**parameters, **card.details}.items()]
     samples = [str(protocol.num_generated), protocol.sample_model or '']
     if protocol.truncation is not None:
         samples.append(f'truncation {protocol.truncation}')
-    iteration = card.snapshot.iteration
     return Row(
-        name=card.name,
-        value=f'{card.value:.4g}',
-        spread='' if spread is None else f' ± {spread:.2g}',
-        better=_BETTER[protocol.better],
-        images=images,
-        space=_describe_space(protocol.space) if protocol.space else None,
+        card,
+        images=[_describe_images(each) for each in (protocol.reference, protocol.train) if each],
+        space=_describe_space(space) if space else None,
         samples=' '.join(filter(None, samples)) if protocol.num_generated else '-',
-        seed=str(protocol.seed),
         snapshot='-' if iteration is None else f'iteration {iteration}',
-        run=card.snapshot.run,
         details=', '.join(details),
     )
 
@@ -337,12 +269,6 @@ def _describe_images(images: ImageSet) -> Source:
 def _describe_space(space: Space) -> Source:
     text = f'the space {space.name}: {space.encoder}; {space.preprocessing}'
     return Source(space.name, space.fingerprint[:12], text)
-
-
-def _list_sources(rows: Iterable[Row]) -> list[Source]:
-    """List what the cards name by a hash, once each."""
-    found = [source for row in rows for source in (*row.images, row.space) if source is not None]
-    return list({source.mark: source for source in found}.values())
 
 
 def _list(value: float | list[float]) -> str:

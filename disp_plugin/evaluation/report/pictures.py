@@ -13,7 +13,7 @@ import torch
 from mmagic.models.base_models import BaseGAN
 from mmagic.registry import DATASETS
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from disp_plugin.applications.interpolate_priors import interpolate_priors
 from disp_plugin.applications.sample_images import draw_inputs, make_grid, sample_images
@@ -27,6 +27,9 @@ __all__ = ['Comparison', 'Nearest', 'Picture', 'find_nearest', 'show_grid', 'sho
 NUM_COMPARED = 12
 NUM_WALKS = 4
 NUM_STEPS = 8
+NUM_NEAREST = 3
+NUM_PROBES = 100
+"""Training images whose nearest others make the typical distance."""
 MAX_SEARCHED = 20_000
 """Training images that are looked at; of more, as many are drawn."""
 _BATCH = 64
@@ -84,16 +87,16 @@ class Nearest(NamedTuple):
 
 def encode_picture(image: np.ndarray, alt: str, width: int, caption: str = '') -> Picture:
     """Put an image (H, W, 3) uint8 RGB into a data URI: PNG if small, else JPEG."""
-    kind = 'PNG' if min(image.shape[:2]) <= _LOSSLESS_UP_TO or image.size < 200_000 else 'JPEG'
+    is_small = min(image.shape[:2]) <= _LOSSLESS_UP_TO or image.size < 200_000
+    kind = 'PNG' if is_small else 'JPEG'
     file = io.BytesIO()
-    options: dict[str, int] = {'quality': 88} if kind == 'JPEG' else {'optimize': True}
-    Image.fromarray(image).save(file, kind, **options)
+    Image.fromarray(image).save(file, kind, quality=88, optimize=is_small)  # PNG has no quality
     text = base64.b64encode(file.getvalue()).decode('ascii')
     src = f'data:image/{kind.lower()};base64,{text}'
     return Picture(src, alt, width, caption, width > image.shape[1])
 
 
-def show_grid(gan: nn.Module, seed: int) -> Picture:
+def show_grid(gan: BaseGAN, seed: int) -> Picture:
     """Sample a grid of up to eight rows of eight, smaller for larger images."""
     first = _sample(gan, 1, seed)
     side = int(min(8, max(3, _MAX_GRID_PIXELS // first.shape[2])))
@@ -124,13 +127,13 @@ def show_walks(gan: BaseGAN, seed: int) -> list[Picture]:
     return walks
 
 
-def show_nearest(gan: nn.Module, cfg: Config, seed: int) -> tuple[list[Comparison], list[str]]:
+def show_nearest(gan: BaseGAN, cfg: Config, seed: int) -> tuple[list[Comparison], list[str]]:
     """Put samples beside the training images that they look most like.
 
     Nearest by pixels, and by the features of the run's encoder where it has one.
 
     Args:
-        gan (nn.Module): A GAN in evaluation mode.
+        gan (BaseGAN): A GAN in evaluation mode.
         cfg (Config): The run's config; ``train_dataloader`` and ``encoder`` are read.
         seed (int): Seed of the samples, the first of those in the grid.
 
@@ -147,31 +150,33 @@ def show_nearest(gan: nn.Module, cfg: Config, seed: int) -> tuple[list[Compariso
         chosen = np.random.default_rng(seed).choice(len(rows), MAX_SEARCHED, replace=False)
         rows = sorted(chosen.tolist())
     samples = _sample(gan, NUM_COMPARED, seed)
-    by_pixels = find_nearest(flatten_pixels(samples), images, rows, flatten_pixels)
-    spaces = {'nearest by pixels': by_pixels}
-    notes = [
-        'Distance of pixels: root of the mean squared difference, where black and white are 255 '
-        f'apart. {_say_typical(by_pixels.typical)}'
-    ]
-    encoder = cfg.get('encoder')
-    if encoder:
+    encodings = {'nearest by pixels': flatten_pixels}
+    units = {
+        'nearest by pixels': 'Distance of pixels: root of the mean squared difference, where black '
+        'and white are 255 apart.',
+        'nearest by features': "Distance of the encoder's features: Euclidean.",
+    }
+    missing = []
+    if cfg.get('encoder'):
         try:
-            encode = functools.partial(_encode, get_space('prior', encoder))
+            space = get_space('prior', cfg['encoder'])
+            encodings['nearest by features'] = functools.partial(_encode, space)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            notes.append(f"The run's encoder is not at hand: {error}")
-        else:
-            nearest = find_nearest(encode(samples), images, rows, encode)
-            spaces['nearest by features'] = nearest
-            typical = _say_typical(nearest.typical)
-            notes.append(f"Distance of the encoder's features: Euclidean. {typical}")
+            missing = [f"The run's encoder is not at hand: {error}"]
+    found = {
+        name: find_nearest(encode(samples), images, rows, encode)
+        for name, encode in encodings.items()
+    }
+    notes = [f'{units[name]} {_say_typical(each.typical)}' for name, each in found.items()]
+    notes += missing
     if len(rows) < len(images):
         notes.append(
             f'Looked at {len(rows):,} of the {len(images):,} training images, drawn by seed.'
         )
-    return _compare(samples, spaces, images), notes
+    return _compare(samples, found, images), notes
 
 
-def _sample(gan: nn.Module, num: int, seed: int) -> np.ndarray:
+def _sample(gan: BaseGAN, num: int, seed: int) -> np.ndarray:
     noise, prior = draw_inputs(gan, num, seed)
     return np.concatenate(list(sample_images(gan, noise, prior)))
 
@@ -194,25 +199,21 @@ def _say_typical(typical: float) -> str:
 def _compare(
     samples: np.ndarray, spaces: Mapping[str, Nearest], images: ImageViews
 ) -> list[Comparison]:
-    keys = images.image_keys
     width = max(72, min(112, samples.shape[2]))
     compared = []
     for index, sample in enumerate(samples):
-        found = []
+        shown = encode_picture(sample, f'Sample {index + 1}', width, str(index + 1))
+        compared.append(Comparison(shown, []))
         for space, nearest in spaces.items():
             pictures = []
             columns = (nearest.rows[index], nearest.distances[index], nearest.views[index])
             for row, distance, side in zip(*(c.tolist() for c in columns), strict=True):
-                mirrored = ', mirrored' if side else ''
-                alt = f'Training image {keys[row]}{mirrored}, of sample {index + 1} {space}'
-                caption = f'{distance:.3g}'
-                if nearest.typical > 0:
-                    caption += f'\n({distance / nearest.typical:.1f}x)'
+                name = images.image_keys[row] + (', mirrored' if side else '')
+                alt = f'Training image {name}, of sample {index + 1} {space}'
+                times = f'\n({distance / nearest.typical:.1f}x)' if nearest.typical > 0 else ''
                 image = images.view(row, bool(side))
-                pictures.append(encode_picture(image, alt, width, caption))
-            found.append((space, pictures))
-        shown = encode_picture(sample, f'Sample {index + 1}', width, str(index + 1))
-        compared.append(Comparison(shown, found))
+                pictures.append(encode_picture(image, alt, width, f'{distance:.3g}{times}'))
+            compared[-1].nearest.append((space, pictures))
     return compared
 
 
@@ -234,10 +235,8 @@ def find_nearest(
     images: ImageViews,
     rows: Sequence[int],
     to_features: Callable[[np.ndarray], Tensor],
-    num: int = 3,
-    num_probes: int = 100,
 ) -> Nearest:
-    """Find the nearest training images of each sample, in any space.
+    """Find the three nearest training images of each sample, in any space.
 
     If training flips images, the nearer view counts.
 
@@ -248,30 +247,24 @@ def find_nearest(
         images (ImageViews): The training images.
         rows (Sequence[int]): Rows of it to look at.
         to_features (Callable[[np.ndarray], Tensor]): (n, H, W, 3) uint8 RGB -> (n, F).
-        num (int): K, how many for each sample. Defaults to 3.
-        num_probes (int): Training images whose nearest others make the typical distance.
-            Defaults to 100.
 
     Returns:
-        Nearest: Rows, distances and views, with fewer than K where there are fewer images.
+        Nearest: Rows, distances and views; K is below three where there are fewer images.
     """
-    probes = range(0, len(rows), max(1, len(rows) // num_probes))[:num_probes]
+    probes = range(0, len(rows), max(1, len(rows) // NUM_PROBES))[:NUM_PROBES]
     probed = [rows[place] for place in probes]
     own = torch.cat([features[:, 0] for features in _read(images, probed, to_features)])
     queries = torch.cat([samples, own]).double()
     distances, views = [], []
     for features in _read(images, rows, to_features):
-        table = torch.cdist(
-            queries,
-            features.double().flatten(0, 1),
-            compute_mode='donot_use_mm_for_euclid_dist',
-        )
+        flat = features.double().flatten(0, 1)
+        table = torch.cdist(queries, flat, compute_mode='donot_use_mm_for_euclid_dist')
         nearer = table.view(len(queries), *features.shape[:2]).min(dim=2)
         distances.append(nearer.values)
         views.append(nearer.indices)
     table = torch.cat(distances, dim=1)
     table[range(len(samples), len(queries)), list(probes)] = torch.inf  # no image is its own other
-    best = table[: len(samples)].topk(min(num, len(rows)), largest=False)
+    best = table[: len(samples)].topk(min(NUM_NEAREST, len(rows)), largest=False)
     typical = table[len(samples) :].amin(1).median().item() if len(rows) > 1 else float('nan')
     chosen = torch.cat(views, dim=1)[: len(samples)].gather(1, best.indices)
     found = torch.as_tensor(rows)[best.indices]
