@@ -98,16 +98,14 @@ def plan_runs(args: argparse.Namespace, work_dir: Path) -> tuple[list['Run'], di
     from disp_plugin.cli.compare.plan import Plan
     from disp_plugin.cli.compare.table import Comparison, check_settings
     from disp_plugin.cli.errors import explain_error
-    from disp_plugin.evaluation.spaces import read_spaces
 
     techniques, encoders = axes.read_techniques(args.techniques), axes.read_encoders(args.encoder)
     axes.check_methods(args.methods)
     options = dict(args.cfg_options or {})
     if args.max_iters:
         options['max_iters'] = args.max_iters
-    spaces = read_spaces(args.space)
     plan = Plan(
-        args.config, techniques, encoders, options, work_dir, args.held_out, spaces, args.auto
+        args.config, techniques, encoders, options, work_dir, args.held_out, args.space, args.auto
     )
     settings = plan.settings()
     check_settings(work_dir, settings)

@@ -106,10 +106,10 @@ def build_evaluator(args: argparse.Namespace, cfg: Mapping | None, split: str, *
     """Build the metrics that were asked for."""
     import disp_plugin.register  # noqa: F401
     from disp_plugin.evaluation import StandardEvaluator
-    from disp_plugin.evaluation.spaces import choose_spaces, read_spaces
+    from disp_plugin.evaluation.spaces import choose_spaces
 
     return StandardEvaluator(
-        spaces=choose_spaces(read_spaces(args.space), cfg),
+        spaces=choose_spaces(args.space, cfg),
         split=split,
         options=args.options,
         cache_dir=args.cache_dir,

@@ -102,11 +102,8 @@ def _add_validation(cfg: Any, args: argparse.Namespace) -> None:
         return
     import disp_plugin.register  # noqa: F401
     from disp_plugin.evaluation.held_out import add_validation
-    from disp_plugin.evaluation.spaces import read_spaces
 
-    metric = add_validation(
-        cfg, args.held_out, read_spaces(args.space), args.val_interval, args.patience
-    )
+    metric = add_validation(cfg, args.held_out, args.space, args.val_interval, args.patience)
     print(f'the best snapshot is chosen by {metric}')
 
 

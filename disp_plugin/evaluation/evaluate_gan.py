@@ -49,16 +49,9 @@ def evaluate_images(
     held_out: BaseDataset,
     batch_size: int = 64,
 ) -> list[MetricCard]:
-    """Evaluate images that are files already.
+    """Evaluate images that are files already, by metrics that need no GAN.
 
-    Args:
-        images (ReferenceSet): The images; processes share them.
-        evaluator (StandardEvaluator): Metrics that need no GAN.
-        held_out (BaseDataset): The held-out images.
-        batch_size (int): Images at a time. Defaults to 64.
-
-    Returns:
-        list[MetricCard]: The cards, on every rank.
+    Processes share the images; every one gets the cards.
     """
     evaluator.use_run(None, None)
     if get_rank() == 0:

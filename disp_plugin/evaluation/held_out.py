@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmagic.registry import DATASETS
@@ -114,7 +114,7 @@ def find_held_out(
 def add_validation(
     cfg: RunConfig,
     held_out: str,
-    spaces: Sequence[str | tuple[str, Config]] | None = None,
+    spaces: Mapping[str, object] | None = None,
     interval: int | None = None,
     patience: int | None = None,
 ) -> str:
@@ -125,8 +125,8 @@ def add_validation(
     Args:
         cfg (RunConfig): Config of a run. It is changed in place and then says all of it.
         held_out (str): Folder or manifest, as for :func:`find_held_out`.
-        spaces (Sequence[str | tuple[str, Config]] | None): As for :func:`choose_spaces`. Defaults
-            to None: those of the config's validation, else 'clean' and 'prior'.
+        spaces (Mapping[str, object] | None): As for :func:`choose_spaces`. Defaults to None: those
+            of the config's validation, else 'clean' and 'prior'.
         interval (int | None): Iterations between validations. Defaults to None: between
             checkpoints.
         patience (int | None): Stop after this many validations without a better one. Defaults to

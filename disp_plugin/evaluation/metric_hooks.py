@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
+from contextlib import suppress
 
 from mmagic.registry import HOOKS
 from mmengine.dist import master_only
@@ -17,7 +18,6 @@ from .held_out import find_training_images
 from .metric_card import (
     CARDS_FILE,
     MetricCard,
-    Protocol,
     Snapshot,
     choose_headline,
     format_cards,
@@ -25,7 +25,7 @@ from .metric_card import (
 )
 from .metrics.standard_evaluator import StandardEvaluator
 from .report.findings import Finding, History, Series, find_signs
-from .spaces import Config, run_encoder
+from .spaces import run_encoder
 
 __all__ = ['MetricCardHook', 'OverfittingHook']
 
@@ -41,16 +41,18 @@ class MetricCardHook(Hook):
     """
 
     priority = 'LOW'
-
-    def __init__(self) -> None:
-        self._tested = Snapshot()
+    _tested = Snapshot()
 
     def before_run(self, runner: Runner) -> None:
         """Tell the evaluators what the run trains on, and by which priors."""
+        train = None
+        with suppress(KeyError, TypeError, ValueError):
+            # a run without training images goes on; metrics that need them say so
+            train = find_training_images(runner.cfg)
         for loop in (runner._val_loop, runner._test_loop):
             for evaluator in _evaluators(loop):
                 if isinstance(evaluator, StandardEvaluator):
-                    evaluator.use_run(run_encoder(runner.cfg), _find_training_images(runner))
+                    evaluator.use_run(run_encoder(runner.cfg), train)
 
     def before_train(self, runner: Runner) -> None:
         """Find missing, damaged and wrong held-out images before a run of days."""
@@ -87,13 +89,6 @@ class MetricCardHook(Hook):
         headline = choose_headline(cards)
         if headline is not None:
             runner.logger.info(f'the number to look at first: {format_cards([headline])}')
-
-
-def _find_training_images(runner: Runner) -> Config | None:
-    try:
-        return find_training_images(runner.cfg)
-    except (KeyError, TypeError, ValueError):
-        return None  # a run without training images; metrics that need them say so
 
 
 def _evaluators(loop: object) -> list[Evaluator]:
@@ -151,10 +146,11 @@ class OverfittingHook(Hook):
         past = [entry for entry in hub.runtime_info.get(HISTORY, []) if entry[0] < iteration]
         entries = [*past, [iteration, {card.name: card.value for card in cards}]]
         hub.update_info(HISTORY, entries)
-        protocols: dict[str, Protocol] = {card.name: card.protocol for card in cards}
         return {
-            name: Series(protocol, [(i, values[name]) for i, values in entries if name in values])
-            for name, protocol in protocols.items()
+            card.name: Series(
+                card.protocol, [(i, found[card.name]) for i, found in entries if card.name in found]
+            )
+            for card in cards
         }
 
 

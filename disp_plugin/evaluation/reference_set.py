@@ -81,21 +81,14 @@ class ReferenceSet:
         return len(self.paths)
 
     def images(self, rows: Iterable[int]) -> np.ndarray:
-        """Decode some of the images.
-
-        Args:
-            rows (Iterable[int]): Their rows, in the order of image keys.
-
-        Returns:
-            np.ndarray: (n, H, W, 3) uint8 RGB, not mirrored.
-        """
+        """Decode images, by their rows in the order of image keys: (n, H, W, 3) uint8 RGB."""
         return np.stack([self.views.view(row) for row in rows])
 
     def features(self, space: FeatureSpace, mirrored: bool = False) -> Tensor:
         """Look the features up, or compute them and keep them.
 
         Args:
-            space (FeatureSpace): Where to.
+            space (FeatureSpace): In which space.
             mirrored (bool): Whether those of the mirrored views follow, where there are such.
                 Defaults to False.
 
@@ -117,11 +110,7 @@ class ReferenceSet:
         return features if mirrored else features[: len(self)]
 
     def describe(self, mirrored: bool = True) -> ImageSet:
-        """Say which images these are, for a card.
-
-        Args:
-            mirrored (bool): Whether their mirrored views were used, too. Defaults to True.
-        """
+        """Say which images these are, for a card, and whether mirrored views were used, too."""
         flips = mirrored and self.views.num_views == 2
         return ImageSet(self.split, len(self), self.data_root, flips, self._fingerprint)
 
@@ -163,7 +152,7 @@ def check_disjoint(train: Iterable[str], held_out: Iterable[str], what: str) -> 
     Args:
         train (Iterable[str]): Paths of the training images.
         held_out (Iterable[str]): Paths of the others.
-        what (str): Names the others, for the message.
+        what (str): What messages call the others.
 
     Raises:
         ValueError: Some are the same files, or more than 1 % are copies.
@@ -176,22 +165,19 @@ def check_disjoint(train: Iterable[str], held_out: Iterable[str], what: str) -> 
             f'{len(seen & unseen)} of the {len(unseen)} images of {what} are training images, so '
             f'that they tell nothing; {way_out}'
         )
-    copies = _count_copies(seen, unseen)
+    by_size: dict[int, list[str]] = {}
+    for path in unseen:
+        by_size.setdefault(_size(path), []).append(path)
+    by_size.pop(-1, None)
+    same_size = [path for path in seen if _size(path) in by_size]
+    known = {_hash(path) for path in same_size}
+    candidates = {path for other in same_size for path in by_size[_size(other)]}
+    copies = sum(_hash(path) in known for path in candidates)
     told = f'{copies} of the {len(unseen)} images of {what} are copies of training images'
     if copies > MAX_COPIES * len(unseen):
         raise ValueError(f'{told}, so that they tell nothing; {way_out}')
     if copies:
         print_log(told, logger='current', level=logging.WARNING)
-
-
-def _count_copies(seen: Iterable[str], unseen: Iterable[str]) -> int:
-    by_size: dict[int, list[str]] = {}
-    for path in unseen:
-        by_size.setdefault(_size(path), []).append(path)
-    by_size.pop(-1, None)
-    of_size = [path for path in seen if _size(path) in by_size]
-    sizes, known = {_size(path) for path in of_size}, {_hash(path) for path in of_size}
-    return sum(_hash(path) in known for size in sizes for path in by_size[size])
 
 
 def _size(path: str) -> int:

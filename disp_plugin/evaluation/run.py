@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from disp_plugin.applications.load_gan import read_checkpoint
 from disp_plugin.literals import parse_config_text
@@ -18,50 +18,44 @@ from .spaces import Config
 
 __all__ = ['Run', 'RunLog', 'find_run', 'read_log']
 
+Content = TypeVar('Content')
+
 
 @dataclass(frozen=True)
 class Run:
-    """What was found of a run.
-
-    Attributes:
-        work_dir (Path): Its folder, the one in which the snapshot lies.
-        checkpoint (Path | None): The snapshot to report on; None where there is none.
-        iteration (int | None): Its iteration.
-        best (int | None): Iteration of the best snapshot that was kept.
-        config_text (str): The config as mmengine writes it; '' where it was not found.
-        cfg (Config): The same, read; empty where it cannot be.
-        cards (list[MetricCard]): Metric cards of all snapshots.
-        name (str): What the run is called.
-        seed (int | None): Its seed, from the snapshot.
-        problems (list[str]): What is missing or damaged, in plain words.
-        elsewhere (str): Says that the snapshot lies in another folder than the one that was looked
-            through, and that cards and logs are therefore left out; '' otherwise.
-    """
+    """What was found of a run."""
 
     work_dir: Path
+    """The folder in which the snapshot lies."""
     checkpoint: Path | None
+    """The snapshot to report on."""
     iteration: int | None
+    """That of the snapshot."""
     best: int | None
+    """Iteration of the best snapshot that was kept."""
     config_text: str
+    """The config as mmengine writes it; '' where it was not found."""
     cfg: Config
+    """The same, read; empty where it cannot be."""
     cards: list[MetricCard]
+    """Metric cards of all snapshots."""
     name: str
     seed: int | None
+    """That of the snapshot."""
     problems: list[str]
+    """What is missing or damaged, in plain words."""
     elsewhere: str
+    """Says that the snapshot lies in another folder than the one that was looked through, and that
+    cards and logs are therefore left out; '' otherwise."""
 
 
 class RunLog(NamedTuple):
-    """What a run logged.
-
-    Attributes:
-        series (dict[str, list[tuple[int, float]]]): By name of the scalar, pairs of iteration and
-            value, in order of iterations; values are finite.
-        problems (list[str]): What could not be read, in plain words.
-    """
+    """What a run logged."""
 
     series: dict[str, list[tuple[int, float]]]
+    """By name of the scalar, iterations in order and values, which are finite."""
     problems: list[str]
+    """What could not be read, in plain words."""
 
 
 def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
@@ -73,8 +67,7 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
             'last', or a file. Defaults to 'best'.
 
     Returns:
-        Run: What was found. Problems name what is damaged. If the file lies in another folder,
-        nothing but the file is looked at.
+        Run: What was found. If the file lies in another folder, nothing but the file is looked at.
 
     Raises:
         FileNotFoundError: The folder or the file does not exist, or the folder is no run's.
@@ -90,7 +83,10 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
             f'{work_dir} is no work folder of a run: it holds neither a checkpoint nor a log; give '
             'the folder that tools/train.py wrote (--work-dir)'
         )
-    meta = _read_meta(file, problems)
+    meta: object = None
+    if file is not None:
+        meta = _attempt(lambda: read_checkpoint(file).get('meta'), 'checkpoint', None, problems)
+    meta = meta if isinstance(meta, dict) else {}
     elsewhere = ''
     if file is not None and file.parent.resolve() != folder.resolve():
         elsewhere = (
@@ -102,6 +98,9 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
     text = meta.get('cfg')
     if not isinstance(text, str):
         text = logs[-1].read_text(encoding='utf-8', errors='replace') if logs else ''
+    cards: list[MetricCard] = []
+    if not elsewhere and (folder / CARDS_FILE).is_file():
+        cards = _attempt(lambda: read_cards(folder / CARDS_FILE), 'metric cards', [], problems)
     iteration, seed = meta.get('iter'), meta.get('seed')
     return Run(
         work_dir=folder,
@@ -109,8 +108,8 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
         iteration=iteration if isinstance(iteration, int) else None,
         best=None if elsewhere else _iteration_of(_find_best(folder)),
         config_text=text,
-        cfg=_read_config(text, problems),
-        cards=[] if elsewhere else _read_cards(folder, problems),
+        cfg=_attempt(lambda: parse_config_text(text), 'config', {}, problems),
+        cards=cards,
         name=str(meta.get('experiment_name') or folder.resolve().name),
         seed=seed if isinstance(seed, int) else None,
         problems=problems,
@@ -152,46 +151,21 @@ def _iteration_of(file: Path | None) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _read_meta(file: Path | None, problems: list[str]) -> Config:
-    if file is None:
-        return {}
+def _attempt(
+    read: Callable[[], Content], what: str, instead: Content, problems: list[str]
+) -> Content:
     try:
-        meta = read_checkpoint(file).get('meta')
-    except ValueError as error:
-        problems.append(f'The checkpoint cannot be read: {error}')
-        return {}
-    return meta if isinstance(meta, dict) else {}
-
-
-def _read_config(text: str, problems: list[str]) -> Config:
-    try:
-        return parse_config_text(text)
+        return read()
     except (ValueError, RecursionError) as error:
-        problems.append(f'The config cannot be read: {error}')
-        return {}
-
-
-def _read_cards(folder: Path, problems: list[str]) -> list[MetricCard]:
-    if not (folder / CARDS_FILE).is_file():
-        return []
-    try:
-        return read_cards(folder / CARDS_FILE)
-    except ValueError as error:
-        problems.append(f'The metric cards cannot be read: {error}')
-        return []
+        problems.append(f'The {what} cannot be read: {error}')
+        return instead
 
 
 def read_log(work_dir: str | Path) -> RunLog:
-    """Merge the logs of a run and of all that resumed it.
+    """Merge the logs of a run and of all that resumed it, from its work folder.
 
     Each start of a run has a folder named by its time. If a later start did iterations again, its
     records replace the earlier ones.
-
-    Args:
-        work_dir (str | Path): The run's work folder.
-
-    Returns:
-        RunLog: The series; empty where nothing was logged.
     """
     records: list[tuple[int, dict[str, object]]] = []
     problems: list[str] = []

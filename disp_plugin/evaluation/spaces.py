@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmagic.registry import MODELS
@@ -23,7 +23,6 @@ __all__ = [
     'FeatureSpace',
     'choose_spaces',
     'get_space',
-    'read_spaces',
     'run_encoder',
 ]
 
@@ -48,9 +47,7 @@ _SPACES: dict[str, FeatureSpace] = {}
 class FeatureSpace:
     """Images -> features, by an encoder that several metrics share.
 
-    Args:
-        name (str): Part of the names of numbers, such as 'clean' or 'dinov2'.
-        encoder (PriorEncoder): The encoder.
+    Its name is a part of the names of numbers, such as 'clean' or 'dinov2'.
     """
 
     def __init__(self, name: str, encoder: PriorEncoder) -> None:
@@ -60,14 +57,9 @@ class FeatureSpace:
         self._features: Tensor | None = None
 
     def features(self, images: Tensor) -> Tensor:
-        """Encode images.
+        """Encode images (n, H, W, 3) uint8 RGB: (n, F) float32 on the CPU.
 
-        Args:
-            images (Tensor): (n, H, W, 3) uint8 RGB; a batch that came just before is not encoded
-                again.
-
-        Returns:
-            Tensor: (n, F) float32 on the CPU.
+        A batch that came just before, the same object, is not encoded again.
         """
         if self._features is None or self._batch is not images:
             device = choose_device()
@@ -88,14 +80,7 @@ class FeatureSpace:
 
 
 def get_space(name: str, encoder: Config) -> FeatureSpace:
-    """Build a space, or find it where this process has built it before.
-
-    Args:
-        name (str): Its name.
-        encoder (Config): Config of the encoder.
-
-    Returns:
-        FeatureSpace: One object for equal arguments.
+    """Build a space, or find it where this process has built it of an equal config before.
 
     Raises:
         FileNotFoundError: The encoder's weights are not at hand.
@@ -116,36 +101,8 @@ def run_encoder(cfg: Config) -> Config | None:
     return cfg.get('encoder') if takes_priors else None
 
 
-def read_spaces(options: Mapping[str, object] | None) -> list[str | tuple[str, Config]] | None:
-    """Read the spaces of a command line: ``clean= mine="dict(type='TimmEncoder', ...)"``.
-
-    Args:
-        options (Mapping[str, object] | None): Name -> config of an encoder, or nothing.
-
-    Returns:
-        list[str | tuple[str, Config]] | None: For :func:`choose_spaces`.
-
-    Raises:
-        ValueError: A name has something that is no config of an encoder.
-    """
-    if options is None:
-        return None
-    chosen: list[str | tuple[str, Config]] = []
-    for name, encoder in options.items():
-        if not encoder:
-            chosen.append(name)
-        elif isinstance(encoder, Mapping) and 'type' in encoder:
-            chosen.append((name, encoder))
-        else:
-            raise ValueError(
-                f'space {name} has {encoder!r}, which is no config of an encoder such as '
-                "dict(type='TimmEncoder', model='...'); leave it empty for a known space"
-            )
-    return chosen
-
-
 def choose_spaces(
-    chosen: Sequence[str | tuple[str, Config]] | None, cfg: Config | None = None
+    chosen: Mapping[str, object] | None, cfg: Config | None = None
 ) -> dict[str, Config | str]:
     """Settle in which spaces to measure.
 
@@ -153,9 +110,9 @@ def choose_spaces(
     prior, which flatters a generator that was trained on it.
 
     Args:
-        chosen (Sequence[str | tuple[str, Config]] | None): Names from :data:`KNOWN_SPACES` or
-            'prior', or pairs of a name and the config of an encoder. None takes those of the
-            config's ``test_evaluator``, else 'clean' and 'prior'.
+        chosen (Mapping[str, object] | None): Name -> config of an encoder, or nothing ('') for a
+            name from :data:`KNOWN_SPACES` and for 'prior'. None takes the spaces of the config's
+            ``test_evaluator``, else 'clean' and 'prior'.
         cfg (Config | None): Config of the run. Defaults to None.
 
     Returns:
@@ -163,7 +120,7 @@ def choose_spaces(
         :class:`StandardEvaluator`.
 
     Raises:
-        ValueError: A name is unknown, or there is no encoder of priors.
+        ValueError: A name is unknown or has something else, or there is no encoder of priors.
     """
     cfg = cfg or {}
     has_prior = bool(run_encoder(cfg))
@@ -171,22 +128,27 @@ def choose_spaces(
         configured = (cfg.get('test_evaluator') or {}).get('spaces')
         if configured:
             return dict(configured)
-        chosen = ['clean', 'prior'] if has_prior else ['clean']
+        chosen = {'clean': '', 'prior': ''} if has_prior else {'clean': ''}
     spaces: dict[str, Config | str] = {}
-    for item in chosen:
-        if not isinstance(item, str):
-            spaces[item[0]] = item[1]
-        elif item == 'prior' and has_prior:
-            spaces[item] = RUN_ENCODER
-        elif item == 'prior':
+    for name, encoder in chosen.items():
+        if isinstance(encoder, Mapping) and 'type' in encoder:
+            spaces[name] = encoder
+        elif encoder:
             raise ValueError(
-                "there is no space 'prior': the run has no encoder that knows unseen images"
+                f'space {name} has {encoder!r}, which is no config of an encoder such as '
+                "dict(type='TimmEncoder', model='...'); leave it empty for a known space"
             )
-        elif item in KNOWN_SPACES:
-            spaces[item] = KNOWN_SPACES[item]
+        elif name == 'prior':
+            if not has_prior:
+                raise ValueError(
+                    "there is no space 'prior': the run has no encoder that knows unseen images"
+                )
+            spaces[name] = RUN_ENCODER
+        elif name in KNOWN_SPACES:
+            spaces[name] = KNOWN_SPACES[name]
         else:
             raise ValueError(
-                f'space {item!r} is unknown; known are {", ".join(KNOWN_SPACES)} and prior; or '
-                f'give {item}=dict(type=...), the config of an encoder'
+                f'space {name!r} is unknown; known are {", ".join(KNOWN_SPACES)} and prior; or '
+                f'give {name}=dict(type=...), the config of an encoder'
             )
     return spaces

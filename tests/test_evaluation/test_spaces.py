@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 
-from disp_plugin.evaluation.spaces import choose_spaces, get_space, read_spaces
+from disp_plugin.evaluation.spaces import choose_spaces, get_space
 
 SIMCLR = dict(type='CheckpointEncoder', checkpoint='encoder.pth')
 RUN = dict(model=dict(prior_dim=8), encoder=SIMCLR)
@@ -29,27 +29,26 @@ def test_two_spaces_stand_beside_each_other():
 def test_a_baseline_has_no_space_of_priors(run):
     assert list(choose_spaces(None, run)) == ['clean']
     with pytest.raises(ValueError, match="no space 'prior'"):
-        choose_spaces(['prior'], run)
+        choose_spaces({'prior': ''}, run)
 
 
 def test_a_configs_own_spaces_are_taken():
     run = dict(RUN, test_evaluator=dict(spaces=dict(pixels=dict(type='PixelEncoder'))))
     assert choose_spaces(None, run) == dict(pixels=dict(type='PixelEncoder'))
-    assert list(choose_spaces(['legacy'], run)) == ['legacy']
+    assert list(choose_spaces({'legacy': ''}, run)) == ['legacy']
 
 
 def test_the_command_line_names_known_ones_or_brings_a_config():
     own = dict(type='TimmEncoder', model='resnet18')
-    chosen = choose_spaces(read_spaces({'pixels': '', 'mine': own}))
+    chosen = choose_spaces({'pixels': '', 'mine': own})
     assert chosen == {'pixels': dict(type='PixelEncoder', size=8), 'mine': own}
-    assert read_spaces(None) is None
 
 
 def test_unknown_spaces_are_refused():
     with pytest.raises(ValueError, match="'vgg' is unknown; known are clean, legacy"):
-        choose_spaces(['vgg'])
+        choose_spaces({'vgg': ''})
     with pytest.raises(ValueError, match="space mine has 'resnet18'"):
-        read_spaces({'mine': 'resnet18'})
+        choose_spaces({'mine': 'resnet18'})
 
 
 def test_equal_configs_share_one_encoder():

@@ -499,7 +499,7 @@ class TestPlan:
     def make_folder_plan(self, modules, repo_root, folder, work_dir, **more):
         options = {'data_root': str(folder), 'val_evaluator.fake_nums': 24, 'max_iters': 4}
         config = str(repo_root / 'configs' / 'disp_biggan_folder.py')
-        spaces = [('pixels', dict(type='PixelEncoder', size=8))]
+        spaces = {'pixels': dict(type='PixelEncoder', size=8)}
         techniques = modules.cells.read_techniques(['plain'])
         return modules.plan.Plan(config, techniques, None, options, work_dir, spaces=spaces, **more)
 

@@ -42,8 +42,6 @@ AFTERWARDS = (
 HELD_OUT_FRACTION = 0.2
 LEAST_TO_SPLIT = 10
 
-Spaces = list[str | tuple[str, Mapping[str, object]]]
-
 
 class Plan:
     """Settles the config of each cell, and builds the banks that the cells need.
@@ -57,7 +55,8 @@ class Plan:
         work_dir (Path): Where manifests and banks go.
         held_out (str | None): Images to measure by, where the config names none. Defaults to None:
             a fifth of the training images, which no run then trains on.
-        spaces (list | None): Where to measure then, as for :func:`choose_spaces`. Defaults to None.
+        spaces (Mapping[str, object] | None): Where to measure then, as for :func:`choose_spaces`.
+            Defaults to None.
         auto (bool): Choose sizes and iterations by the images. Defaults to False.
 
     Raises:
@@ -73,7 +72,7 @@ class Plan:
         options: Mapping[str, object],
         work_dir: Path,
         held_out: str | None = None,
-        spaces: Spaces | None = None,
+        spaces: Mapping[str, object] | None = None,
         auto: bool = False,
     ) -> None:
         self.config, self.techniques, self.encoders = config, techniques, encoders or {}
@@ -178,9 +177,9 @@ class Plan:
         if is_ours and self.encoders:
             options['encoder'] = self.encoders[cell.encoder or next(iter(self.encoders))]
         file = self.config if is_ours else cell.method
-        return self._measure(load_config(file, options), list(self.spaces.items()))
+        return self._measure(load_config(file, options), self.spaces)
 
-    def _measure(self, cfg: Config, spaces: Spaces | None) -> Config:
+    def _measure(self, cfg: Config, spaces: Mapping[str, object] | None) -> Config:
         """Add held-out images to a config that names none, then the options that change them."""
         is_added = not cfg.get('val_evaluator')
         if is_added:
