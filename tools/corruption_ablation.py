@@ -53,13 +53,13 @@ def train_encoders(args, percents):
 
     keys = ImageFolderDataset(args.data_root, args.ann_file).image_keys
     labels = dict(zip(keys, image_labels(keys, args.labels), strict=True))
-    options = PretrainOptions(**read_options(args))
+    options, settings = PretrainOptions(**read_options(args)), read_settings(args)
     results = {}
     for percent in percents:
         print(f'{percent:g} % of the labels permuted')
         file = Path(args.out) / f'corrupted_{percent:03g}.pth'
         results[f'{percent:g} %'] = pretrain_supervised(
-            args.data_root, file, labels, percent / 100, options, **read_settings(args)
+            args.data_root, file, labels, percent / 100, options, args.ann_file, settings
         )
     return results
 

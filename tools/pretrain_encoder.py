@@ -63,32 +63,21 @@ def read_json(text: str) -> dict:
 
 def read_options(args: argparse.Namespace) -> dict:
     """The fields of PretrainOptions."""
-    from disp_plugin.encoders.pretraining_run import ViewOptions
-
-    views = ViewOptions(
-        in_size=args.size,
-        min_crop=args.min_crop,
-        flip=not args.no_flip,
-        color_jitter=args.color_jitter,
-        grayscale=args.grayscale,
-        rotation=args.rotation,
-        shift=args.shift,
+    names = (
+        'arch min_crop color_jitter grayscale rotation shift epochs batch_size lr weight_decay seed'
     )
-    names = ('arch', 'epochs', 'batch_size', 'lr', 'weight_decay', 'seed')
-    options = {name: getattr(args, name) for name in names}
-    return {**options, 'arch_kwargs': read_json(args.arch_kwargs), 'views': views}
+    options = {name: getattr(args, name) for name in names.split()}
+    kwargs = read_json(args.arch_kwargs)
+    return {**options, 'arch_kwargs': kwargs, 'in_size': args.size, 'flip': not args.no_flip}
 
 
-def read_settings(args: argparse.Namespace) -> dict:
-    """The arguments of a training that its result does not depend on."""
-    return {
-        'ann_file': args.ann_file,
-        'num_workers': args.workers,
-        'device': args.device,
-        'amp': False if args.no_amp else None,
-        'resume': not args.no_resume,
-        'overwrite': args.overwrite,
-    }
+def read_settings(args: argparse.Namespace):
+    """PretrainSettings: what the result of a training does not depend on."""
+    from disp_plugin.encoders.pretraining_run import PretrainSettings
+
+    return PretrainSettings(
+        args.workers, args.device, not args.no_amp, not args.no_resume, args.overwrite
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -99,7 +88,9 @@ def main(argv: list[str] | None = None) -> None:
         from disp_plugin.encoders.pretrain_encoder import SimCLROptions, pretrain_simclr
 
         options = SimCLROptions(**read_options(args), temperature=args.temperature)
-        result = pretrain_simclr(args.data_root, args.out, options, **read_settings(args))
+        result = pretrain_simclr(
+            args.data_root, args.out, options, args.ann_file, read_settings(args)
+        )
     print(
         f'{result.file}: {result.prior_dim}-d priors, from {result.num_images} images in '
         f'{result.seconds:.0f} s; loss {result.loss:.3f}, {result.score:.0%} of the views find '

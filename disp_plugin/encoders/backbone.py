@@ -2,18 +2,20 @@
 
 import json
 import pickle
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torchvision
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
+
+from .fetch_weights import find_local
 
 LOGITS = 'logits'
 POOLED = 'pooled'
@@ -23,8 +25,22 @@ META_KEY = 'disp_encoder'
 
 NetworkArgs = dict[str, Any]
 """Arguments that only the library's own constructor knows."""
-Meta = dict[str, Any]
-"""What a file says of its backbone, in JSON types."""
+
+
+class Meta(TypedDict, total=False):
+    """What a file of this project says of its backbone; nothing in the files of others."""
+
+    arch: str
+    arch_kwargs: NetworkArgs
+    in_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    prior_dim: int
+    training: dict[str, object]  # all options, and what else the weights depend on
+    loss: float
+    score: float
+
 
 # Copies of a backbone that training keeps beside the one that is meant.
 _COPIES = ('student', 'encoder_k', 'momentum', 'target', '_k.')
@@ -86,19 +102,18 @@ def build_backbone(arch: str, arch_kwargs: NetworkArgs | None = None) -> nn.Modu
         network = build_torchvision(name, **(arch_kwargs or {}))
     except TypeError as error:
         raise ValueError(f'{arch} cannot be built with {arch_kwargs}: {error}') from error
-    drop_last_linear(network, name)
-    return network
+    return drop_last_linear(network, name)
 
 
-def build_torchvision(name: str, **kwargs: Any) -> nn.Module:
+def build_torchvision(name: str, **kwargs: object) -> nn.Module:
     """Build an untrained classifier of torchvision."""
     if name in ('googlenet', 'inception_v3'):
         kwargs.setdefault('init_weights', True)
     return torchvision.models.get_model(name, weights=None, **kwargs)
 
 
-def drop_last_linear(network: nn.Module, name: str) -> None:
-    """Replace the classification layer by the identity, in place.
+def drop_last_linear(network: nn.Module, name: str) -> nn.Module:
+    """Replace the classification layer by the identity, in place; return the network.
 
     Raises:
         ValueError: It does not end with a linear layer.
@@ -111,6 +126,7 @@ def drop_last_linear(network: nn.Module, name: str) -> None:
         )
     parent, _, child = linears[-1].rpartition('.')
     setattr(network.get_submodule(parent), child, nn.Identity())
+    return network
 
 
 def cut_at(network: nn.Module, layer: str, name: str) -> nn.Module:
@@ -129,62 +145,28 @@ def cut_at(network: nn.Module, layer: str, name: str) -> nn.Module:
         raise ValueError(
             f'{name} has no layer {layer!r}; some it has: {", ".join(similar)}'
         ) from error
-    return _OneOutput(extractor.eval())
+    return _OneOutput(OrderedDict(extractor=extractor.eval()))
 
 
-class _OneOutput(nn.Module):
+class _OneOutput(nn.Sequential):
     """Unwrap the dict that a feature extractor gives."""
 
-    def __init__(self, extractor: nn.Module) -> None:
-        super().__init__()
-        self.extractor = extractor
-
     def forward(self, img: Tensor) -> Tensor:
-        return self.extractor(img)['features']
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What was done with the entries of a checkpoint.
-
-    Attributes:
-        file (str): The checkpoint.
-        prefix (str): What stood before the names of the backbone's weights.
-        loaded (list[str]): Names of the backbone's weights, all of which were loaded.
-        ignored (list[str]): Entries of the checkpoint that are not the backbone's, such as heads.
-    """
-
-    file: str
-    prefix: str
-    loaded: list[str]
-    ignored: list[str]
-
-    def __str__(self) -> str:
-        text = f'loaded all {len(self.loaded)} weights of the backbone from {self.file}'
-        if self.prefix:
-            text += f', below {self.prefix!r}'
-        if self.ignored:
-            text += f'; ignored {len(self.ignored)} other entries: {_some(self.ignored)}'
-        return text
+        return super().forward(img)['features']
 
 
 def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], Meta]:
     """Read a checkpoint, ``.safetensors`` or of ``torch.save``, without running code in it.
 
     Returns:
-        tuple[dict[str, Tensor], dict]: All tensors, nested names joined by dots, and what
+        tuple[dict[str, Tensor], Meta]: All tensors, nested names joined by dots, and what
         ``tools/pretrain_encoder.py`` wrote about the backbone (empty for other files).
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is no checkpoint, or holds more than tensors and plain values.
     """
-    file = Path(file)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f'checkpoint is {str(file)!r}, and there is no such file (looked from {Path.cwd()}). '
-            'tools/pretrain_encoder.py makes one from a folder of images'
-        )
+    file = find_local(file, '. tools/pretrain_encoder.py makes one from a folder of images')
     if file.suffix == '.safetensors':
         try:
             with safe_open(file, framework='pt') as opened:
@@ -211,13 +193,16 @@ def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], Meta]:
     return dict(_flatten(content)), json.loads(meta) if isinstance(meta, str) else {}
 
 
-def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> LoadReport:
+def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> str:
     """Load every weight of a network, whatever prefix the checkpoint's names have.
 
     The network is changed in place. The prefix is found by where the network's names end:
     ``module.encoder_q.`` (MoCo), ``backbone.`` (SimCLR, lightly, mmengine), ``teacher.backbone.``
     (DINO) and the like. A copy of a student or a momentum encoder is taken only if there is no
     other complete one.
+
+    Returns:
+        str: What was loaded, and which entries are not the backbone's and were ignored.
 
     Raises:
         ValueError: A weight is missing or has another shape; the message names some.
@@ -251,7 +236,9 @@ def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -
     network.load_state_dict({name: tensors[prefix + name] for name in wanted}, strict=False)
     used = {prefix + name for name in network.state_dict()}
     ignored = [name for name in tensors if name not in used]
-    return LoadReport(str(file), prefix, list(wanted), ignored)
+    report = f'loaded all {len(wanted)} weights of the backbone from {file}'
+    report += f', below {prefix!r}' if prefix else ''
+    return report + (f'; ignored {len(ignored)} other entries: {_some(ignored)}' if ignored else '')
 
 
 def _find_prefix(wanted: set[str], tensors: dict[str, Tensor]) -> str:

@@ -5,7 +5,7 @@ from mmengine.logging import print_log
 
 from .backbone import (
     POOLED,
-    LoadReport,
+    Meta,
     NetworkArgs,
     build_backbone,
     cut_at,
@@ -17,12 +17,9 @@ from .backbone import (
 )
 from .base_encoder import Preprocessing, PriorEncoder
 
-_DEFAULTS = {
-    'in_size': 224,
-    'mean': (0.485, 0.456, 0.406),
-    'std': (0.229, 0.224, 0.225),
-    'interpolation': 'bilinear',
-}
+_DEFAULTS = Meta(
+    in_size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation='bilinear'
+)
 
 
 @MODELS.register_module()
@@ -52,7 +49,7 @@ class CheckpointEncoder(PriorEncoder):
         seed (int): Seed of an untrained network. Defaults to 0.
 
     Attributes:
-        report (LoadReport | None): What was loaded and what was ignored; None if untrained.
+        report (str | None): What was loaded and what was ignored; None if untrained.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -84,9 +81,9 @@ class CheckpointEncoder(PriorEncoder):
                 "example arch='resnet50'"
             )
         if arch is None:
-            arch, arch_kwargs = str(meta['arch']), arch_kwargs or meta.get('arch_kwargs')
-        known = {**_DEFAULTS, **meta}
-        in_size = in_size or int(known['in_size'])
+            arch, arch_kwargs = meta['arch'], arch_kwargs or meta.get('arch_kwargs')
+        known = _DEFAULTS | meta
+        in_size = in_size or known['in_size']
         steps = Preprocessing(
             (in_size, in_size),
             None,
@@ -98,7 +95,7 @@ class CheckpointEncoder(PriorEncoder):
         super().__init__(name + spell_arguments(arch_kwargs), layer or POOLED, steps)
         with seeded(seed):
             network = build_backbone(arch, arch_kwargs)
-        self.report: LoadReport | None = None
+        self.report: str | None = None
         if not untrained:
             self.report = load_all(network, tensors, str(checkpoint))
             print_log(f'CheckpointEncoder: {self.report}', logger='current')

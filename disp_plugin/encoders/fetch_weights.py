@@ -22,6 +22,21 @@ def cached_file(url: str) -> Path:
     return Path(torch.hub.get_dir()) / 'checkpoints' / url.rsplit('/', 1)[-1]
 
 
+def find_local(checkpoint: str | Path, advice: str = '') -> Path:
+    """Get the path of a file that ``checkpoint`` of an encoder names.
+
+    Raises:
+        FileNotFoundError: There is no such file; the message ends with ``advice``.
+    """
+    file = Path(checkpoint)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'checkpoint is {str(file)!r}, and there is no such file (looked from {Path.cwd()})'
+            + advice
+        )
+    return file
+
+
 def fetch_url(url: str, owner: str, download: bool = True) -> Path:
     """Find weights in torch's cache, or download them there.
 

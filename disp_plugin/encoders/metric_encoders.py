@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .backbone import seeded
 from .base_encoder import Preprocessing, PriorEncoder
-from .fetch_weights import fetch_url
+from .fetch_weights import fetch_url, find_local
 
 URL = (
     'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/'
@@ -45,12 +45,11 @@ class InceptionEncoder(PriorEncoder):
         steps = Preprocessing(self_resizing, None, (GRAY,) * 3, (GRAY,) * 3, 'bicubic')
         super().__init__('inception-2015-12-05', f'pool3, {resize} resize', steps)
         self.is_legacy = resize == 'legacy'
-        if checkpoint is not None and not Path(checkpoint).is_file():
-            raise FileNotFoundError(
-                f'the Inception weights {checkpoint} do not exist; fetch {URL} where there is a '
-                'network, and name the copy by checkpoint='
-            )
-        self.network = _build_inception(Path(checkpoint or fetch_url(URL, 'Inception (FID)')))
+        if checkpoint is None:
+            file = fetch_url(URL, 'Inception (FID)')
+        else:
+            file = find_local(checkpoint, f'; fetch {URL} where there is a network')
+        self.network = _build_inception(file)
         self.prior_dim = 2048
         self.seal()
 

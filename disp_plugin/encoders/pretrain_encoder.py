@@ -5,16 +5,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from pytorch_metric_learning.losses import SelfSupervisedLoss, SupConLoss
-from torch import Tensor, nn
 
 from disp_plugin.datasets import ImageFolderDataset
 
-from .pretraining_run import PretrainOptions, PretrainResult, pretrain
+from .pretraining_run import (
+    ClassificationHead,
+    ContrastiveHead,
+    PretrainOptions,
+    PretrainResult,
+    PretrainSettings,
+    pretrain,
+)
 
 __all__ = ['SimCLROptions', 'corrupt_labels', 'pretrain_simclr', 'pretrain_supervised']
 
@@ -41,77 +44,12 @@ class SimCLROptions(PretrainOptions):
             raise ValueError(f'temperature must be positive, but is {self.temperature}')
 
 
-class ContrastiveObjective:
-    """SimCLR's: tell the two views of an image from all others in the batch.
-
-    Args:
-        options (SimCLROptions): How to train.
-    """
-
-    outcome = 'of the views find their pair'
-
-    def __init__(self, options: SimCLROptions) -> None:
-        self.options = options
-        self.remedy = f' or a higher temperature than {options.temperature}'
-        # With one positive for each view this is NT-Xent; the library's class of that name needs
-        # memory and time that grow with the cube of the batch.
-        self.loss_fn = SelfSupervisedLoss(SupConLoss(options.temperature))
-
-    def make_head(self, prior_dim: int) -> nn.Module:
-        """Build the two layers of SimCLR's projection."""
-        return nn.Sequential(
-            nn.Linear(prior_dim, prior_dim),
-            nn.BatchNorm1d(prior_dim),
-            nn.ReLU(),
-            nn.Linear(prior_dim, self.options.projection_dim),
-        )
-
-    def judge(self, first: Tensor, second: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute NT-Xent and the fraction of views that find their pair."""
-        return self.loss_fn(first, second), find_pairs(first.detach(), second.detach())
-
-
-def find_pairs(first: Tensor, second: Tensor) -> Tensor:
-    """Compute the fraction of views most similar to the other view of their image.
-
-    ``first`` and ``second`` are (N, F) embeddings of the two views of each of N images.
-    """
-    views = nn.functional.normalize(torch.cat([first, second]))
-    similarity = (views @ views.T).fill_diagonal_(-2)
-    partner = torch.arange(len(views), device=views.device).roll(len(first))
-    return (similarity.argmax(1) == partner).float().mean()
-
-
-class ClassificationObjective:
-    """Tell the class of each view.
-
-    Args:
-        num_classes (int): Classes.
-    """
-
-    outcome = 'of the views are given their label'
-    remedy = ''
-
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-
-    def make_head(self, prior_dim: int) -> nn.Module:
-        """Build a linear classifier."""
-        return nn.Linear(prior_dim, self.num_classes)
-
-    def judge(self, first: Tensor, second: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the cross-entropy and the accuracy over both views."""
-        scores, label = torch.cat([first, second]), torch.cat([targets, targets])
-        loss = nn.functional.cross_entropy(scores, label)
-        return loss, (scores.argmax(dim=1) == label).float().mean()
-
-
 def pretrain_simclr(
     data_root: str,
     out_file: str | Path,
     options: SimCLROptions | None = None,
     ann_file: str = '',
-    **settings: Any,
+    settings: PretrainSettings | None = None,
 ) -> PretrainResult:
     """Train an encoder on a folder of images by SimCLR, without any label.
 
@@ -121,7 +59,7 @@ def pretrain_simclr(
         options (SimCLROptions | None): How to train. Defaults to None.
         ann_file (str): Manifest of the images to use, as for ``ImageFolderDataset``. Defaults to
             ''.
-        **settings: Of :func:`pretrain`, such as ``device``, ``num_workers`` and ``overwrite``.
+        settings (PretrainSettings | None): What the result does not depend on. Defaults to None.
 
     Returns:
         PretrainResult: The file; ``loss`` is the NT-Xent of the last epoch, ln(2 batch_size - 1) by
@@ -129,11 +67,16 @@ def pretrain_simclr(
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: As :func:`pretrain`, or options are out of range.
+        ValueError: As :func:`pretrain`.
     """
-    options = options or SimCLROptions()
-    dataset = ImageFolderDataset(data_root, ann_file)
-    return pretrain(dataset, out_file, options, ContrastiveObjective(options), **settings)
+    chosen = options or SimCLROptions()
+    return pretrain(
+        ImageFolderDataset(data_root, ann_file),
+        out_file,
+        chosen,
+        lambda prior_dim: ContrastiveHead(prior_dim, chosen.projection_dim, chosen.temperature),
+        settings,
+    )
 
 
 def pretrain_supervised(
@@ -143,23 +86,17 @@ def pretrain_supervised(
     corrupted_fraction: float = 0.0,
     options: PretrainOptions | None = None,
     ann_file: str = '',
-    **settings: Any,
+    settings: PretrainSettings | None = None,
 ) -> PretrainResult:
     """Train an encoder on a folder of images by classification, with some labels corrupted.
 
     The paper trains a ResNet50 on label-corrupted CIFAR-100 and takes its features for priors, to
-    show that what an encoder knows matters.
+    show that what an encoder knows matters. Arguments are those of :func:`pretrain_simclr`, and:
 
     Args:
-        data_root (str): Folder of images.
-        out_file (str | Path): File to write, ``.safetensors`` or any other name for ``torch.save``.
         labels (Mapping[str, str]): Label of each image, by image key.
         corrupted_fraction (float): Fraction of the images whose labels are permuted, see
-            :func:`corrupt_labels`. Defaults to 0.0.
-        options (PretrainOptions | None): How to train; its ``seed`` is that of the corruption too.
-            Defaults to None.
-        ann_file (str): Manifest of the images to use. Defaults to ''.
-        **settings: Of :func:`pretrain`.
+            :func:`corrupt_labels`, by the seed of the ``options``. Defaults to 0.0.
 
     Returns:
         PretrainResult: The file; ``loss`` is the cross-entropy of the last epoch, and ``score`` the
@@ -184,10 +121,10 @@ def pretrain_supervised(
         dataset,
         out_file,
         options,
-        ClassificationObjective(len(classes)),
+        lambda prior_dim: ClassificationHead(prior_dim, len(classes)),
+        settings,
         targets=[classes[name] for name in given],
         details={'labels': digest, 'corrupted_fraction': corrupted_fraction},
-        **settings,
     )
 
 

@@ -1,21 +1,22 @@
-"""One training of an encoder on random views of images: options, views, state on disk."""
+"""One training of an encoder on random views of images: options, heads, views, state on disk."""
 
 import hashlib
 import io
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
 from PIL import Image
+from pytorch_metric_learning.losses import SelfSupervisedLoss, SupConLoss
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.functional import normalize
@@ -30,10 +31,14 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
-class ViewOptions:
-    """What a view keeps of an image; whatever it does not keep, the encoder learns to ignore.
+class PretrainOptions:
+    """How to train; all of it is written into the file.
+
+    What a view does not keep of an image, the encoder learns to ignore.
 
     Args:
+        arch (str): A network of torchvision or timm. Defaults to 'resnet18'.
+        arch_kwargs (dict): Its further arguments. Defaults to dict().
         in_size (int): Height and width of a view. Defaults to 128.
         min_crop (float): Smallest fraction of the image's area in a view. Defaults to 0.2.
         flip (bool): Whether to mirror half of the views. Defaults to True.
@@ -43,64 +48,6 @@ class ViewOptions:
         grayscale (float): Fraction of views without color. Defaults to 0.2.
         rotation (float): Largest rotation in degrees, after the crop. Defaults to 0.
         shift (float): Largest shift as a fraction of the side, after the crop. Defaults to 0.
-
-    Raises:
-        ValueError: A value is out of range.
-    """
-
-    in_size: int = 128
-    min_crop: float = 0.2
-    flip: bool = True
-    color_jitter: float = 0.5
-    grayscale: float = 0.2
-    rotation: float = 0.0
-    shift: float = 0.0
-
-    def __post_init__(self) -> None:
-        for holds, name, rule, value in (
-            (self.in_size >= 8, 'size', 'at least 8', self.in_size),
-            (0 < self.min_crop <= 1, 'min-crop', 'above 0 and at most 1', self.min_crop),
-            (0 <= self.color_jitter <= 2, 'color-jitter', 'from 0 to 2', self.color_jitter),
-            (0 <= self.grayscale <= 1, 'grayscale', 'from 0 to 1', self.grayscale),
-            (0 <= self.rotation <= 180, 'rotation', 'from 0 to 180', self.rotation),
-            (0 <= self.shift < 1, 'shift', 'from 0 to below 1', self.shift),
-        ):
-            if not holds:
-                raise ValueError(f'{name} must be {rule}, but is {value}')
-
-    def make_transform(self, is_gray: bool = False) -> v2.Compose:
-        """Make the transform of one view, a PIL image to an in_size x in_size one.
-
-        Args:
-            is_gray (bool): Whether the image is gray. What changes only colors is then left out; it
-                would take half of the time for nothing. Defaults to False.
-        """
-        steps: list[nn.Module] = [v2.RandomResizedCrop(self.in_size, scale=(self.min_crop, 1))]
-        if self.flip:
-            steps.append(v2.RandomHorizontalFlip())
-        if self.rotation or self.shift:
-            shift = (self.shift, self.shift)
-            bilinear = InterpolationMode.BILINEAR
-            steps.append(v2.RandomAffine(self.rotation, shift, interpolation=bilinear))
-        if self.color_jitter:
-            s = self.color_jitter
-            # the published proportions; a factor of brightness must not become negative
-            light = (min(0.8 * s, 1.0),) * 2
-            color = () if is_gray else (0.8 * s, min(0.2 * s, 0.5))
-            steps.append(v2.RandomApply([v2.ColorJitter(*light, *color)], p=0.8))
-        if self.grayscale and not is_gray:
-            steps.append(v2.RandomGrayscale(self.grayscale))
-        return v2.Compose(steps)
-
-
-@dataclass(frozen=True)
-class PretrainOptions:
-    """How to train; all of it is written into the file.
-
-    Args:
-        arch (str): A network of torchvision or timm. Defaults to 'resnet18'.
-        arch_kwargs (dict): Its further arguments. Defaults to dict().
-        views (ViewOptions): What a view keeps of an image. Defaults to ViewOptions().
         epochs (int): Passes over the images. Defaults to 100.
         batch_size (int | None): Images in a batch. None is 256, or the number of images where that
             is smaller. Defaults to None.
@@ -115,7 +62,13 @@ class PretrainOptions:
 
     arch: str = 'resnet18'
     arch_kwargs: NetworkArgs = field(default_factory=dict)
-    views: ViewOptions = field(default_factory=ViewOptions)
+    in_size: int = 128
+    min_crop: float = 0.2
+    flip: bool = True
+    color_jitter: float = 0.5
+    grayscale: float = 0.2
+    rotation: float = 0.0
+    shift: float = 0.0
     epochs: int = 100
     batch_size: int | None = None
     lr: float = 1e-3
@@ -123,43 +76,47 @@ class PretrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f'epochs must be at least 1, but is {self.epochs}')
-        if self.batch_size is not None and self.batch_size < 2:
-            raise ValueError(
-                f'batch-size must be at least 2, but is {self.batch_size}: an encoder is trained '
-                'on several images at a time'
-            )
-        if not self.lr > 0:
-            raise ValueError(f'lr must be positive, but is {self.lr}')
-        if self.seed < 0:
-            raise ValueError(f'seed must not be negative, but is {self.seed}')
+        several = 'at least 2 (an encoder is trained on several images at a time)'
+        for holds, name, rule, value in (
+            (self.in_size >= 8, 'size', 'at least 8', self.in_size),
+            (0 < self.min_crop <= 1, 'min-crop', 'above 0 and at most 1', self.min_crop),
+            (0 <= self.color_jitter <= 2, 'color-jitter', 'from 0 to 2', self.color_jitter),
+            (0 <= self.grayscale <= 1, 'grayscale', 'from 0 to 1', self.grayscale),
+            (0 <= self.rotation <= 180, 'rotation', 'from 0 to 180', self.rotation),
+            (0 <= self.shift < 1, 'shift', 'from 0 to below 1', self.shift),
+            (self.epochs >= 1, 'epochs', 'at least 1', self.epochs),
+            (
+                self.batch_size is None or self.batch_size >= 2,
+                'batch-size',
+                several,
+                self.batch_size,
+            ),
+            (self.lr > 0, 'lr', 'positive', self.lr),
+            (self.seed >= 0, 'seed', 'at least 0', self.seed),
+        ):
+            if not holds:
+                raise ValueError(f'{name} must be {rule}, but is {value}')
 
 
-class Objective(Protocol):
-    """What an encoder is trained for.
+@dataclass(frozen=True)
+class PretrainSettings:
+    """What a training's result does not depend on.
 
-    Attributes:
-        outcome (str): What the score counts, such as 'of the views find their pair'.
-        remedy (str): What else to change when the loss diverges.
+    Args:
+        num_workers (int): Processes that make views; 0: none. Defaults to 0.
+        device (str | None): Where to train. None is a GPU if there is one. Defaults to None.
+        amp (bool): Whether to autocast to float16, which is done on a GPU only. Defaults to True.
+        resume (bool): Whether to go on from ``<out_file>.part``. Defaults to True.
+        overwrite (bool): Whether to replace a file of another training. Defaults to False.
+        progress (bool): Whether to show progress. Defaults to True.
     """
 
-    outcome: str
-    remedy: str
-
-    def make_head(self, prior_dim: int) -> nn.Module:
-        """Build the layers behind the backbone, which are thrown away after training."""
-        ...
-
-    def judge(self, first: Tensor, second: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the loss of both views of N images and the fraction of views told rightly.
-
-        Args:
-            first (Tensor): (N, F) outputs of the head for one view of each image.
-            second (Tensor): (N, F) those for the other.
-            targets (Tensor): (N,) class of each image.
-        """
-        ...
+    num_workers: int = 0
+    device: str | None = None
+    amp: bool = True
+    resume: bool = True
+    overwrite: bool = False
+    progress: bool = True
 
 
 @dataclass(frozen=True)
@@ -183,20 +140,64 @@ class PretrainResult:
     seconds: float
 
 
+class ContrastiveHead(nn.Sequential):
+    """SimCLR's projection; it learns to tell the two views of an image from all others.
+
+    Args:
+        prior_dim (int): Length of the backbone's features.
+        projection_dim (int): Length of what the loss sees.
+        temperature (float): Of the NT-Xent loss.
+    """
+
+    outcome = 'of the views find their pair'
+
+    def __init__(self, prior_dim: int, projection_dim: int, temperature: float) -> None:
+        super().__init__(
+            nn.Linear(prior_dim, prior_dim),
+            nn.BatchNorm1d(prior_dim),
+            nn.ReLU(),
+            nn.Linear(prior_dim, projection_dim),
+        )
+        self.temperature = temperature
+        self.remedy = f' or a higher temperature than {temperature}'
+
+    def judge(self, first: Tensor, second: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute NT-Xent and the fraction of views most similar to the other of their image.
+
+        ``first`` and ``second`` are (N, F) outputs for the two views of N images.
+        """
+        # With one positive for each view this is NT-Xent; the library's class of that name needs
+        # memory and time that grow with the cube of the batch.
+        loss = SelfSupervisedLoss(SupConLoss(self.temperature))(first, second)
+        views = F.normalize(torch.cat([first, second]).detach())
+        similarity = (views @ views.T).fill_diagonal_(-2)
+        partner = torch.arange(len(views), device=views.device).roll(len(first))
+        return loss, (similarity.argmax(1) == partner).float().mean()
+
+
+class ClassificationHead(nn.Linear):
+    """A linear classifier of single views."""
+
+    outcome = 'of the views are given their label'
+    remedy = ''
+
+    def judge(self, first: Tensor, second: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute cross-entropy and accuracy of two views of images of (N,) classes."""
+        scores, label = torch.cat([first, second]), torch.cat([targets, targets])
+        return F.cross_entropy(scores, label), (scores.argmax(dim=1) == label).float().mean()
+
+
+Head = ContrastiveHead | ClassificationHead
+
+
 def pretrain(
     dataset: ImageFolderDataset,
     out_file: str | Path,
     options: PretrainOptions,
-    objective: Objective,
+    make_head: Callable[[int], Head],
+    settings: PretrainSettings | None = None,
     targets: Sequence[int] | None = None,
     details: Mapping[str, object] | None = None,
-    *,
-    num_workers: int = 0,
-    device: str | None = None,
-    amp: bool | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    progress: bool = True,
 ) -> PretrainResult:
     """Train an encoder on the images of a folder and write it to a file.
 
@@ -208,39 +209,32 @@ def pretrain(
         dataset (ImageFolderDataset): The images, in the size they have.
         out_file (str | Path): File to write, ``.safetensors`` or any other name for ``torch.save``.
         options (PretrainOptions): How to train.
-        objective (Objective): What to train for.
+        make_head (Callable): Length of the backbone's features -> what it is trained for.
+        settings (PretrainSettings | None): What the result does not depend on. Defaults to None.
         targets (Sequence[int] | None): Class of each image. Defaults to None: 0 for all.
         details (Mapping[str, object] | None): What else the result depends on; written into the
             file. Defaults to None.
-        num_workers (int): Processes that make views; 0: none. Defaults to 0.
-        device (str | None): Where to train. None is a GPU if there is one. Defaults to None.
-        amp (bool | None): Autocast to float16, on a GPU only. None: on a GPU. Defaults to None.
-        resume (bool): Whether to go on from ``<out_file>.part``. Defaults to True.
-        overwrite (bool): Whether to replace a file of another training. Defaults to False.
-        progress (bool): Whether to draw progress bars on a terminal. Defaults to True.
 
     Raises:
         ValueError: Too few images, unreadable ones (all are listed), or a file of another training
             in the place of ``out_file`` or of its partial state.
         OSError: ``out_file`` cannot be written.
     """
-    started = time.monotonic()
-    out_file = Path(out_file)
-    num_images = len(dataset)
+    started, settings = time.monotonic(), settings or PretrainSettings()
+    out_file, num_images = Path(out_file), len(dataset)
     batch_size = _choose_batch_size(options.batch_size, num_images, dataset.data_root)
     images = {'batch_size': batch_size, 'images': _hash_files(dataset)}
     # as it is read back: no tuples
     identity = json.loads(json.dumps({**asdict(options), **images, **(details or {})}))
-    if out_file.exists() and not out_file.is_dir() and not overwrite:
+    if out_file.exists() and not out_file.is_dir() and not settings.overwrite:
         return _reuse(out_file, identity, num_images)
     check_out(out_file, is_folder=False)
-    check_views(dataset, progress=progress, same_size=False)
-    run = PretrainingRun(options, objective, identity, device, amp)
+    check_views(dataset, progress=settings.progress, same_size=False)
+    run = PretrainingRun(options, make_head, identity, settings)
     part_file = out_file.with_name(out_file.name + '.part')
-    if resume and part_file.exists():
+    if settings.resume and part_file.exists():
         run.load(part_file)
-    views = TwoViews(dataset, options.views, targets or [0] * num_images)
-    run.train(views, batch_size, num_workers, part_file, progress)
+    run.train(TwoViews(dataset, options, targets or [0] * num_images), batch_size, part_file)
     run.export(out_file)
     part_file.unlink(missing_ok=True)
     seconds = time.monotonic() - started
@@ -268,7 +262,7 @@ def _hash_files(dataset: ImageFolderDataset) -> str:
     return digest.hexdigest()
 
 
-def _reuse(out_file: Path, identity: Meta, num_images: int) -> PretrainResult:
+def _reuse(out_file: Path, identity: dict[str, object], num_images: int) -> PretrainResult:
     """Take the file that is there for the result if it is of the same training."""
     advice = 'give another name, or replace it with --overwrite'
     try:
@@ -277,26 +271,22 @@ def _reuse(out_file: Path, identity: Meta, num_images: int) -> PretrainResult:
         raise ValueError(f'{out_file} exists and is no encoder; {advice}') from error
     if 'training' not in meta:
         raise ValueError(f'{out_file} exists and was not made by this tool; {advice}')
-    change = describe_change(meta['training'], identity)
-    if change:
-        raise ValueError(f'{out_file} exists and is of another training ({change}); {advice}')
+    _compare(meta['training'], identity, f'{out_file} exists and is', advice)
     print_log(f'{out_file} is up to date', logger='current')
-    found = (meta[name] for name in ('loss', 'score'))
-    return PretrainResult(out_file, meta['prior_dim'], num_images, *found, seconds=0.0)
+    return PretrainResult(out_file, meta['prior_dim'], num_images, meta['loss'], meta['score'], 0.0)
 
 
-def describe_change(before: Meta, now: Meta) -> str:
-    """Name the options that differ between two trainings, such as 'epochs 10 instead of 20'."""
-    before = {**before, **before.get('views', {})}
-    now = {**now, **now.get('views', {})}
+def _compare(before: dict[str, object], now: dict[str, object], what: str, advice: str) -> None:
+    """Raise if two trainings are not the same; name what differs."""
     changes = [
         f'other {name}'
         if name in ('images', 'labels')
         else f'{name} {before.get(name)} instead of {value}'
         for name, value in now.items()
-        if name != 'views' and before.get(name) != value
+        if before.get(name) != value
     ]
-    return ', '.join(changes)
+    if changes:
+        raise ValueError(f'{what} of another training ({", ".join(changes)}); {advice}')
 
 
 class PretrainingRun:
@@ -304,58 +294,48 @@ class PretrainingRun:
 
     Args:
         options (PretrainOptions): How to train.
-        objective (Objective): What to train for.
+        make_head (Callable): Length of the backbone's features -> head, thrown away after training.
         identity (dict): All that the result depends on.
-        device (str | None): Where to train. Defaults to None: a GPU if there is one.
-        amp (bool | None): Autocast to float16, on a GPU only. Defaults to None: on a GPU.
+        settings (PretrainSettings): What it does not depend on.
     """
 
     def __init__(
         self,
         options: PretrainOptions,
-        objective: Objective,
-        identity: Meta,
-        device: str | None = None,
-        amp: bool | None = None,
+        make_head: Callable[[int], Head],
+        identity: dict[str, object],
+        settings: PretrainSettings,
     ) -> None:
-        self.options = options
-        self.objective = objective
-        self.identity = identity
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.amp = self.device.type == 'cuda' and amp is not False
+        self.options, self.identity, self.settings = options, identity, settings
+        default = 'cuda' if torch.cuda.is_available() else 'cpu'
+        self.device = torch.device(settings.device or default)
+        self.amp = self.device.type == 'cuda' and settings.amp
         self.epoch, self.loss, self.score = 0, float('nan'), float('nan')
-        size = options.views.in_size
         with seeded(options.seed):
             self.backbone = build_backbone(options.arch, options.arch_kwargs)
             with torch.no_grad():
-                self.prior_dim = self.backbone.eval()(torch.zeros(1, 3, size, size)).shape[1]
-            head = objective.make_head(self.prior_dim)
-        self.network = nn.Sequential(self.backbone, head).to(self.device).train()
+                img = torch.zeros(1, 3, options.in_size, options.in_size)
+                self.prior_dim = self.backbone.eval()(img).shape[1]
+            self.head = make_head(self.prior_dim)
+        self.network = nn.Sequential(self.backbone, self.head).to(self.device).train()
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), options.lr, weight_decay=options.weight_decay
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
 
-    def train(
-        self,
-        views: 'TwoViews',
-        batch_size: int,
-        num_workers: int,
-        part_file: Path,
-        progress: bool,
-    ) -> None:
+    def train(self, views: 'TwoViews', batch_size: int, part_file: Path) -> None:
         """Train until the last epoch, keeping the state in ``part_file`` after each."""
         options, num_steps = self.options, len(views) // batch_size
         epochs = range(self.epoch, options.epochs)
         loader = DataLoader(
             SeededDraws(views, options.seed),
-            batch_sampler=EpochBatches(len(views), batch_size, epochs, options.seed),
-            num_workers=num_workers,
+            batch_sampler=draw_batches(len(views), batch_size, epochs, options.seed),
+            num_workers=self.settings.num_workers,
             pin_memory=self.device.type == 'cuda',
             generator=torch.Generator(),  # workers are seeded by it, not by the caller's generator
         )
-        total = options.epochs * num_steps
-        batches = track(loader, total, 'training', progress, done=self.epoch * num_steps)
+        total, done = options.epochs * num_steps, self.epoch * num_steps
+        batches = track(loader, total, 'training', self.settings.progress, done=done)
         every = max(1, options.epochs // 10)
         for epoch in epochs:
             with seeded(options.seed * 1_000_003 + epoch):  # for networks with dropout
@@ -367,14 +347,14 @@ class PretrainingRun:
             if not math.isfinite(self.loss):
                 raise ValueError(
                     f'the loss is not finite after epoch {epoch + 1}; train with a lower lr than '
-                    f'{options.lr}{self.objective.remedy}'
+                    f'{options.lr}{self.head.remedy}'
                 )
             self.epoch = epoch + 1
             self.save(part_file)
             if self.epoch % every == 0 or self.epoch == options.epochs:
                 print_log(
                     f'epoch {self.epoch}/{options.epochs}: loss {self.loss:.3f}, '
-                    f'{self.score:.0%} {self.objective.outcome}',
+                    f'{self.score:.0%} {self.head.outcome}',
                     logger='current',
                 )
 
@@ -396,7 +376,7 @@ class PretrainingRun:
         with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
             outputs = self.network(img)
         first, second = outputs.float().chunk(2)
-        loss, score = self.objective.judge(first, second, targets.to(self.device))
+        loss, score = self.head.judge(first, second, targets.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -429,38 +409,34 @@ class PretrainingRun:
                 f'{part_file} is not the state of an earlier training, or is damaged; delete it, '
                 'or begin anew with --no-resume'
             ) from error
-        change = describe_change(identity, self.identity)
-        if change:
-            raise ValueError(
-                f'{part_file} is the state of another training ({change}); give the same options '
-                'to go on, or begin anew with --no-resume'
-            )
-        self.network.load_state_dict(state['network'])
-        self.optimizer.load_state_dict(state['optimizer'])
-        self.scaler.load_state_dict(state['scaler'])
+        advice = 'give the same options to go on, or begin anew with --no-resume'
+        _compare(identity, self.identity, f'{part_file} is the state', advice)
+        for name in ('network', 'optimizer', 'scaler'):
+            getattr(self, name).load_state_dict(state[name])
         self.epoch = state['epoch']
         self.loss, self.score = state['outcome']
         print_log(f'going on after epoch {self.epoch} ({part_file})', logger='current')
 
     def export(self, out_file: Path) -> None:
         """Write the backbone with all that is needed to use it."""
-        meta = {
-            'arch': self.options.arch,
-            'arch_kwargs': self.options.arch_kwargs,
-            'in_size': self.options.views.in_size,
-            'mean': MEAN,
-            'std': STD,
-            'interpolation': 'bilinear',
-            'prior_dim': self.prior_dim,
-            'training': self.identity,
-            'loss': self.loss,
-            'score': self.score,
-        }
+        info = Meta(
+            arch=self.options.arch,
+            arch_kwargs=self.options.arch_kwargs,
+            in_size=self.options.in_size,
+            mean=MEAN,
+            std=STD,
+            interpolation='bilinear',
+            prior_dim=self.prior_dim,
+            training=self.identity,
+            loss=self.loss,
+            score=self.score,
+        )
+        meta = json.dumps(info)
         weights = {name: value.cpu() for name, value in self.backbone.state_dict().items()}
         if out_file.suffix == '.safetensors':
-            content = to_safetensors(weights, {META_KEY: json.dumps(meta)})
+            content = to_safetensors(weights, {META_KEY: meta})
         else:
-            content = _to_bytes({META_KEY: json.dumps(meta), 'state_dict': weights})
+            content = _to_bytes({META_KEY: meta, 'state_dict': weights})
         write_file(out_file, content)
 
 
@@ -469,16 +445,16 @@ class TwoViews(Dataset):
 
     Args:
         images (ImageFolderDataset): The images.
-        options (ViewOptions): What a view keeps.
+        options (PretrainOptions): What a view keeps.
         targets (Sequence[int]): Class of each image.
     """
 
     def __init__(
-        self, images: ImageFolderDataset, options: ViewOptions, targets: Sequence[int]
+        self, images: ImageFolderDataset, options: PretrainOptions, targets: Sequence[int]
     ) -> None:
         self.images = images
         self.targets = targets
-        self.transforms = {gray: options.make_transform(gray) for gray in (False, True)}
+        self.transforms = {gray: _make_transform(options, gray) for gray in (False, True)}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -491,35 +467,38 @@ class TwoViews(Dataset):
         return torch.from_numpy(views), self.targets[index]
 
 
-class EpochBatches:
-    """Batches of positions, epoch after epoch, each shuffled by its own seed.
+def _make_transform(options: PretrainOptions, is_gray: bool) -> v2.Compose:
+    """Make the transform of one view, from a PIL image to an in_size x in_size one.
 
-    A position is ``epoch * num_images + index``. Images that do not fill a batch are left out of
-    their epoch.
-
-    Args:
-        num_images (int): Number of images.
-        batch_size (int): Images in a batch.
-        epochs (range): The epochs to go through.
-        seed (int): Seed of the orders.
+    What changes only colors is left out for gray images: it would take half of the time.
     """
+    steps: list[nn.Module] = [v2.RandomResizedCrop(options.in_size, scale=(options.min_crop, 1))]
+    if options.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if options.rotation or options.shift:
+        shift, bilinear = (options.shift, options.shift), InterpolationMode.BILINEAR
+        steps.append(v2.RandomAffine(options.rotation, shift, interpolation=bilinear))
+    if options.color_jitter:
+        s = options.color_jitter
+        # the published proportions; a factor of brightness must not become negative
+        light = (min(0.8 * s, 1.0),) * 2
+        color = () if is_gray else (0.8 * s, min(0.2 * s, 0.5))
+        steps.append(v2.RandomApply([v2.ColorJitter(*light, *color)], p=0.8))
+    if options.grayscale and not is_gray:
+        steps.append(v2.RandomGrayscale(options.grayscale))
+    return v2.Compose(steps)
 
-    def __init__(self, num_images: int, batch_size: int, epochs: range, seed: int) -> None:
-        self.num_images = num_images
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.seed = seed
 
-    def __len__(self) -> int:
-        return len(self.epochs) * (self.num_images // self.batch_size)
+def draw_batches(num_images: int, batch_size: int, epochs: range, seed: int) -> Iterator[list[int]]:
+    """Draw positions ``epoch * num_images + index``, each epoch shuffled by its own seed.
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for epoch in self.epochs:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(self.num_images, generator=generator) + epoch * self.num_images
-            for batch in order.split(self.batch_size):
-                if len(batch) == self.batch_size:
-                    yield batch.tolist()
+    Images that do not fill a batch are left out of their epoch.
+    """
+    for epoch in epochs:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(num_images, generator=generator) + epoch * num_images
+        for batch in order[: num_images // batch_size * batch_size].split(batch_size):
+            yield batch.tolist()
 
 
 def learning_rate_factor(done: float) -> float:

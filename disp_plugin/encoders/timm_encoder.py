@@ -1,13 +1,24 @@
 """Models of timm as encoders."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from mmagic.registry import MODELS
 
 from .backbone import POOLED, NetworkArgs, find_library, seeded, spell_arguments
 from .base_encoder import Preprocessing, PriorEncoder
-from .fetch_weights import fetch_from_hub, fetch_url
+from .fetch_weights import fetch_from_hub, fetch_url, find_local
+
+
+class DataConfig(TypedDict):
+    """What ``timm.data.resolve_model_data_config`` returns, as far as it is read here."""
+
+    input_size: tuple[int, int, int]
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @MODELS.register_module()
@@ -56,7 +67,7 @@ class TimmEncoder(PriorEncoder):
         try:
             with seeded(seed):
                 # with the head: only then does timm load strictly
-                network: Any = timm.create_model(model, **kwargs)
+                network = timm.create_model(model, **kwargs)
         except (RuntimeError, KeyError) as error:
             if not kwargs.get('pretrained'):
                 raise
@@ -64,27 +75,22 @@ class TimmEncoder(PriorEncoder):
                 f'{file} is not a checkpoint of timm/{model} with its head: {error}. For a '
                 'backbone alone, or one with other names, use CheckpointEncoder'
             ) from error
-        network.reset_classifier(0)
+        network.reset_classifier(0)  # type: ignore[operator]  # of every model of timm
         if preprocessing is None:
-            steps = read_preprocessing(timm.data.resolve_model_data_config(network))
-        else:
-            steps = Preprocessing.from_options(preprocessing)
+            preprocessing = read_preprocessing(timm.data.resolve_model_data_config(network))
         name = model.split('.')[0] + spell_arguments(model_kwargs)
-        super().__init__(f'timm/{name}', POOLED, steps)
+        super().__init__(f'timm/{name}', POOLED, Preprocessing.from_options(preprocessing))
         self.network = network
         self.seal()
 
 
-def read_preprocessing(data_config: dict[str, Any]) -> Preprocessing:
+def read_preprocessing(data_config: DataConfig) -> Preprocessing:
     """Read the steps of timm's evaluation transform.
-
-    Args:
-        data_config (dict): What ``timm.data.resolve_model_data_config`` returned.
 
     Raises:
         ValueError: The crop mode is neither 'center' nor 'squash'.
     """
-    height, width = data_config['input_size'][1:]
+    _, height, width = data_config['input_size']
     scaled = int(height / data_config['crop_pct']), int(width / data_config['crop_pct'])
     mode = data_config['crop_mode']
     if mode not in ('center', 'squash'):
@@ -107,12 +113,7 @@ def _find_file(model: str, checkpoint: str | None, download: bool) -> Path:
     import timm
 
     if checkpoint is not None:
-        if not Path(checkpoint).is_file():
-            raise FileNotFoundError(
-                f'checkpoint is {str(checkpoint)!r}, and there is no such file (looked from '
-                f'{Path.cwd()})'
-            )
-        return Path(checkpoint)
+        return find_local(checkpoint)
     cfg = timm.models.get_pretrained_cfg(model)
     if cfg is not None and cfg.hf_hub_id:
         names = [cfg.hf_hub_filename] if cfg.hf_hub_filename else []

@@ -66,12 +66,10 @@ class TorchvisionEncoder(PriorEncoder):
     ) -> None:
         published = find_weights(model, weights)
         if preprocessing is None:
-            steps = read_preprocessing(published)
-        else:
-            steps = Preprocessing.from_options(preprocessing)
+            preprocessing = read_preprocessing(published)
         if layer is None:
             layer = 'fc7' if model.startswith('vgg') else POOLED
-        super().__init__(f'torchvision/{model}', layer, steps)
+        super().__init__(f'torchvision/{model}', layer, Preprocessing.from_options(preprocessing))
         if weights == 'none' and checkpoint is None:
             with seeded(seed):
                 network = build_torchvision(model)
@@ -131,11 +129,8 @@ def _load(model: str, checkpoint: str | None, published: WeightsEnum, download: 
 
 
 def _cut(network: nn.Module, layer: str, model: str) -> nn.Module:
+    if model.startswith('vgg'):
+        layer = {'fc6': 'classifier.1', 'fc7': POOLED}.get(layer, layer)
     if layer == LOGITS:
         return network
-    if layer == POOLED or (layer == 'fc7' and model.startswith('vgg')):
-        drop_last_linear(network, model)
-        return network
-    if layer == 'fc6' and model.startswith('vgg'):
-        return cut_at(network, 'classifier.1', model)
-    return cut_at(network, layer, model)
+    return drop_last_linear(network, model) if layer == POOLED else cut_at(network, layer, model)

@@ -51,17 +51,13 @@ LAYOUTS = {
 def test_the_backbone_that_is_meant_is_found_in_the_files_of(maker, tmp_path):
     torch.save(LAYOUTS[maker], tmp_path / 'x.pth')
     network, want = make_backbone(0), make_backbone(1)
-    report = load_all(network, read_checkpoint(tmp_path / 'x.pth')[0], 'x.pth')
+    load_all(network, read_checkpoint(tmp_path / 'x.pth')[0], 'x.pth')
     for name, value in network.state_dict().items():
         assert torch.equal(value, want.state_dict()[name]), name
-    assert set(report.loaded) == set(dict(want.state_dict())) - {'bn1.num_batches_tracked'}
 
 
 def test_heads_are_ignored_and_named():
-    report = load_all(make_backbone(), LAYOUTS['SimCLR'], 'x.pth')
-    assert report.prefix == 'backbone.'
-    assert report.ignored == ['projector.weight']
-    assert str(report) == (
+    assert load_all(make_backbone(), LAYOUTS['SimCLR'], 'x.pth') == (
         "loaded all 8 weights of the backbone from x.pth, below 'backbone.'; ignored 1 other "
         'entries: projector.weight'
     )
@@ -87,14 +83,10 @@ def test_a_file_without_one_of_the_weights_is_refused_and_nothing_is_loaded():
         'to the network that the file was made with'
     )
     assert torch.equal(network['conv1'].weight, make_backbone(0)['conv1'].weight)
-
-
-def test_a_file_with_a_weight_of_another_shape_is_refused():
-    tensors = {**below(''), 'layer1.weight': torch.ones(5, 4, 1, 1)}
-    with pytest.raises(
-        ValueError, match=r'of another shape: layer1.weight \(5, 4, 1, 1\) for \(4, 4, 1, 1\)'
-    ):
-        load_all(make_backbone(), tensors, 'x.pth')
+    misshapen = {**below(''), 'layer1.weight': torch.ones(5, 4, 1, 1)}
+    said = r'of another shape: layer1.weight \(5, 4, 1, 1\) for \(4, 4, 1, 1\)'
+    with pytest.raises(ValueError, match=said):
+        load_all(network, misshapen, 'x.pth')
 
 
 def test_a_file_of_something_else_is_refused():

@@ -1,11 +1,14 @@
 """Priors of timm's models are those that timm's own transform and pooling give."""
 
-import numpy as np
+import urllib.request
+
+import huggingface_hub
 import pytest
 import timm
 import torch
-from PIL import Image
+from huggingface_hub import constants
 from safetensors.torch import save_file
+from torchvision.transforms.functional import pil_to_tensor
 
 from disp_plugin.encoders import TimmEncoder
 
@@ -23,33 +26,24 @@ def weights_file(tmp_path_factory):
 
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
     return tmp_path
 
 
-def test_a_picture_gets_the_features_that_timm_gives_it(weights_file):
-    y, x = np.mgrid[:100, :140] / 25
-    rgb = 127.5 + 60 * np.stack([np.sin(x) + np.cos(y), np.sin(x + y), np.cos(x - y)], -1)
-    image = Image.fromarray(rgb.clip(0, 255).astype(np.uint8))
+def test_a_picture_gets_the_features_that_timm_gives_it(weights_file, smooth_image):
     model = timm.create_model(NAME, checkpoint_path=str(weights_file)).eval()
     config = timm.data.resolve_model_data_config(model)
     with torch.no_grad():
-        batch = timm.data.create_transform(**config, is_training=False)(image)[None]
+        batch = timm.data.create_transform(**config, is_training=False)(smooth_image)[None]
         want = model.forward_head(model.forward_features(batch), pre_logits=True)
-
     encoder = TimmEncoder(NAME, checkpoint=str(weights_file))
-    img = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-    got = encoder(img)
+    got = encoder(pil_to_tensor(smooth_image)[None] / 255)
     assert got.shape == want.shape == (1, encoder.prior_dim)
     # timm rounds the resized picture to 8 bits, the encoder does not
     assert (got - want).norm() < 0.02 * want.norm()
 
 
 def test_cached_weights_are_used_without_a_network(weights_file, monkeypatch):
-    import huggingface_hub
-
     asked = []
 
     def find(repo, name, **kwargs):
@@ -75,10 +69,6 @@ def test_missing_weights_say_which_file_is_missed_where_and_what_helps(empty_cac
 
 
 def test_without_a_network_it_is_said_at_once(empty_cache, monkeypatch):
-    import urllib.request
-
-    import huggingface_hub
-
     def fail(request, timeout):
         raise OSError('the network is down')
 

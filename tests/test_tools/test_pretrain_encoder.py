@@ -28,12 +28,9 @@ def test_every_option_reaches_the_training_and_the_file(
     assert training == dict(
         arch='timm/resnet10t',
         arch_kwargs=dict(channels=[8, 8, 8, 16], stem_width=8),
-        views=dict(
-            in_size=16, min_crop=0.4, flip=False, color_jitter=0.7, grayscale=0.1, rotation=5.0,
-            shift=0.1,
-        ),
-        epochs=1, batch_size=4, lr=0.01, weight_decay=0.2, temperature=0.3, projection_dim=128,
-        seed=7,
+        in_size=16, min_crop=0.4, flip=False, color_jitter=0.7, grayscale=0.1, rotation=5.0,
+        shift=0.1, epochs=1, batch_size=4, lr=0.01, weight_decay=0.2, temperature=0.3,
+        projection_dim=128, seed=7,
     )  # fmt: skip
     printed = capsys.readouterr().out
     assert f'{out_file}: 16-d priors, from 8 images in ' in printed
