@@ -6,7 +6,7 @@ functions: derivatives of any order exist, and ``torch.compile`` takes them. Imp
 imports torch, which a file of patches must not do.
 """
 
-import importlib
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
@@ -66,7 +66,7 @@ def bias_act(
     if bias is not None:
         bias = bias.to(input.dtype)
     if act not in _DEFAULT_GAINS or (gain is not None and gain <= 0):
-        reference = importlib.import_module('mmcv.ops.bias_act')
+        reference = sys.modules['mmcv.ops.bias_act']  # an import would split compiled graphs
         output = reference._bias_act_ref(input, bias, dim, act, alpha, gain, clamp)
         return output.to(input.dtype)  # autocast widens softplus
     # a positive gain can be drawn into a function whose two halves are straight

@@ -22,6 +22,11 @@ from tests.numerics import assert_close_to_scale
 HALVES = (torch.float16, torch.bfloat16)
 FLOATS = (*HALVES, torch.float32, torch.float64)
 each_type = pytest.mark.parametrize('dtype', FLOATS, ids=str)
+needs_cuda = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device'),
+]
+each_device = pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=needs_cuda)])
 
 # act -> the function in float64 and mmcv's default gain
 ACTIVATIONS = {
@@ -81,6 +86,13 @@ def define_resampling(images, filter, up=1, down=1, padding=0, flip_filter=False
     return torch.from_numpy(np.array(planes)[:, :, ::down_y, ::down_x].copy())
 
 
+def check_derivatives(function, *inputs):
+    """Compare with finite differences, to the second order."""
+    assert gradcheck(function, inputs)
+    # squared: the second derivative of a straight line is 0 whatever the code does
+    assert gradgradcheck(lambda *x: function(*x).square(), inputs)
+
+
 @pytest.fixture(params=RESAMPLINGS)
 def resampling(request):
     """Images, and the other arguments of upfirdn2d by name."""
@@ -90,56 +102,39 @@ def resampling(request):
     return torch.randn(2, 3, 7, 6), dict(arguments, filter=taps)
 
 
-def check_resampled(output, expected, dtype):
-    """Check a sum over taps that is computed at least in float32 and rounded once."""
-    assert output.dtype == dtype
-    # one eps of the scale is two roundings to the nearest; float32's own are far below
-    assert_close_to_scale(output, expected, num_terms=1 if dtype in HALVES else 400, dtype=dtype)
-
-
 class TestUpfirdn2d:
+    @each_device
     @each_type
     @pytest.mark.parametrize('is_filter_alike', [True, False])
     def test_every_type_gives_the_definition_in_its_own_type(
-        self, resampling, dtype, is_filter_alike
+        self, resampling, dtype, is_filter_alike, device
     ):
         images, arguments = resampling
-        images = images.to(dtype)
-        if is_filter_alike and arguments['filter'] is not None:
-            arguments['filter'] = arguments['filter'].to(dtype)
-        expected = define_resampling(images, **arguments)
-        check_resampled(upfirdn2d(images, **arguments), expected, dtype)
-
-    @pytest.mark.gpu
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-    @each_type
-    def test_a_cuda_device_gives_the_definition_too(self, resampling, dtype):
-        images, arguments = resampling
-        images = images.to(dtype)
-        expected = define_resampling(images, **arguments)
-        if arguments['filter'] is not None:
-            arguments['filter'] = arguments['filter'].cuda()
+        images, taps = images.to(dtype), arguments.pop('filter')
+        if taps is not None and is_filter_alike:
+            taps = taps.to(dtype)
+        inputs = images.to(device), taps if taps is None else taps.to(device)
         with torch.backends.cudnn.flags(allow_tf32=False):
-            output = upfirdn2d(images.cuda(), **arguments)
+            output = upfirdn2d(*inputs, **arguments)
         assert output.dtype == dtype
-        assert_close_to_scale(output.cpu(), expected, num_terms=400, dtype=dtype)
+        # a CPU computes in float32 and rounds once: one eps of the scale is two such roundings
+        num_terms = 1 if dtype in HALVES and device == 'cpu' else 400
+        expected = define_resampling(images, taps, **arguments)
+        assert_close_to_scale(output.cpu(), expected, num_terms, dtype)
 
     def test_many_channels_take_the_same_way_as_few(self):
         images, taps = torch.randn(2, 20, 6, 5), torch.randn(4, 3)
         for options in (dict(up=2, padding=(2, 1)), dict(down=2, padding=1)):
             expected = define_resampling(images, taps, **options)
-            check_resampled(upfirdn2d(images, taps, **options), expected, torch.float32)
+            assert_close_to_scale(upfirdn2d(images, taps, **options), expected, 400)
 
-    def test_first_and_second_derivatives_are_right(self, resampling):
+    def test_derivatives_are_right_and_a_filter_gets_none(self, resampling):
         images, arguments = resampling
-        images = images[:1, :2, :4, :4].double().requires_grad_()
-        assert gradcheck(lambda x: upfirdn2d(x, **arguments), images)
-        # squared: the second derivative of a straight line is 0 whatever the code does
-        assert gradgradcheck(lambda x: upfirdn2d(x, **arguments).square(), images[:, :1])
-
-    def test_a_filter_gets_no_gradient(self):
-        taps = torch.ones(2, requires_grad=True)
-        assert not upfirdn2d(torch.zeros(1, 1, 4, 4), taps).requires_grad
+        images = images[:1, :1, :4, :4].double().requires_grad_()
+        check_derivatives(lambda x: upfirdn2d(x, **arguments), images)
+        if arguments['filter'] is not None:
+            arguments['filter'].requires_grad_()
+        assert not upfirdn2d(images.detach(), **arguments).requires_grad
 
     @pytest.mark.parametrize('dtype', HALVES, ids=str)
     def test_autocast_changes_neither_output_nor_derivatives(self, resampling, dtype):
@@ -161,16 +156,18 @@ class TestUpfirdn2d:
 
 
 class TestBiasAct:
+    @each_device
     @each_type
     @pytest.mark.parametrize('act', ACTIVATIONS)
     @pytest.mark.parametrize('with_bias', [True, False])
-    def test_every_type_gives_the_definition_in_its_own_type(self, act, dtype, with_bias):
+    def test_every_type_gives_the_definition_in_its_own_type(self, act, dtype, with_bias, device):
         for options in ({}, {'dim': 0}, {'gain': 0.7, 'clamp': 0.5}, {'alpha': 0.4, 'gain': -2.0}):
             features = torch.randn(3, 5, 2).to(dtype)
             dim = options.get('dim', 1)
             bias = torch.randn(features.shape[dim]) if with_bias else None  # float32 beside half
-            with torch.autocast('cpu', dtype=torch.bfloat16):
-                output = bias_act(features, bias, act=act, **options)
+            with torch.autocast(device, dtype=torch.bfloat16):
+                inputs = features.to(device), bias if bias is None else bias.to(device)
+                output = bias_act(*inputs, act=act, **options)
             assert output.dtype == dtype
             function, default_gain = ACTIVATIONS[act]
             total = features.double().numpy()
@@ -180,42 +177,30 @@ class TestBiasAct:
             expected = expected * options.get('gain', default_gain)
             if 'clamp' in options:
                 expected = expected.clip(-options['clamp'], options['clamp'])
-            assert_close_to_scale(output, torch.from_numpy(expected), num_terms=16, dtype=dtype)
+            assert_close_to_scale(output.cpu(), torch.from_numpy(expected), 16, dtype)
 
     @pytest.mark.parametrize('act', ACTIVATIONS)
-    def test_derivatives_are_right_and_mmcv_agrees(self, act):
+    @pytest.mark.parametrize('clamp', [None, 0.9])
+    def test_derivatives_are_right(self, act, clamp):
         features = torch.randn(2, 3, 2, dtype=torch.float64).requires_grad_()
         bias = torch.randn(3, dtype=torch.float64).requires_grad_()
-        for clamp in (None, 0.9):
-
-            def function(x, b, clamp=clamp):
-                return bias_act(x, b, act=act, clamp=clamp)
-
-            assert gradcheck(function, (features, bias))
-            # squared: the second derivative of a straight line is 0 whatever the code does
-            assert gradgradcheck(lambda x, b: function(x, b).square(), (features, bias))
-        reference = sys.modules['mmcv.ops.bias_act']._bias_act_ref(features, bias, act=act)
-        torch.testing.assert_close(bias_act(features, bias, act=act), reference)
+        check_derivatives(lambda x, b: bias_act(x, b, act=act, clamp=clamp), features, bias)
 
     @pytest.mark.parametrize('shape', [(4, 3), (2, 3, 5), (2, 3, 4, 4)], ids=str)
-    @each_type
-    def test_fused_leakyrelu_is_its_definition_for_features_of_any_rank(self, shape, dtype):
-        features, bias = torch.randn(shape).to(dtype), torch.randn(3)
-        output = fused_bias_leakyrelu(features, bias, 0.1, 1.7)
-        assert output.dtype == dtype
-        total = (features.double().movedim(1, -1) + bias.to(dtype).double()).movedim(-1, 1)
+    def test_fused_leakyrelu_is_its_definition_for_features_of_any_rank(self, shape):
+        features, bias = torch.randn(shape).double(), torch.randn(3).double()
+        total = (features.movedim(1, -1) + bias).movedim(-1, 1)
         expected = torch.where(total > 0, total, 0.1 * total) * 1.7
-        assert_close_to_scale(output, expected, num_terms=16, dtype=dtype)
+        assert_close_to_scale(fused_bias_leakyrelu(features, bias, 0.1, 1.7), expected, 16)
 
-    def test_the_input_is_left_as_it_is(self):
-        for bias in (None, torch.zeros(3)):
-            for alpha in (0.2, -0.3):
-                features = torch.randn(2, 3).requires_grad_()
-                kept = features.detach().clone()
-                output = bias_act(features, bias, act='lrelu', alpha=alpha, gain=1)
-                assert torch.equal(features, kept)
-                output.sum().backward()
-                torch.testing.assert_close(features.grad, torch.where(kept > 0, 1.0, alpha))
+    @pytest.mark.parametrize('alpha', [0.2, -0.3])
+    @pytest.mark.parametrize('bias', [None, torch.zeros(3)], ids=['plain', 'bias'])
+    def test_the_input_is_left_as_it_is(self, bias, alpha):
+        features = torch.randn(2, 3).requires_grad_()
+        kept = features.detach().clone()
+        bias_act(features, bias, act='lrelu', alpha=alpha, gain=1).sum().backward()
+        assert torch.equal(features, kept)
+        torch.testing.assert_close(features.grad, torch.where(kept > 0, 1.0, alpha))
 
 
 class TestFilteredLrelu:
@@ -227,9 +212,8 @@ class TestFilteredLrelu:
     def test_every_type_gives_the_definition_in_its_own_type(self, dtype, flip_filter):
         images, bias = torch.randn(2, 3, 6, 5).to(dtype), torch.randn(3).to(dtype)
         up, down = torch.randn(6), torch.randn(4)
-        output = filtered_lrelu(
-            images, up, down, bias=bias, flip_filter=flip_filter, **self.OPTIONS
-        )
+        options = dict(self.OPTIONS, bias=bias, flip_filter=flip_filter)
+        output = filtered_lrelu(images, up, down, **options)
         assert output.dtype == dtype
         total = images.double() + bias.double().reshape(-1, 1, 1)
         large = define_resampling(total, up, 2, 1, self.OPTIONS['padding'], flip_filter, 4)
@@ -241,92 +225,90 @@ class TestFilteredLrelu:
         bound = 8 * torch.finfo(dtype).eps * max(scale * gain, 1.0)
         torch.testing.assert_close(output.double(), expected, rtol=0, atol=bound)
 
-    def test_derivatives_are_right_and_mmcv_agrees(self):
+    def test_derivatives_are_right(self):
         images = torch.randn(1, 2, 4, 4, dtype=torch.float64).requires_grad_()
         bias = torch.randn(2, dtype=torch.float64).requires_grad_()
         filters = torch.randn(6), torch.randn(4)
-
-        def function(x, b):
-            return filtered_lrelu(x, *filters, bias=b, **self.OPTIONS)
-
-        assert gradcheck(function, (images, bias))
-        assert gradgradcheck(lambda x, b: function(x, b).square(), (images, bias))
-        reference = sys.modules['mmcv.ops.filtered_lrelu']._filtered_lrelu_ref
-        images, bias = images.detach().float(), bias.detach().float()
-        expected = reference(images, *filters, bias=bias, **self.OPTIONS)
-        assert_close_to_scale(function(images, bias), expected)
+        check_derivatives(
+            lambda x, b: filtered_lrelu(x, *filters, bias=b, **self.OPTIONS), images, bias
+        )
 
     def test_without_filters_only_the_activation_is_left(self):
         images = torch.randn(1, 2, 3, 3)
         assert torch.equal(filtered_lrelu(images), bias_act(images, act='lrelu'))
 
 
-class TestGraphs:
-    CALLS = {
-        'leakyrelu': lambda x: fused_bias_leakyrelu(x, torch.ones(3)),
-        'up': lambda x: upfirdn2d(x, torch.ones(4, 4), up=2, padding=(2, 1)),
-        'down': lambda x: upfirdn2d(x, torch.ones(4), down=2, padding=(1, 1), gain=2),
-        'filtered': lambda x: filtered_lrelu(x, torch.ones(4), torch.ones(4), up=2, down=2),
-        'swish': lambda x: bias_act(x, act='swish'),
-    }
+TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+BIAS = torch.tensor([0.5, -0.3, 0.2])
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize('call', CALLS)
-    def test_one_graph_holds_each_operator_under_autocast_too(self, call):
-        function = self.CALLS[call]
-        compiled = torch.compile(function, backend='aot_eager', fullgraph=True)
-        images = torch.randn(2, 3, 8, 8)
-        assert_close_to_scale(compiled(images), function(images))
-        with torch.autocast('cpu', dtype=torch.bfloat16):
-            assert_close_to_scale(compiled(images), function(images))
-        torch._dynamo.reset()
+# operator -> arguments after the images, as the StyleGANs call it
+CALLS = {
+    'fused_bias_leakyrelu': dict(bias=BIAS),
+    'upfirdn2d': dict(filter=torch.outer(TAPS, TAPS), up=2, padding=(2, 1, 2, 1), gain=4),
+    'bias_act': dict(bias=BIAS, act='swish', clamp=256),
+    'filtered_lrelu': dict(
+        filter_up=TAPS, filter_down=TAPS, bias=BIAS, up=2, down=2, padding=(4, 4), clamp=256
+    ),
+}
 
-    @pytest.mark.parametrize('call', CALLS)
-    def test_a_trace_is_right_for_other_batch_sizes(self, call):
-        function = self.CALLS[call]
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            traced = torch.jit.trace(function, torch.randn(2, 3, 8, 8))
-        images = torch.randn(5, 3, 8, 8)
-        assert_close_to_scale(traced(images), function(images))
+
+@pytest.fixture(params=CALLS)
+def call(request):
+    """A function (images, module with the operators) of a call as the StyleGANs make it."""
+
+    def run(images, module=operators):
+        arguments = {
+            key: value.to(images.device) if torch.is_tensor(value) else value
+            for key, value in CALLS[request.param].items()
+        }
+        if module is mmcv.ops and 'bias' in arguments:  # which takes one type only
+            arguments['bias'] = arguments['bias'].to(images.dtype)
+        return getattr(module, request.param)(images, **arguments)
+
+    run.name = request.param
+    return run
+
+
+def test_mmcvs_plain_versions_agree(call):
+    images = torch.randn(2, 3, 8, 8)
+    names = {'fused_bias_leakyrelu': 'bias_leakyrelu_ref'}
+    reference = names.get(call.name, f'_{call.name}_ref')
+    expected = getattr(sys.modules[f'mmcv.ops.{call.name}'], reference)(images, **CALLS[call.name])
+    assert_close_to_scale(call(images), expected)
+
+
+@pytest.mark.slow
+def test_one_graph_holds_each_operator_under_autocast_too(call):
+    compiled = torch.compile(call, backend='aot_eager', fullgraph=True)
+    images = torch.randn(2, 3, 8, 8)
+    assert_close_to_scale(compiled(images), call(images))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert_close_to_scale(compiled(images), call(images))
+    torch._dynamo.reset()
+
+
+def test_a_trace_is_right_for_other_batch_sizes(call):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        traced = torch.jit.trace(call, torch.randn(2, 3, 8, 8))
+    images = torch.randn(5, 3, 8, 8)
+    assert_close_to_scale(traced(images), call(images))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-class TestCuda:
-    @pytest.mark.skipif(not mmcv_operators.is_compiled(), reason='needs a compiled mmcv')
-    @pytest.mark.parametrize('dtype', [torch.float16, torch.float32], ids=str)
-    def test_outputs_and_derivatives_are_those_of_the_compiled_operators(self, dtype):
-        images = torch.randn(4, 8, 16, 16, device='cuda').to(dtype)
-        bias = torch.randn(8, device='cuda').to(dtype)
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device='cuda') / 8
-        matrix = taps[:, None] * taps
-        calls = {
-            'fused_bias_leakyrelu': lambda f, x: f(x, bias),
-            'upfirdn2d': lambda f, x: f(x, matrix, up=2, padding=(2, 1, 2, 1), gain=4),
-            'bias_act': lambda f, x: f(x, bias, act='lrelu', clamp=256),
-            'filtered_lrelu': lambda f, x: f(
-                x, taps, taps, bias, up=2, down=2, padding=(4, 4), clamp=256
-            ),
-        }
-        for name, call in calls.items():
-            found = []
-            for function in (getattr(operators, name), getattr(mmcv.ops, name)):
-                leaf = images.clone().requires_grad_()
-                with torch.backends.cudnn.flags(allow_tf32=False):
-                    output = call(function, leaf)
-                    (grad,) = torch.autograd.grad(output.square().sum(), leaf, create_graph=True)
-                    (second,) = torch.autograd.grad(grad.square().sum(), leaf)
-                found.append((output, grad, second))
-            for one, other in zip(*found, strict=True):
-                assert one.dtype == other.dtype, name
-                assert_close_to_scale(one, other, num_terms=20)
-
-    def test_autocast_changes_no_type(self):
-        images = torch.randn(2, 3, 8, 8, device='cuda')
-        taps = torch.ones(4, 4, device='cuda')
-        for dtype in FLOATS:
-            with torch.autocast('cuda', dtype=torch.float16):
-                assert upfirdn2d(images.to(dtype), taps).dtype == dtype
-                # softplus is one of the functions that autocast widens
-                assert bias_act(images.to(dtype), act='softplus').dtype == dtype
+@pytest.mark.skipif(not mmcv_operators.is_compiled(), reason='needs a compiled mmcv')
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32], ids=str)
+def test_outputs_and_derivatives_are_those_of_the_compiled_operators(call, dtype):
+    images = torch.randn(4, 3, 16, 16, device='cuda').to(dtype)
+    found = []
+    for module in (operators, mmcv.ops):
+        leaf = images.clone().requires_grad_()
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            output = call(leaf, module)
+            (grad,) = torch.autograd.grad(output.square().sum(), leaf, create_graph=True)
+            (second,) = torch.autograd.grad(grad.square().sum(), leaf)
+        found.append((output, grad, second))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert_close_to_scale(one, other, num_terms=20)
