@@ -11,7 +11,7 @@ from torch import Tensor
 
 from disp_plugin.datasets import decode_image, fit_image
 from disp_plugin.encoders import PriorEncoder
-from disp_plugin.hooks.check_top_level import find_bank_file
+from disp_plugin.hooks.check_top_level import find_bank_file, find_dataset, get_value
 from disp_plugin.priors import PriorBank, check_encoder
 
 __all__ = ['encode_image', 'encode_shown', 'show_as_training']
@@ -75,14 +75,6 @@ def _build_encoder(cfg: Config | ConfigDict) -> PriorEncoder:
     return encoder
 
 
-def _find_dataset(cfg: Config | ConfigDict) -> ConfigDict:
-    """Find the config of the training set out of any wrapper."""
-    data = cfg['train_dataloader']['dataset']
-    while 'dataset' in data:
-        data = data['dataset']
-    return data
-
-
 def show_as_training(cfg: Config | ConfigDict, image: str | Path) -> np.ndarray:
     """Crop and resize an image as in training, unflipped, to (H, W, 3) uint8 RGB.
 
@@ -98,6 +90,6 @@ def show_as_training(cfg: Config | ConfigDict, image: str | Path) -> np.ndarray:
         raise ValueError(f'{image} is a folder, not an image; name the files in it')
     if not path.is_file():
         raise FileNotFoundError(f'the image {image} does not exist')
-    data = _find_dataset(cfg)
+    data = get_value(cfg, find_dataset(cfg) or 'train_dataloader.dataset')
     size = data.get('image_size') or cfg['model'].get('image_size')
     return fit_image(decode_image(path), size, data.get('crop') or 'center')

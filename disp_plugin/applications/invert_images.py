@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -92,8 +93,18 @@ def invert_images(
     """
     generator = find_generator(gan, sample_model)
     list_blocks(generator)
-    _check_options(num_steps, lr, batch_size)
-    noise = _settle_noise(noise, generator.noise_size, len(images), seed)
+    for holds, name, rule, value in (
+        (num_steps >= 0, 'number of steps', 'at least 0', num_steps),
+        (0 < lr < float('inf'), 'learning rate', 'positive', lr),
+        (batch_size >= 1, 'batch size', 'at least 1', batch_size),
+    ):
+        if not holds:
+            raise ValueError(f'the {name} must be {rule}, but is {value}')
+    if noise is None:
+        rng = torch.Generator().manual_seed(seed)
+        noise = torch.randn(1, generator.noise_size, generator=rng)
+    if len(noise) == 1:
+        noise = noise.expand(len(images), -1)
     _check_inputs(generator, images, prior, noise)
     device = next(generator.parameters()).device
     starts = range(0, len(images), batch_size)
@@ -128,14 +139,6 @@ def frozen(network: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def _settle_noise(noise: Tensor | None, noise_size: int, num: int, seed: int) -> Tensor:
-    """Draw noise where none is given, and give one draw to all images."""
-    if noise is None:
-        rng = torch.Generator().manual_seed(seed)
-        noise = torch.randn(1, noise_size, generator=rng)
-    return noise.expand(num, -1) if len(noise) == 1 else noise
 
 
 @torch.enable_grad()
@@ -196,15 +199,6 @@ def find_generator(gan: BaseGAN, sample_model: str | None = None) -> BaseModule:
     return network
 
 
-def _check_options(num_steps: int, lr: float, batch_size: int) -> None:
-    if num_steps < 0:
-        raise ValueError(f'the number of steps must be at least 0, but is {num_steps}')
-    if not 0 < lr < float('inf'):
-        raise ValueError(f'the learning rate must be positive, but is {lr}')
-    if batch_size < 1:
-        raise ValueError(f'the batch size must be at least 1, but is {batch_size}')
-
-
 def _check_inputs(generator: BaseModule, images: Tensor, prior: Tensor, noise: Tensor) -> None:
     num = len(images)
     if num < 1 or images.dim() != 4:
@@ -237,7 +231,7 @@ def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:
     Raises:
         ValueError: The generator takes no prior.
     """
-    host: BaseModule = generator.generator if isinstance(generator, MinedGenerator) else generator
+    host = _find_host(generator)
     if not getattr(host, 'prior_dim', 0):
         raise ValueError(
             f'{type(host).__name__} takes no prior (it is a baseline), and its blocks have none to '
@@ -272,38 +266,33 @@ def generate_by_blocks(generator: BaseModule, noise: Tensor, prior_embs: Tensor)
     Raises:
         ValueError: The generator takes no prior.
     """
-    host = generator
-    if _is_mined(host):
-        host, noise = host.generator, host.mine(noise)
-    blocks = list_blocks(host)
-    is_styled = isinstance(host, StyleGAN2Generator)
-    conditions = _make_styles(host, noise, prior_embs) if is_styled else prior_embs
-    options = {'randomize_noise': False} if is_styled else {}
+    host = _find_host(generator)
+    if host is not generator:
+        noise = generator.mine(noise)
+    conditions, options = prior_embs, {}
+    if isinstance(host, StyleGAN2Generator):
+        conditions, options = _make_styles(host, noise, prior_embs), {'randomize_noise': False}
     # stands for the prior; no block sees it
     prior = noise.new_zeros(len(noise), host.prior_dim)
     with ExitStack() as hooks:
-        for layers, condition in zip(blocks, conditions.unbind(1), strict=True):
+        for layers, condition in zip(list_blocks(host), conditions.unbind(1), strict=True):
             for layer in layers:
-                handle = layer.register_forward_pre_hook(_Replace(condition))
+                handle = layer.register_forward_pre_hook(partial(_replace, condition))
                 hooks.callback(handle.remove)
         # not by a call: code that torch has compiled does not look for new hooks
         return host.forward(noise, prior, **options)
 
 
-def _is_mined(generator: BaseModule) -> bool:
-    return isinstance(generator, MinedGenerator)
+def _find_host(generator: BaseModule) -> BaseModule:
+    """Find the generator behind a miner, if there is one."""
+    return generator.generator if isinstance(generator, MinedGenerator) else generator
 
 
-class _Replace:
+def _replace(condition: Tensor, layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Put a condition in the place of the one that a layer is called with, (N, E) or longer."""
-
-    def __init__(self, condition: Tensor) -> None:
-        self.condition = condition
-
-    def __call__(self, layer: nn.Module, args: tuple) -> tuple:
-        features, given, *others = args
-        noise_chunk = given[:, self.condition.shape[1] :]
-        return features, torch.cat([self.condition, noise_chunk], dim=1), *others
+    features, given, *others = args
+    noise_chunk = given[:, condition.shape[1] :]
+    return features, torch.cat([condition, noise_chunk], dim=1), *others
 
 
 def _make_styles(generator: BaseModule, noise: Tensor, prior_embs: Tensor) -> Tensor:

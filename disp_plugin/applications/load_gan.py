@@ -1,12 +1,13 @@
 """Load a trained GAN from its checkpoint alone, without running any code of the file."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from mmagic.models.base_models import BaseGAN
 from mmagic.registry import MODELS
 from mmengine.config import Config, ConfigDict
+from torch import Tensor
 
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
 from disp_plugin.literals import parse_config_text
@@ -44,7 +45,15 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
     )
 
 
-def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
+class Checkpoint(TypedDict, total=False):
+    """What is read of a file that mmengine wrote; it may hold more."""
+
+    state_dict: dict[str, Tensor]
+    meta: dict[str, object]
+    prior_bank: dict[str, object]  # of PriorSamplerHook
+
+
+def read_checkpoint(checkpoint: str | Path) -> Checkpoint:
     """Read a checkpoint onto the CPU without executing anything of it.
 
     Raises:
@@ -55,7 +64,7 @@ def read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f'the checkpoint {path} does not exist')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        content: Checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except OSError:
         raise
     except Exception as error:  # torch raises what the bytes lead to: a text file, a KeyError
@@ -105,9 +114,7 @@ def load_gan(
     return gan.to(device).eval(), cfg
 
 
-def _find_config(
-    path: Path, content: dict[str, Any], config: str | Path | None
-) -> Config | ConfigDict:
+def _find_config(path: Path, content: Checkpoint, config: str | Path | None) -> Config | ConfigDict:
     if config is not None:
         patch_config_reading()
         return Config.fromfile(str(config))

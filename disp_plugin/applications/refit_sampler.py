@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmagic.registry import DATASETS, MODELS
@@ -10,18 +9,18 @@ from mmengine.config import Config, ConfigDict
 
 from disp_plugin.files import replace_file
 from disp_plugin.hooks.check_top_level import find_bank_file
-from disp_plugin.hooks.prior_sampler_hook import PRIOR_BANK, describe_sampler
+from disp_plugin.hooks.prior_sampler_hook import describe_sampler
 from disp_plugin.priors import PriorBank, check_encoder, list_images
 from disp_plugin.samplers import PriorSampler
 
-from .load_gan import find_checkpoint, load_gan, read_checkpoint
+from .load_gan import Checkpoint, find_checkpoint, load_gan, read_checkpoint
 
 __all__ = ['refit_sampler']
 
 
 def refit_sampler(
     checkpoint: str | Path,
-    sampler: Mapping[str, Any],
+    sampler: Mapping[str, object],
     out_file: str | Path,
     bank_file: str | Path | None = None,
     whole_bank: bool = False,
@@ -33,7 +32,7 @@ def refit_sampler(
 
     Args:
         checkpoint (str | Path): A checkpoint file, or a work folder: its last checkpoint.
-        sampler (Mapping[str, Any]): Config of the sampler.
+        sampler (Mapping[str, object]): Config of the sampler.
         out_file (str | Path): Checkpoint to write; it may be the same file.
         bank_file (str | Path | None): The bank. Defaults to None: that of the checkpoint's config.
         whole_bank (bool): Fit to all images of the bank without looking at the training set, which
@@ -57,8 +56,8 @@ def refit_sampler(
         del state[name]
     state.update({f'sampler.{name}': value.cpu() for name, value in fitted.state_dict().items()})
     cfg['model']['sampler'] = ConfigDict(sampler)
-    if PRIOR_BANK in content:
-        content[PRIOR_BANK]['sampler'] = describe_sampler(sampler)
+    if 'prior_bank' in content:
+        content['prior_bank']['sampler'] = describe_sampler(sampler)
     content['meta']['cfg'] = Config(dict(cfg)).pretty_text
     with replace_file(out_file) as file:
         torch.save(content, file)
@@ -66,7 +65,7 @@ def refit_sampler(
 
 
 def _open_bank(
-    content: Mapping[str, Any],
+    content: Checkpoint,
     cfg: Config | ConfigDict,
     prior_dim: int,
     bank_file: str | Path | None,
@@ -86,7 +85,7 @@ def _open_bank(
     if not whole_bank:
         dataset = DATASETS.build(cfg['train_dataloader']['dataset'])
         bank = bank.restrict_to(list_images(dataset).keys)
-        trained_on = content.get(PRIOR_BANK, {}).get('fingerprint')
+        trained_on = content.get('prior_bank', {}).get('fingerprint')
         if trained_on not in (None, bank.fingerprint):
             raise ValueError(
                 f'{bank} is not the bank that this GAN was trained with: its data or its encoder '

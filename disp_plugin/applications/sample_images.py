@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,21 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from disp_plugin.files import replace_file
-from disp_plugin.models import Latents
+from disp_plugin.models import DISPGAN, Latents
 
 CHUNK = 64
-
-
-@runtime_checkable
-class DrawsLatents(Protocol):
-    """A GAN of this package; one of mmagic's own draws its noise elsewhere."""
-
-    noise_size: int
-    prior_dim: int
-
-    def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
-        """Draw the noise and the raw priors of new images."""
-        ...
 
 
 def draw_inputs(gan: BaseGAN, num: int, seed: int, prior: Tensor | None = None) -> Latents:
@@ -50,17 +37,19 @@ def draw_inputs(gan: BaseGAN, num: int, seed: int, prior: Tensor | None = None) 
     if num < 1:
         raise ValueError(f'the number of images must be at least 1, but is {num}')
     generator = torch.Generator().manual_seed(seed)
+    draws_priors = prior is None and isinstance(gan, DISPGAN)
     # whole chunks, one after the other: a longer run begins with the same ones
-    num_chunks = -(-num // CHUNK)
-    if prior is None and isinstance(gan, DrawsLatents):
-        chunks = [gan.draw_latents(CHUNK, generator) for _ in range(num_chunks)]
-        noise = torch.cat([chunk.noise.cpu() for chunk in chunks])[:num]
-        priors = [chunk.prior.cpu() for chunk in chunks if chunk.prior is not None]
-        return Latents(noise, torch.cat(priors)[:num] if priors else None)
-    drawn = [torch.randn(CHUNK, gan.noise_size, generator=generator) for _ in range(num_chunks)]
-    noise = torch.cat(drawn)[:num]
+    chunks = [
+        gan.draw_latents(CHUNK, generator)
+        if draws_priors
+        # mmagic's own draw elsewhere
+        else Latents(torch.randn(CHUNK, gan.noise_size, generator=generator), None)
+        for _ in range(0, num, CHUNK)
+    ]
+    noise = torch.cat([chunk.noise.cpu() for chunk in chunks])[:num]
+    priors = [chunk.prior.cpu() for chunk in chunks if chunk.prior is not None]
     if prior is None or not gan.prior_dim:
-        return Latents(noise, None)
+        return Latents(noise, torch.cat(priors)[:num] if priors else None)
     if prior.shape != (1, gan.prior_dim):
         raise ValueError(
             f'the encoder gives {prior.shape[-1]}-d priors but the GAN was trained with '

@@ -7,7 +7,8 @@ from mmagic.models.base_models import BaseGAN
 from mmagic.structures import DataSample
 from mmengine.dist import get_rank, get_world_size
 
-from disp_plugin.applications.sample_images import DrawsLatents, choose_sample_model, draw_inputs
+from disp_plugin.applications.sample_images import choose_sample_model, draw_inputs
+from disp_plugin.models import DISPGAN
 
 __all__ = ['make_batches']
 
@@ -65,7 +66,7 @@ def make_batches(
 def _draw_labels(gan: BaseGAN, num: int, seed: int) -> list[DataSample]:
     """Draw the classes that one of mmagic's class-conditional GANs would draw itself."""
     num_classes = getattr(gan, 'num_classes', None)
-    if not num_classes or isinstance(gan, DrawsLatents):
+    if not num_classes or isinstance(gan, DISPGAN):
         return []
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randint(num_classes, (num,), generator=rng).tolist()
