@@ -1,12 +1,13 @@
-"""A tiny GAN with priors, real images, and what metrics say about both."""
+"""A tiny GAN with priors, real images, and their features."""
 
+import numpy as np
 import pytest
 import torch
-from mmagic.registry import DATASETS, MODELS
+from mmagic.registry import DATASETS
 
-import disp_plugin.register  # noqa: F401
-
-PIXELS = dict(type='PixelEncoder', size=4)
+from disp_plugin.encoders import PixelEncoder
+from disp_plugin.priors import PriorBank
+from tests.gans import make_gan
 
 
 @pytest.fixture(scope='session')
@@ -15,7 +16,7 @@ def view(make_image_folder, tmp_path_factory):
 
     def make(num, seed, flip=False):
         folder = tmp_path_factory.mktemp('images')
-        make_image_folder(folder, num=num, seed=seed)
+        make_image_folder(folder, num=num, size=32, seed=seed)
         return dict(type='ImageFolderDataset', data_root=str(folder), flip=flip)
 
     return make
@@ -37,41 +38,27 @@ def held_out(held_out_cfg):
 
 
 @pytest.fixture(scope='session')
-def gan():
-    """A BigGAN of 16 px that takes 16-d priors, whose sampler knows 24 of them."""
-    torch.manual_seed(0)
-    channels = dict(
-        in_channels=[8, 8], out_channels=[8, 4], upsample=[True, True], resolution=[8, 16]
-    )
-    down = dict(in_channels=[3, 4], out_channels=[4, 8], downsample=[True, True], resolution=[8, 4])
-    model = MODELS.build(
-        dict(
-            type='DISPBigGAN',
-            prior_dim=16,
-            prior_norm='none',
-            data_preprocessor=dict(type='DataPreprocessor', output_channel_order='BGR'),
-            generator=dict(
-                type='DISPBigGANGenerator',
-                output_scale=16,
-                noise_size=8,
-                shared_dim=8,
-                base_channels=4,
-                arch_cfg=dict(channels, attention=[False, False]),
-            ),
-            discriminator=dict(
-                type='PriorProjectionDiscriminator',
-                discriminator=dict(
-                    type='BigGANDiscriminator',
-                    input_scale=16,
-                    base_channels=4,
-                    arch_cfg=dict(down, attention=[False, False]),
-                ),
-            ),
-            sampler=dict(type='EmpiricalPriorSampler'),
-        )
-    )
-    from disp_plugin.priors import PriorBank
+def pixels_of():
+    """A function config -> its images (N, 3, H, W), uint8, RGB."""
 
-    bank = PriorBank([f'{i:02d}.png' for i in range(24)], torch.rand(24, 16))
-    model.sampler.fit(bank)
+    def read(cfg):
+        images = DATASETS.build(cfg)
+        rgb = np.stack([images.view(row) for row in range(len(images))])
+        return torch.from_numpy(rgb).permute(0, 3, 1, 2)
+
+    return read
+
+
+@pytest.fixture(scope='session')
+def encode():
+    """A function images (N, 3, H, W), uint8, RGB -> 16 features each."""
+    return lambda rgb: PixelEncoder(4)(rgb.float() / 255)
+
+
+@pytest.fixture(scope='session')
+def gan():
+    """A BigGAN of 32 px that takes 16-d priors, whose sampler knows 24 of them."""
+    sampler = dict(type='EmpiricalPriorSampler')
+    model = make_gan('biggan', prior_dim=16, prior_norm='none', sampler=sampler)
+    model.sampler.fit(PriorBank([f'{i:02d}.png' for i in range(24)], torch.rand(24, 16)))
     return model.eval()

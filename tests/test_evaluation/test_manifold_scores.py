@@ -89,28 +89,6 @@ def test_scores_are_those_of_prdc_and_torch_fidelity(rng):
     assert found['recall', 4].value == pytest.approx(theirs['recall'])
 
 
-def test_extremes_are_nothing_and_all(rng):
-    apart = manifold_scores(*PAIRS['disjoint'](rng))
-    assert {estimate.value for estimate in apart.values()} == {0}
-    assert {estimate.standard_deviation for estimate in apart.values()} == {0}
-    same = manifold_scores(*PAIRS['identical'](rng))
-    assert {e.value for (name, _), e in same.items() if name != 'density'} == {1}
-    repeated = manifold_scores(*PAIRS['one repeated'](rng))
-    assert repeated['precision', 3].value == 1  # a real image, over and over
-    assert repeated['recall', 40].value == pytest.approx(1 / 90)  # and no other is reached
-
-
-def test_float32_alone_would_have_miscounted(rng):
-    generated, reference = PAIRS['near copies'](rng)
-    around = torch.cdist(reference, reference, compute_mode='use_mm_for_euclid_dist')
-    radii = around.fill_diagonal_(torch.inf).kthvalue(3).values
-    across = torch.cdist(generated, reference, compute_mode='use_mm_for_euclid_dist')
-    plain_precision = float((across <= radii).any(1).float().mean())
-    exact = naive(generated, reference, (3,), (3,), 3)['precision', 3]
-    assert abs(plain_precision - exact) > 0.1
-    assert manifold_scores(generated, reference)['precision', 3].value == pytest.approx(exact)
-
-
 def test_deviations_are_those_of_shares_and_means(rng):
     generated, reference = PAIRS['overlapping'](rng)
     found = manifold_scores(generated, reference)
@@ -123,31 +101,24 @@ def test_deviations_are_those_of_shares_and_means(rng):
     assert found['density', 5].standard_deviation == pytest.approx(float(balls.std()) / 120**0.5)
 
 
-@pytest.mark.parametrize(
-    ('num', 'num_reference', 'message'),
-    [
-        (50, 10, 'precision_neighbors is k = 10, but reference holds n = 10 features.*at most 9'),
-        (40, 50, 'recall_neighbors is k = 40, but generated holds n = 40 .*k of at most 39'),
-        (50, 0, 'reference holds 0 feature'),
-    ],
-)
-def test_too_few_features_for_k_are_refused(num, num_reference, message):
-    with pytest.raises(ValueError, match=message):
-        manifold_scores(torch.rand(num, 3), torch.rand(num_reference, 3))
-
-
-def test_options_out_of_range_are_refused():
-    sets = torch.rand(9, 3), torch.rand(9, 3)
-    with pytest.raises(ValueError, match='precision_neighbors must be at least 1, but is 0'):
-        manifold_scores(*sets, precision_neighbors=(0,))
-    with pytest.raises(ValueError, match='density_neighbors is k = 9, but reference'):
-        manifold_scores(*sets, (1,), (1,), density_neighbors=9)
-    assert len(manifold_scores(*sets, (1,), (8,), 8)) == 4  # one more than k is enough
-
-
 def test_the_copied_image_is_found_among_near_copies_far_from_the_origin(rng):
     points = near_copies(rng(0), 300)
     queries = points[torch.from_numpy(rng(1).permutation(300))].clone()
     assert nearest_distances(queries, points).tolist() == [0] * 300
     queries[:, 0] += 2**-11  # far less than to the next copy
     assert nearest_distances(queries, points).tolist() == pytest.approx([2**-11] * 300, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('num', 'num_reference', 'neighbors', 'message'),
+    [
+        (50, 10, {}, 'precision_neighbors is k = 10, but reference holds n = 10 .*at most 9'),
+        (40, 50, {}, 'recall_neighbors is k = 40, but generated holds n = 40 .*k of at most 39'),
+        (50, 0, {}, 'reference holds 0 feature'),
+        (50, 50, dict(precision_neighbors=(0,)), 'precision_neighbors must be at least 1, but is'),
+        (50, 20, dict(density_neighbors=20), 'density_neighbors is k = 20, but reference'),
+    ],
+)
+def test_neighbors_that_are_not_there_are_refused(num, num_reference, neighbors, message):
+    with pytest.raises(ValueError, match=message):
+        manifold_scores(torch.rand(num, 3), torch.rand(num_reference, 3), **neighbors)

@@ -69,16 +69,6 @@ def test_ranks_are_those_of_scipy(rng):
     assert scipy.stats.norm.cdf(found) == pytest.approx(theirs.pvalue, rel=1e-6)
 
 
-def test_copies_are_below_fresh_samples_and_those_below_far_ones(rng):
-    train, held_out = draw(rng(0), 300), draw(rng(1), 300)
-    jittered = train[rng(2).integers(0, 300, size=400)] + 0.1 * draw(rng(3), 400)
-    assert data_copying(jittered, train, held_out).value < -3
-    assert data_copying(train, train, held_out).value < -3
-    assert data_copying(draw(rng(5), 400, scale=2), train, held_out).value > 3
-    fresh = [data_copying(draw(rng(seed), 400), train, held_out).value for seed in range(6, 10)]
-    assert np.abs(fresh).max() < 2
-
-
 def test_near_copies_far_from_the_origin_are_copies(rng):
     train, held_out = draw(rng(0), 200) + 1e4, draw(rng(1), 200) + 1e4
     copies = train[:150].clone()
@@ -114,6 +104,8 @@ def test_cells_without_enough_images_are_refused(rng):
         data_copying(train, train, held_out, num_cells=101)
     with pytest.raises(ValueError, match='held_out holds 0'):
         data_copying(train, train, held_out[:0])
+    with pytest.raises(ValueError, match='num must be at least 2 images in a draw, but is 1'):
+        memorization_floor(train, held_out, 1)
 
 
 @pytest.mark.parametrize(('num_train', 'num'), [(30, 200), (200, 25)])
@@ -125,24 +117,11 @@ def test_floor_is_the_distance_of_repeated_images(rng, num_train, num, dim):
     draws = [train[torch.randint(num_train, (num,), generator=generator)] for _ in range(5)]
     for name, measure in (('fid', frechet_distance), ('kid', kernel_distance)):
         values = [measure(drawn, held_out).value for drawn in draws]
-        assert floor[name].value == pytest.approx(np.mean(values), rel=1e-6)
-        assert floor[name].standard_deviation == pytest.approx(np.std(values, ddof=1), rel=1e-4)
+        assert floor[name].value == pytest.approx(np.mean(values))
+        assert floor[name].standard_deviation == pytest.approx(np.std(values, ddof=1))
 
 
 def test_draws_are_those_of_the_seed(rng):
     train, held_out = draw(rng(0), 30, 8), draw(rng(1), 50, 8)
     first, again, other = (memorization_floor(train, held_out, 60, seed) for seed in (0, 0, 1))
     assert first == again and first['fid'] != other['fid'] and first['kid'] != other['kid']
-
-
-def test_fresh_samples_are_below_the_floor_of_few_images(rng):
-    train, held_out = draw(rng(0), 30, 8), draw(rng(1), 300, 8)
-    floor = memorization_floor(train, held_out, 300)
-    fresh = draw(rng(2), 300, 8)
-    assert frechet_distance(fresh, held_out).value < floor['fid'].value / 2
-    assert kernel_distance(fresh, held_out).value < floor['kid'].value / 2
-
-
-def test_a_draw_of_one_image_is_refused():
-    with pytest.raises(ValueError, match='num must be at least 2 images in a draw, but is 1'):
-        memorization_floor(torch.rand(5, 3), torch.rand(5, 3), 1)
