@@ -89,26 +89,21 @@ def copy_tests(source: Path) -> Iterator[Path]:
     """
     if not source.exists():
         raise FileNotFoundError(f'{source} does not exist; {_WAY_OUT}')
-    with tempfile.TemporaryDirectory(prefix='mmagic_tests_') as folder:
-        if source.is_dir():
-            if (source / 'tests').is_dir():
-                shutil.copytree(source / 'tests', Path(folder, 'tests'))
-            top = Path(folder)
-        else:
-            top = _extract_tests(source, Path(folder))
-        if not (top / _EDITORS).is_dir():
+    with tempfile.TemporaryDirectory(prefix='mmagic_tests_') as name:
+        folder = Path(name)
+        if (source / 'tests').is_dir():
+            shutil.copytree(source / 'tests', folder / 'tests')
+        elif source.is_file():
+            try:
+                with tarfile.open(source) as archive:
+                    members = [m for m in archive if PurePosixPath(m.name).parts[1:2] == ('tests',)]
+                    archive.extractall(folder, members, filter='data')
+            except (tarfile.TarError, EOFError, zlib.error) as error:
+                raise ValueError(f'{source} is no whole tar ({error}); {_WAY_OUT}') from error
+            folder = next(folder.iterdir(), folder)
+        if not (folder / _EDITORS).is_dir():
             raise ValueError(f"{source} holds no {_EDITORS} (PyPI's sdist has none); {_WAY_OUT}")
-        yield top
-
-
-def _extract_tests(source: Path, folder: Path) -> Path:
-    try:
-        with tarfile.open(source) as archive:
-            members = [m for m in archive if PurePosixPath(m.name).parts[1:2] == ('tests',)]
-            archive.extractall(folder, members, filter='data')
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise ValueError(f'{source} is no whole tar ({error}); {_WAY_OUT}') from error
-    return next(folder.iterdir(), folder)
+        yield folder
 
 
 def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
@@ -122,22 +117,22 @@ def run_suite(path: str, folder: Path, timeout: float) -> SuiteResult:
     paths = [str(ROOT / 'tools'), str(ROOT), os.environ.get('PYTHONPATH', '')]
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)))
     env[REPORT_VARIABLE] = str(report)
-    with open(folder / 'output.txt', 'w+', encoding='utf-8', errors='replace') as output:
+    # no pipe, which a process that outlives pytest would keep open
+    with open(folder / 'output.txt', 'w', encoding='utf-8') as file:
         try:
-            status = subprocess.run(
-                command, cwd=folder, env=env, stdout=output, stderr=output, timeout=timeout
-            ).returncode
+            done = subprocess.run(
+                command, cwd=folder, env=env, stdout=file, stderr=file, timeout=timeout
+            )
+            is_ended = done.returncode in (0, 1)  # where all passed, or where tests failed
         except subprocess.TimeoutExpired:
-            status = -1
-        output.seek(0)
-        text = output.read()
+            is_ended = False
+    output = (folder / 'output.txt').read_text(encoding='utf-8', errors='replace')
     outcomes: dict[str, str] = {}
     for line in report.read_text(encoding='utf-8').splitlines():
         outcome, _, test = line.partition(' ')
         if outcomes.get(test) != 'failed':
             outcomes[test] = outcome
-    # pytest ends with 0 or, where tests failed, with 1
-    return SuiteResult(outcomes, text, is_ended=status in (0, 1) and bool(outcomes))
+    return SuiteResult(outcomes, output, is_ended and bool(outcomes))
 
 
 def pytest_configure(config: object) -> None:
@@ -149,22 +144,18 @@ def pytest_configure(config: object) -> None:
 
 
 def pytest_runtest_logreport(report: object) -> None:
-    _report(report, is_test=getattr(report, 'when', '') == 'call')
-
-
-def pytest_collectreport(report: object) -> None:
-    _report(report, is_test=False)
-
-
-def _report(report: object, is_test: bool) -> None:
     """Write a line on what a test, its setting up or its collection came to.
 
     Only a test can pass; whatever fails or is skipped counts.
     """
     outcome, test = getattr(report, 'outcome', ''), getattr(report, 'nodeid', '')
+    is_test = getattr(report, 'when', '') == 'call'
     if REPORT_VARIABLE in os.environ and (is_test or outcome != 'passed'):
         with open(os.environ[REPORT_VARIABLE], 'a', encoding='utf-8') as file:
             file.write(f'{outcome} {test}\n')
+
+
+pytest_collectreport = pytest_runtest_logreport
 
 
 def summarize(name: str, result: SuiteResult, known: set[str]) -> list[str]:
