@@ -11,7 +11,6 @@ beside the checkpoint. Several processes: torchrun --nproc_per_node 2 tools/eval
 
 import argparse
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from disp_plugin.cli.options import OptionsAction, add_shared, make_parser
@@ -102,95 +101,68 @@ def check_sizes(folders: list[str]) -> None:
         )
 
 
-def build_evaluator(args: argparse.Namespace, cfg: Mapping | None, split: str, **fields):
-    """Build the metrics that were asked for."""
-    import disp_plugin.register  # noqa: F401
-    from disp_plugin.evaluation import StandardEvaluator
-    from disp_plugin.evaluation.spaces import choose_spaces
-
-    return StandardEvaluator(
-        spaces=choose_spaces(args.space, cfg),
-        split=split,
-        options=args.options,
-        cache_dir=args.cache_dir,
-        seed=args.seed,
-        truncation=args.truncation,
-        sample_model=args.sample_model,
-        **fields,
-    )
-
-
-def find_checkpoint(given: str) -> Path:
-    """Take a file, or the best snapshot of a folder, or else its last."""
-    from disp_plugin.evaluation.run import find_run
-
-    if not Path(given).is_dir():
-        return Path(given)
-    run = find_run(given)
-    if run.checkpoint is None:
-        raise FileNotFoundError(f'{given} holds no checkpoint')
-    print(f'evaluating {run.checkpoint}')
-    return run.checkpoint
-
-
-def evaluate_checkpoint(args: argparse.Namespace) -> tuple[list, list[str], Path]:
+def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
+    """Sample from a GAN, and measure."""
     from mmagic.registry import DATASETS
 
     from disp_plugin import applications
     from disp_plugin.applications.load_gan import read_checkpoint
     from disp_plugin.distributed import choose_device
+    from disp_plugin.evaluation import StandardEvaluator
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
     from disp_plugin.evaluation.held_out import find_held_out, find_training_images
-    from disp_plugin.evaluation.metric_card import CARDS_FILE, Snapshot
-    from disp_plugin.evaluation.spaces import run_encoder
+    from disp_plugin.evaluation.metric_card import Snapshot
+    from disp_plugin.evaluation.run import find_run
+    from disp_plugin.evaluation.spaces import choose_spaces, run_encoder
 
-    path = find_checkpoint(args.checkpoint)
+    path = Path(args.checkpoint)
+    if path.is_dir():
+        path = find_run(path).checkpoint
+        if path is None:
+            raise FileNotFoundError(f'{args.checkpoint} holds no checkpoint')
+        print(f'evaluating {path}')
     gan, cfg = applications.load_gan(path, args.config, choose_device())
     dataset, split = find_held_out(cfg, args.held_out, args.split)
-    num = args.num_images or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000)
-    evaluator = build_evaluator(
-        args,
-        cfg,
+    evaluator = StandardEvaluator(
+        choose_spaces(args.space, cfg),
+        args.metrics,
+        find_training_images(cfg),
+        run_encoder(cfg),
+        args.num_images or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000),
         split,
-        metrics=args.metrics,
-        train_dataset=find_training_images(cfg),
-        encoder=run_encoder(cfg),
-        fake_nums=num,
+        **shared,
     )
-    cards = evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
+    evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
     iteration = (read_checkpoint(path).get('meta') or {}).get('iter')
-    snapshot = Snapshot(iteration, path.name, path.absolute().parent.name)
-    out = Path(args.out or path.parent / CARDS_FILE)
-    return [card.of(snapshot) for card in cards], evaluator.left_out, out
+    return evaluator, Snapshot(iteration, path.name, path.absolute().parent.name), path.parent
 
 
-def evaluate_folder(args: argparse.Namespace) -> tuple[list, list[str], Path]:
+def evaluate_folder(args: argparse.Namespace, shared: dict):
+    """Measure images that are files already."""
     from disp_plugin.datasets import ImageFolderDataset
+    from disp_plugin.evaluation import StandardEvaluator
     from disp_plugin.evaluation.evaluate_gan import evaluate_images
-    from disp_plugin.evaluation.metric_card import CARDS_FILE, Snapshot
+    from disp_plugin.evaluation.metric_card import Snapshot
     from disp_plugin.evaluation.reference_set import ReferenceSet
+    from disp_plugin.evaluation.spaces import choose_spaces
 
     if args.size is None:
         check_sizes([folder for folder in (args.images, args.held_out, args.train) if folder])
     images = ImageFolderDataset(args.images, image_size=args.size)
-    held_out = ImageFolderDataset(args.held_out, image_size=args.size)
     generated = ReferenceSet(images, 'generated', args.cache_dir, args.num_images or len(images))
     train = dict(type='ImageFolderDataset', data_root=args.train, image_size=args.size)
-    metrics = args.metrics or ['fid', 'kid', 'precision_recall']
-    if args.metrics is None and args.train:
-        metrics += ['copying', 'floor']
-    split = args.split or Path(args.held_out).name
-    evaluator = build_evaluator(
-        args,
-        None,
-        split,
-        metrics=metrics,
-        train_dataset=train if args.train else None,
+    metrics = ['fid', 'kid', 'precision_recall', *(['copying', 'floor'] if args.train else [])]
+    evaluator = StandardEvaluator(
+        choose_spaces(args.space),
+        args.metrics or metrics,
+        train if args.train else None,
         fake_nums=len(generated),
+        split=args.split or Path(args.held_out).name,
+        **shared,
     )
-    cards = evaluate_images(generated, evaluator, held_out, args.batch_size)
-    cards = [card.of(Snapshot(file=args.images)) for card in cards]
-    return cards, evaluator.left_out, Path(args.out or CARDS_FILE)
+    held_out = ImageFolderDataset(args.held_out, image_size=args.size)
+    evaluate_images(generated, evaluator, held_out, args.batch_size)
+    return evaluator, Snapshot(file=args.images), Path()
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -198,21 +170,29 @@ def evaluate(args: argparse.Namespace) -> None:
 
     import disp_plugin.register  # noqa: F401
     from disp_plugin.distributed import leave_group
-    from disp_plugin.evaluation.metric_card import choose_headline, format_cards, write_cards
+    from disp_plugin.evaluation.metric_card import (
+        CARDS_FILE,
+        choose_headline,
+        format_cards,
+        write_cards,
+    )
 
     if args.launcher != 'none':
         # the first process may encode many real images while the others wait
         dist.init_dist(args.launcher, timeout=7200)
     work = evaluate_checkpoint if args.images is None else evaluate_folder
-    cards, left_out, out = work(args)
+    names = ('options', 'cache_dir', 'seed', 'truncation', 'sample_model')
+    evaluator, snapshot, folder = work(args, {name: getattr(args, name) for name in names})
+    cards = [card.of(snapshot) for card in evaluator.cards]
     if dist.is_main_process():
         print(format_cards(cards))
         headline = choose_headline(cards)
         if headline is not None:
             print(f'the number to look at first: {format_cards([headline])}')
-        for reason in left_out:
+        for reason in evaluator.left_out:
             print(f'warning: {reason}')
         if cards:
+            out = Path(args.out or folder / CARDS_FILE)
             write_cards(out, cards)
             print(f'{len(cards)} numbers with their protocol in {out}')
     leave_group()

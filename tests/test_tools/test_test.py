@@ -6,23 +6,8 @@ import pytest
 
 WITH_METRIC = """
 _base_ = ['{base}']
-test_cfg = dict(_delete_=True, type='MultiTestLoop')
-test_dataloader = dict(
-    _delete_=True,
-    batch_size=4,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='ImageFolderDataset',
-        data_root='{data_root}',
-        ann_file='test.txt',
-        image_size=16))
-test_evaluator = dict(
-    _delete_=True,
-    type='Evaluator',
-    metrics=[
-        dict(
-            type='SWD', prefix='swd', fake_nums=4, image_shape=(3, 16, 16), sample_model='ema')])
+swd = dict(type='SWD', prefix='swd', fake_nums=4, image_shape=(3, 16, 16), sample_model='ema')
+test_evaluator = dict(_delete_=True, type='Evaluator', metrics=[swd])
 """
 
 
@@ -31,22 +16,12 @@ def evaluate(tool):
     return tool('test.py')
 
 
-def test_the_metrics_of_the_config_are_written(
-    evaluate, trained, small_run, repo_root, digits_folder, tmp_path
-):
-    base = repo_root / 'configs' / 'disp_biggan_digits.py'
+def test_metrics_of_mmagic_are_written(evaluate, trained, small_run, tmp_path):
+    base, *options = small_run.arguments(tmp_path / 'test')
     config = tmp_path / 'with_metric.py'
-    config.write_text(WITH_METRIC.format(base=base, data_root=digits_folder))
-    options = small_run.arguments(tmp_path / 'test')[3:]
-    evaluate.main(
-        [
-            str(config),
-            str(trained / 'iter_4.pth'),
-            f'--work-dir={tmp_path / "test"}',
-            f'--out={tmp_path / "metrics.json"}',
-            *options,
-        ]
-    )
+    config.write_text(WITH_METRIC.format(base=base))
+    out = ['--out', str(tmp_path / 'metrics.json')]
+    evaluate.main([str(config), str(trained / 'iter_4.pth'), *out, *options])
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert metrics['swd/avg'] > 0
 
