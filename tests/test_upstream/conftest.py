@@ -1,6 +1,5 @@
 """A fresh process for all that must be seen in one, and two forked processes of one group."""
 
-import importlib.util
 import json
 import os
 import socket
@@ -31,15 +30,6 @@ def run_python(repo_root):
         )
 
     return run
-
-
-@pytest.fixture(scope='session')
-def probes():
-    """The module probes.py, in this process, which is patched."""
-    spec = importlib.util.spec_from_file_location('upstream_probes', PROBES)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='session')

@@ -9,11 +9,36 @@ import importlib
 import io
 import json
 import os
-import socket
 import sys
 import types
 
+PROBES = {}
 
+
+def probe(name, symptom, cured=None):
+    """Register what a user meets without a patch (a part of it, or alternatives), and with it.
+
+    What has no answer with its patch is compared with numbers elsewhere.
+    """
+
+    def register(function):
+        PROBES[name] = types.SimpleNamespace(run=function, symptom=symptom, cured=cured)
+        return function
+
+    return register
+
+
+@probe('mmcv-ext', "No module named 'mmcv._ext'", 'mmcv.ops')
+def import_operators():
+    return importlib.import_module('mmcv.ops').__name__
+
+
+@probe('numpy-bool8', "no attribute 'bool8'", 'mmagic.utils.trans_utils')
+def import_utils():
+    return importlib.import_module('mmagic.utils.trans_utils').__name__
+
+
+@probe('integer-labels', [4, 1], [4])
 def label_shape():
     """Shape in which the labels of a batch of 4 images reach the discriminator."""
     import torch
@@ -28,6 +53,7 @@ def label_shape():
     return list(labels.shape)
 
 
+@probe('loss-scaler', [None, None], ['the scaler', 'the scaler'])
 def loss_scaler_after_step():
     """What the discriminator's step leaves of the optimizer wrapper's loss scaler."""
     import torch
@@ -45,6 +71,7 @@ def loss_scaler_after_step():
     return [*seen, wrapper.loss_scaler]
 
 
+@probe('integer-betas', 'betas must be either both floats or both Tensors', ['0.0', '0.9'])
 def betas():
     """Betas of an optimizer built from a config with an integer beta."""
     import torch
@@ -55,6 +82,8 @@ def betas():
     return [repr(beta) for beta in OPTIMIZERS.build(config).param_groups[0]['betas']]
 
 
+@probe('pure-operators (upfirdn2d)', 'AssertionError', 'torch.float16')
+@probe('half-filter', 'AssertionError', 'torch.float16')  # the same with a compiled mmcv
 def blur_in_half():
     """Type of a half-precision image after the blur of mmagic's StyleGANs."""
     import torch
@@ -63,6 +92,7 @@ def blur_in_half():
     return str(Blur([1, 3, 3, 1], (1, 2))(torch.zeros(1, 2, 4, 4, dtype=torch.float16)).dtype)
 
 
+@probe('pure-operators (fused_bias_leakyrelu)', 'torch.float32', 'torch.float16')
 def activate_in_half():
     """Type of half-precision features after mmcv's layer, whose bias is in single precision."""
     import mmcv.ops
@@ -71,6 +101,7 @@ def activate_in_half():
     return str(mmcv.ops.FusedBiasLeakyReLU(2)(torch.zeros(1, 2, dtype=torch.float16)).dtype)
 
 
+@probe('plain-convolutions', 1, 0)
 def convolution_warnings():
     """How many warnings a convolution of mmcv gives."""
     import warnings
@@ -84,6 +115,7 @@ def convolution_warnings():
     return len(caught)
 
 
+@probe('ada-grid-sample', 'grid_sampler_2d_backward is not implemented', [1, 1, 4, 4])
 def penalize_through_geometry():
     """Second derivatives through a geometric augmentation of ADA."""
     import torch
@@ -96,6 +128,7 @@ def penalize_through_geometry():
     return list(second.shape)
 
 
+@probe('ada-counts', 'nan', '0.0')
 def probability_without_counts():
     """ADA's probability after an update before anything was counted."""
     from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
@@ -105,6 +138,7 @@ def probability_without_counts():
     return str(ada_aug.aug_pipeline.p.item())
 
 
+@probe('safe-checkpoints', 'Weights only load failed', 3.0)
 def mean_of_loaded_history():
     """Statistics of a message hub's history, written and read as mmengine's checkpoints are."""
     import tempfile
@@ -119,38 +153,31 @@ def mean_of_loaded_history():
         return float(load_from_local(file, None)['message_hub']['loss'].mean())
 
 
+@probe('cpu-processes', 'Torch not compiled with CUDA|No CUDA GPUs|NVIDIA')
 def join_processes():
-    """Backend of the group that a launcher's environment gives, one process."""
-    import torch.distributed
-    from mmengine.dist import get_backend, init_dist
+    from mmengine.dist import init_dist
 
-    os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1')
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        os.environ['MASTER_PORT'] = str(server.getsockname()[1])
-    try:
-        init_dist('pytorch', backend='nccl')
-        return get_backend()
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    os.environ.update(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0')
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT='29512')
+    init_dist('pytorch', backend='gloo')
 
 
+@probe('cpu-ddp', 'device_ids')
 def wrap_model():
     """A CPU module wrapped with the device ids that mmengine's runner passes."""
     import torch
     from mmengine.model import MMDistributedDataParallel
 
     with one_process():
-        model = MMDistributedDataParallel(torch.nn.Linear(2, 1), device_ids=[0])
-        return list(model(torch.zeros(3, 2)).shape)
+        MMDistributedDataParallel(torch.nn.Linear(2, 1), device_ids=[0])
 
 
+@probe('cpu-sync-batchnorm', 'SyncBatchNorm expected input tensor to be on GPU')
 def normalize_in_sync():
     import torch
 
     with one_process():
-        return list(torch.nn.SyncBatchNorm(2)(torch.randn(4, 2)).shape)
+        torch.nn.SyncBatchNorm(2)(torch.randn(4, 2))
 
 
 @contextlib.contextmanager
@@ -205,28 +232,6 @@ def ask_slim_import():
     }
 
 
-IMPORTS = {
-    'mmcv-ext': lambda: importlib.import_module('mmcv.ops').__name__,
-    'numpy-bool8': lambda: importlib.import_module('mmagic.utils.trans_utils').__name__,
-}
-
-PROBES = {
-    'ada-grid-sample': penalize_through_geometry,
-    'ada-counts': probability_without_counts,
-    'plain-convolutions': convolution_warnings,
-    'pure-operators (upfirdn2d)': blur_in_half,
-    'half-filter': blur_in_half,
-    'pure-operators (fused_bias_leakyrelu)': activate_in_half,
-    'integer-labels': label_shape,
-    'loss-scaler': loss_scaler_after_step,
-    'integer-betas': betas,
-    'safe-checkpoints': mean_of_loaded_history,
-    'cpu-processes': join_processes,
-    'cpu-ddp': wrap_model,
-    'cpu-sync-batchnorm': normalize_in_sync,
-}
-
-
 def meet(probe):
     """Run one probe; an exception is an answer, too."""
     try:
@@ -238,17 +243,19 @@ def meet(probe):
 def main():
     from disp_plugin.upstream import PATCHES, apply_patches
 
+    needed = ('mmcv-ext', 'numpy-bool8')  # without which nothing can be imported
     for patch in PATCHES:
-        if patch.name in PROBES:
+        if patch.name in PROBES and patch.name not in needed:
             patch.state = 'left out'
     apply_patches()
     answers = {'slim': ask_slim_import()}
-    answers.update({name: meet(probe) for name, probe in PROBES.items()})
+    others = [name for name in PROBES if name not in needed]
+    answers.update({name: meet(PROBES[name].run) for name in others})
     # a patch acts once in a process: a second import is not patched
     for name in [name for name in sys.modules if name.startswith(('mmcv.ops', 'mmcv._ext'))]:
         del sys.modules[name]
     del sys.modules['mmagic.utils.trans_utils']
-    answers.update({name: meet(probe) for name, probe in IMPORTS.items()})
+    answers.update({name: meet(PROBES[name].run) for name in needed})
     return answers
 
 

@@ -15,29 +15,10 @@ from mmengine.registry import OPTIMIZERS, Registry
 import disp_plugin.register  # noqa: F401
 from disp_plugin.upstream import PATCHES, apply_patches, training
 from disp_plugin.upstream.patch import NOT_NEEDED, WAITING
-
-# what a user meets without the patch (a part of it), and what with it
-EXPECTED = {
-    'ada-grid-sample': ('grid_sampler_2d_backward is not implemented', [1, 1, 4, 4]),
-    'ada-counts': ('nan', '0.0'),
-    'plain-convolutions': (1, 0),
-    'pure-operators (upfirdn2d)': ('AssertionError', 'torch.float16'),
-    'pure-operators (fused_bias_leakyrelu)': ('torch.float32', 'torch.float16'),
-    # the same with a compiled mmcv, which has the one patch or the other
-    'half-filter': ('AssertionError', 'torch.float16'),
-    'mmcv-ext': ("No module named 'mmcv._ext'", 'mmcv.ops'),
-    'numpy-bool8': ("no attribute 'bool8'", 'mmagic.utils.trans_utils'),
-    'integer-labels': ([4, 1], [4]),
-    'loss-scaler': ([None, None], ['the scaler', 'the scaler']),
-    'integer-betas': ('betas must be either both floats or both Tensors', ['0.0', '0.9']),
-    'safe-checkpoints': ('Weights only load failed', 3.0),
-    'cpu-processes': ('AssertionError: Torch not compiled with CUDA|No CUDA GPUs|NVIDIA', 'gloo'),
-    'cpu-ddp': ('device_ids', [3, 1]),
-    'cpu-sync-batchnorm': ('SyncBatchNorm expected input tensor to be on GPU', [4, 2]),
-}
+from tests.test_upstream import probes
 
 
-@pytest.fixture(params=EXPECTED)
+@pytest.fixture(params=probes.PROBES)
 def name(request):
     """The name of a patch that is needed with the installed versions."""
     if next(patch.state for patch in PATCHES if patch.name == request.param) == NOT_NEEDED:
@@ -45,17 +26,14 @@ def name(request):
     return request.param
 
 
-def test_the_symptom_is_met_without_the_patch(name, fresh_process):
-    symptom = EXPECTED[name][0]
-    if isinstance(symptom, str):
-        assert any(part in str(fresh_process[name]) for part in symptom.split('|'))
+def test_the_symptom_is_met_without_the_patch_and_not_with_it(name, fresh_process):
+    probe, met = probes.PROBES[name], fresh_process[name]
+    if isinstance(probe.symptom, str):
+        assert any(part in str(met) for part in probe.symptom.split('|')), met
     else:
-        assert fresh_process[name] == symptom
-
-
-def test_the_patch_cures_the_symptom(name, probes):
-    probe = {**probes.PROBES, **probes.IMPORTS}[name]
-    assert probes.meet(probe) == EXPECTED[name][1]
+        assert met == probe.symptom
+    if probe.cured is not None:
+        assert probes.meet(probe.run) == probe.cured
 
 
 def test_every_patch_has_acted_or_was_not_needed():
