@@ -116,7 +116,7 @@ def invert_images(
             rows = slice(start, start + batch_size)
             query, raw, z = (values[rows].to(device) for values in (images, prior, noise))
             with torch.no_grad():
-                prior_emb = generator.prior_projection(gan.condition(raw))
+                prior_emb = generator.prior_projection(gan.condition(raw).to(raw.dtype))
             parts.append(_invert_batch(generator, query, prior_emb, z, num_steps, lr, steps))
     next(steps, None)  # the bar ends when it is asked for more
     best_images, losses, prior_embs = zip(*parts, strict=True)
@@ -158,7 +158,7 @@ def _invert_batch(
     best_images, best_embs = torch.zeros_like(query), prior_embs.detach().clone()
     losses = []
     for step, _ in zip(range(num_steps + 1), steps, strict=False):
-        made = generate_by_blocks(generator, noise, prior_embs).float()
+        made = generate_by_blocks(generator, noise, prior_embs).to(query.dtype)
         if made.shape != query.shape:
             raise ValueError(
                 f'the GAN makes images of shape {tuple(made.shape[1:])}, but the queries are of '
