@@ -31,9 +31,11 @@ def run(make_image_folder, tmp_path):
 
 
 def test_a_manifest_beside_the_training_images(run):
+    run['train_dataloader']['dataset']['indices'] = 1  # a choice among the training images
     dataset, split = find_held_out(run, 'unseen.txt')
     assert split == 'unseen' and dataset['ann_file'] == 'unseen.txt'
-    assert dataset['image_size'] == 16 and not dataset['flip'] and 'bank_file' not in dataset
+    assert dataset['image_size'] == 16 and not dataset['flip']
+    assert not {'bank_file', 'indices'} & set(dataset)
 
 
 def test_a_folder(run, make_image_folder, tmp_path):
@@ -43,30 +45,23 @@ def test_a_folder(run, make_image_folder, tmp_path):
     assert find_held_out(run, str(folder), 'mine')[1] == 'mine'
 
 
-def test_training_images_are_refused(run):
-    with pytest.raises(
-        ValueError, match=r'1 of the 3 images of --held-out mixed\.txt are training'
-    ):
-        find_held_out(run, 'mixed.txt')
-
-
-def test_a_choice_among_the_training_images_is_none_among_the_others(run):
-    run['train_dataloader']['dataset']['indices'] = 1
-    dataset, _ = find_held_out(run, 'unseen.txt')
-    assert 'indices' not in dataset
-
-
-def test_without_a_name_the_config_must_have_a_test_set(run):
-    with pytest.raises(ValueError, match='name unseen images by --held-out'):
-        find_held_out(run, None)
+def test_the_test_set_of_the_config(run):
     test = dict(type='ImageFolderDataset', data_root='x', ann_file='test.txt', flip=False)
     run = dict(run, test_dataloader=dict(dataset=test), test_evaluator=dict(split='report'))
     assert find_held_out(run, None) == (test, 'report')
 
 
-def test_a_missing_one_is_named(run):
-    with pytest.raises(FileNotFoundError, match=r'nowhere\.txt is neither a folder nor a manifest'):
-        find_held_out(run, 'nowhere.txt')
+@pytest.mark.parametrize(
+    ('held_out', 'message'),
+    [
+        ('mixed.txt', r'1 of the 3 images of --held-out mixed\.txt are training'),
+        ('nowhere.txt', r'nowhere\.txt is neither a folder nor a manifest'),
+        (None, 'name unseen images by --held-out'),
+    ],
+)
+def test_images_that_are_not_unseen_are_refused(run, held_out, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        find_held_out(run, held_out)
 
 
 def test_another_data_set_is_taken_for_a_folder_of_squares():

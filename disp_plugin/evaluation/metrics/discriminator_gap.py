@@ -98,21 +98,17 @@ class DiscriminatorGapMetric(GanMetric):
         return torch.cat(scores)
 
     def _prior_space(self) -> FeatureSpace | None:
-        if not getattr(self.gan, 'prior_dim', 0) or self._is_per_image:
+        if not getattr(self.gan, 'prior_dim', 0) or getattr(self.gan, 'per_image', False):
             return None
         if self.encoder is None:
             raise ValueError('the GAN takes priors: give encoder=, the config of their encoder')
         return get_space('prior', self.encoder)
 
-    @property
-    def _is_per_image(self) -> bool:
-        return bool(getattr(self.gan, 'per_image', False))
-
     def _discriminate(self, pixels: Tensor, prior: Tensor | None) -> Tensor:
         network = unwrap_model(self.gan.discriminator)
         if prior is not None:
             return network(pixels, self.gan.condition(prior))
-        if self._is_per_image and hasattr(network, 'prior_projection'):
+        if getattr(self.gan, 'per_image', False) and hasattr(network, 'prior_projection'):
             return network.discriminator(pixels)
         if getattr(network, 'num_classes', 0):
             raise ValueError(

@@ -14,16 +14,11 @@ KERNEL_BLOCK = 512
 
 
 class Estimate(NamedTuple):
-    """A measured value with its standard deviation.
-
-    Attributes:
-        value (float): What was measured.
-        standard_deviation (float | None): How far another draw of the samples would move it; None
-            where that is not known.
-    """
+    """A measured value with its standard deviation."""
 
     value: float
     standard_deviation: float | None = None
+    """How far another draw of the samples would move the value; None where that is not known."""
 
 
 def check_features(least: int = 2, **sets: Tensor) -> None:

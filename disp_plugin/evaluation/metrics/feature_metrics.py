@@ -24,24 +24,14 @@ __all__ = [
 
 
 class DistanceMetric(FeatureMetric):
-    """A distance of generated to held-out images.
+    """A distance of generated to held-out images."""
 
-    Attributes:
-        METRIC (str): Short name of the number.
-        measure (Callable): Computes it from features (N, F) and (M, F).
-    """
-
-    METRIC: str
     measure: Callable[[Tensor, Tensor], Estimate]
 
     def compare(self, generated: Tensor) -> list[MetricCard]:
-        """Measure the distance to the held-out images."""
+        """Measure the distance of features (N, F) to those of the held-out images (M, F)."""
         estimate = self.measure(generated, self.held_out_features())
-        return [MetricCard(self.protocol(self.METRIC, len(generated)), *estimate)]
-
-    def missing(self) -> list[str]:
-        """List the number's name: snapshots are often chosen by it."""
-        return [self.protocol(self.METRIC, self.fake_nums).name]
+        return [MetricCard(self.protocol(self.CHOSEN_BY, len(generated)), *estimate)]
 
 
 @METRICS.register_module()
@@ -51,7 +41,7 @@ class FrechetDistanceMetric(DistanceMetric):
     In Inception's space this is FID (Heusel et al. 2017, arXiv 1706.08500).
     """
 
-    METRIC = 'fid'
+    CHOSEN_BY = 'fid'
     measure = staticmethod(frechet_distance)
 
 
@@ -63,7 +53,7 @@ class KernelDistanceMetric(DistanceMetric):
     not depend on the number of images: it is the number to look at below 2,048 of them.
     """
 
-    METRIC = 'kid'
+    CHOSEN_BY = 'kid'
     measure = staticmethod(kernel_distance)
 
 

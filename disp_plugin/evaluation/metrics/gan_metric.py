@@ -44,8 +44,7 @@ class GanMetric(GenMetric):
         seed (int): Of the samples and of whatever else is drawn. Defaults to 0.
         truncation (float | None): As in ``tools/sample.py``. Defaults to None.
         cache_dir (str): Folder of the features of real images. Defaults to 'data/features'.
-        collect_device (str): As in mmengine. Defaults to 'cpu'.
-        prefix (str | None): As in mmengine. Defaults to None.
+        **kwargs: Of mmengine's metrics, such as ``prefix``.
 
     Attributes:
         reference (ReferenceSet | None): The held-out images, on rank 0; the data set of the loader
@@ -57,6 +56,7 @@ class GanMetric(GenMetric):
     SAMPLER_MODE = 'SeededSamples'
     default_prefix = ''  # names say all; without it mmengine warns that there is none
     NEEDS_TRAIN = False
+    CHOSEN_BY = ''  # short name of the number, where the best snapshot is often chosen by it
     space: FeatureSpace | None = None
 
     def __init__(
@@ -68,10 +68,9 @@ class GanMetric(GenMetric):
         seed: int = 0,
         truncation: float | None = None,
         cache_dir: str = CACHE_DIR,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(fake_nums, collect_device=collect_device, prefix=prefix)
+        super().__init__(fake_nums, **kwargs)
         self.sample_model = sample_model
         self.split = split
         self.seed = seed
@@ -142,16 +141,13 @@ class GanMetric(GenMetric):
     def evaluate(self) -> dict[str, float | None]:
         """Compute on rank 0, tell all ranks: values by name."""
         generated = self.collect()
-        self.cards, values, reason = on_main_process(lambda: self._compute(generated))
-        self.left_out = [reason] if reason else []
-        if reason:
-            print_log(reason, logger='current', level=logging.WARNING)
+        self.cards, values, self.left_out = on_main_process(lambda: self._compute(generated))
         prefix = f'{self.prefix}/' if self.prefix else ''
         return {f'{prefix}{name}': value for name, value in values.items()}
 
     def _compute(
         self, generated: Tensor | None
-    ) -> tuple[list[MetricCard], dict[str, float | None], str]:
+    ) -> tuple[list[MetricCard], dict[str, float | None], list[str]]:
         """Compute cards and values, or say why they are left out."""
         try:
             cards = self.compute_cards(generated)
@@ -159,15 +155,11 @@ class GanMetric(GenMetric):
             raise
         except (ValueError, ArithmeticError, RuntimeError) as error:
             reason = f'{type(self).__name__} is left out: {error}'
-            return [], dict.fromkeys(self.missing()), reason
-        return cards, {card.name: card.value for card in cards}, ''
-
-    def missing(self) -> list[str]:
-        """List names that get the value None if they are left out.
-
-        A snapshot might be chosen by them, and None is no record.
-        """
-        return []
+            print_log(reason, logger='current', level=logging.WARNING)
+            # a snapshot might be chosen by the name, and None is no record
+            names = [self.protocol(self.CHOSEN_BY, self.fake_nums).name] if self.CHOSEN_BY else []
+            return [], dict.fromkeys(names), [reason]
+        return cards, {card.name: card.value for card in cards}, []
 
     def collect(self) -> Tensor | None:
         """Bring together what the ranks have; called on every one."""

@@ -17,23 +17,20 @@ NUM_DRAWS = 5
 
 
 class DataCopying(NamedTuple):
-    """The statistic C_T.
-
-    Attributes:
-        value (float): Mean over the trials: below 0 towards copying, above 0 towards underfitting,
-            in units of about one standard deviation.
-        standard_deviation (float | None): That of the trials, over starts of the clustering; None
-            for one cell or one trial. Another draw of images moves C_T by about 1.
-        trials (tuple[float, ...]): C_T of each trial.
-        num_cells (int): Cells that the training set was divided into.
-        used_cells (float): Mean number of cells that counted.
-    """
+    """The statistic C_T."""
 
     value: float
+    """Mean over the trials: below 0 towards copying, above 0 towards underfitting, in units of
+    about one standard deviation."""
     standard_deviation: float | None
+    """That of the trials, over starts of the clustering; None for one cell or one trial. Another
+    draw of images moves C_T by about 1."""
     trials: tuple[float, ...]
+    """C_T of each trial."""
     num_cells: int
+    """Cells that the training set was divided into."""
     used_cells: float
+    """Mean number of cells that counted."""
 
 
 def data_copying(
