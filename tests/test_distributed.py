@@ -15,53 +15,50 @@ from disp_plugin.distributed import (
     wait_for_file,
 )
 
-SLURM = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '1', 'SLURM_JOB_ID': '7'}
+
+def torchrun(*numbers):
+    return dict(zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), map(str, numbers), strict=False))
+
+
+def open_mpi(*numbers):
+    names = ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
+    return dict(zip(names, map(str, numbers), strict=False))
+
+
+def hydra(*numbers):
+    return dict(zip(('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID'), map(str, numbers), strict=False))
+
+
+def slurm(rank, size, local_rank, step_size=None):
+    """A job of many tasks; without a step, it is a shell or a batch script, which runs once."""
+    names = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID')
+    job = dict(zip(names, map(str, (rank, size, local_rank)), strict=True), SLURM_JOB_ID='7')
+    step = {'SLURM_STEP_ID': '0', 'SLURM_STEP_NUM_TASKS': str(step_size)}
+    return job if step_size is None else {**job, **step}
+
+
 # What a rank inherits from the daemon on its node, the second of two, that mpirun starts by Slurm.
-DAEMON = {
-    'SLURM_PROCID': '1', 'SLURM_NTASKS': '8', 'SLURM_STEP_NUM_TASKS': '2', 'SLURM_LOCALID': '0',
-    'SLURM_JOB_ID': '7', 'SLURM_STEP_ID': '0',
-}  # fmt: skip
-MPI = ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
-HYDRA = ('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID')
+DAEMON = slurm(1, 8, 0, step_size=2)
 
 
 @pytest.mark.parametrize(
     ('environment', 'launch'),
     [
         ({}, Launch(0, 1, 0)),
-        ({'RANK': '2', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}, Launch(2, 4, 1)),
-        ({**SLURM, 'SLURM_STEP_ID': '0', 'SLURM_STEP_NUM_TASKS': '8'}, Launch(3, 8, 1)),
+        (torchrun(2, 4, 1), Launch(2, 4, 1)),
+        (torchrun(1), Launch(0, 1, 0)),
+        (slurm(3, 8, 1, step_size=8), Launch(3, 8, 1)),
+        (slurm(3, 8, 1, step_size=8) | hydra(3, 8), Launch(3, 8, 1)),  # srun --mpi=pmi2
+        (slurm(0, 8, 1), Launch(0, 1, 0)),
+        (slurm(0, 8, 1, step_size=1), Launch(0, 1, 1)),  # an interactive shell
         ({'SLURM_PROCID': '1', 'SLURM_NTASKS': '2'}, Launch(1, 2, 0)),
-        # torchrun within a step of one task on each node
-        ({**SLURM, 'SLURM_STEP_ID': '0', 'RANK': '5', 'WORLD_SIZE': '16'}, Launch(5, 16, 0)),
-        # a shell, or a batch script, of a job with many tasks runs once
-        ({**SLURM, 'SLURM_PROCID': '0'}, Launch(0, 1, 0)),
-        (
-            {**SLURM, 'SLURM_PROCID': '0', 'SLURM_STEP_ID': '1', 'SLURM_STEP_NUM_TASKS': '1'},
-            Launch(0, 1, 1),
-        ),
-        ({'OMPI_COMM_WORLD_RANK': '1', 'OMPI_COMM_WORLD_SIZE': '2'}, Launch(1, 2, 0)),
-        ({'PMI_RANK': '1', 'PMI_SIZE': '2'}, Launch(1, 2, 0)),
-        ({'RANK': '1'}, Launch(0, 1, 0)),
-        # mpirun within a job of Slurm
-        ({**DAEMON, **dict(zip(MPI, '682', strict=True))}, Launch(6, 8, 2)),
-        ({**DAEMON, **dict(zip(HYDRA, '682', strict=True))}, Launch(6, 8, 2)),
-        # torchrun within mpirun
-        (
-            {
-                **dict(zip(MPI, '120', strict=True)),
-                'RANK': '5',
-                'WORLD_SIZE': '8',
-                'LOCAL_RANK': '1',
-            },
-            Launch(5, 8, 1),
-        ),
-        # srun --mpi=pmi2
-        (
-            {**SLURM, 'SLURM_STEP_ID': '0', 'SLURM_STEP_NUM_TASKS': '8'}
-            | {'PMI_RANK': '3', 'PMI_SIZE': '8'},
-            Launch(3, 8, 1),
-        ),
+        (open_mpi(1, 2), Launch(1, 2, 0)),
+        (hydra(1, 2), Launch(1, 2, 0)),
+        (DAEMON | open_mpi(6, 8, 2), Launch(6, 8, 2)),
+        (DAEMON | hydra(6, 8, 2), Launch(6, 8, 2)),
+        # torchrun within a step of one task on each node, and within mpirun
+        (slurm(3, 8, 1, step_size=8) | torchrun(5, 16), Launch(5, 16, 0)),
+        (open_mpi(1, 2, 0) | torchrun(5, 8, 1), Launch(5, 8, 1)),
     ],
 )
 def test_launchers_are_understood(environment, launch):
@@ -144,20 +141,15 @@ def test_a_single_process_draws_as_ever():
         assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_device_that_is_there_is_taken():
+def test_a_device_that_is_there_is_taken(monkeypatch):
     assert choose_device('cpu') == torch.device('cpu')
-    there = 'cuda' if torch.cuda.is_available() else 'cpu'
-    assert choose_device() == choose_device(there) == torch.device(there)
-
-
-def test_a_gpu_is_taken_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    assert choose_device() == torch.device('cuda')
+    for is_there, name in ((True, 'cuda'), (False, 'cpu')):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda is_there=is_there: is_there)
+        assert choose_device() == torch.device(name)
 
 
 @pytest.mark.parametrize('name', ['gpu', 'cuda:99', 'cuda:x', '', 'meta'])
 def test_a_device_that_is_not_there_is_named(name):
-    with pytest.raises(
-        ValueError, match=rf"--device '{name}' cannot be used .*this machine has cpu"
-    ):
+    message = rf"--device '{name}' cannot be used .*this machine has cpu"
+    with pytest.raises(ValueError, match=message):
         choose_device(name)
