@@ -18,20 +18,13 @@ from disp_plugin.upstream import (  # noqa: F401 (each file registers its patche
     slim_import,
     training,
 )
-from disp_plugin.upstream.patch import PATCHES, Patch, install
+from disp_plugin.upstream.patch import PATCHES, Patch
+from disp_plugin.upstream.patch import install as patch_config_reading
 
 __all__ = ['MMAGIC_CURE', 'MMCV_CURE', 'PATCHES', 'Patch', 'apply_patches', 'patch_config_reading']
 
 MMAGIC_CURE = 'pip install --no-deps "mmagic>=1.2,<1.3"'
 MMCV_CURE = 'pip install "disp_plugin[lite]"'
-
-
-def patch_config_reading() -> None:
-    """Let every patch act when its module is imported, or now where that is loaded.
-
-    Imports nothing of the host, so that it is cheap and possible while a config is being read.
-    """
-    install()
 
 
 def apply_patches(full: bool | None = None) -> None:
@@ -48,7 +41,7 @@ def apply_patches(full: bool | None = None) -> None:
     Raises:
         ImportError: mmagic or mmcv is not installed, or a package that ``full`` needs.
     """
-    install()
+    patch_config_reading()
     for name, cure in (('mmcv', MMCV_CURE), ('mmagic', MMAGIC_CURE)):
         if importlib.util.find_spec(name) is None:
             raise ImportError(f'{name} is not installed; install it by {cure}', name=name)

@@ -1,10 +1,10 @@
 """What a patch of the host is, and the hook that applies it when its module is imported.
 
 A patch belongs to one module of the host (mmengine, mmcv or mmagic). A finder at the head of
-``sys.meta_path`` asks the other finders for the modules that have patches, and wraps the loader
-that it gets while the module is executed. Nothing here imports the host.
+``sys.meta_path`` finds the modules that have patches. Nothing here imports the host.
 """
 
+import functools
 import importlib.abc
 import importlib.machinery
 import inspect
@@ -99,38 +99,8 @@ def rebind(old: object, new: object) -> None:
                 setattr(module, key, new)
 
 
-class PatchingLoader(importlib.abc.Loader):
-    """Execute a module with its patches around it, then put the real loader back."""
-
-    def __init__(self, loader: importlib.abc.Loader, patches: Sequence[Patch]) -> None:
-        self.loader = loader
-        self.patches = patches
-
-    def __getattr__(self, name: str) -> object:
-        # get_source, get_data, resource readers: whoever holds the spec sees the real loader
-        return getattr(self.loader, name)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        """Create the module as its own loader would."""
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the module, patched."""
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        with ExitStack() as stack:
-            for patch in reversed(self.patches):
-                stack.enter_context(patch.executing(module))
-            stack.enter_context(slim_import.executing(module.__name__))
-            if module.__name__ == slim_import.EDITORS_PACKAGE and not slim_import.is_full():
-                slim_import.fill_editors(module)
-            else:
-                self.loader.exec_module(module)
-
-
 class PatchingFinder(importlib.abc.MetaPathFinder):
-    """Find the modules that have patches, and wrap their loaders."""
+    """Find the modules that have patches, and let their loaders execute them patched."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -139,19 +109,32 @@ class PatchingFinder(importlib.abc.MetaPathFinder):
         patches = [patch for patch in PATCHES if patch.module == fullname]
         if not patches and not slim_import.is_slim_part(fullname):
             return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, 'find_spec'):
-                continue
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = PatchingLoader(spec.loader, patches)
-                return spec
-        return None
+        # a module within a package, which lies in a folder however the package itself was found
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = functools.partial(_execute, patches, spec.loader.exec_module)
+            spec.loader.exec_module = execute  # type: ignore[method-assign]
+        return spec
+
+
+def _execute(
+    patches: Sequence[Patch], execute: Callable[[ModuleType], None], module: ModuleType
+) -> None:
+    with ExitStack() as stack:
+        for patch in reversed(patches):
+            stack.enter_context(patch.executing(module))
+        stack.enter_context(slim_import.executing(module.__name__))
+        if module.__name__ == slim_import.EDITORS_PACKAGE and not slim_import.is_full():
+            slim_import.fill_editors(module)
+        else:
+            execute(module)
 
 
 def install() -> None:
-    """Patch what is already imported; put the finder at the head of ``sys.meta_path``, once."""
+    """Let every patch act when its module is imported, or now where that is loaded.
+
+    Imports nothing of the host, so that it is cheap and possible while a config is being read.
+    """
     if not any(isinstance(finder, PatchingFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, PatchingFinder())
     for patch in PATCHES:
