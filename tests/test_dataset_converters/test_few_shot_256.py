@@ -36,13 +36,6 @@ def test_a_set_is_found_among_the_others_by_its_folder(convert, pack, kind):
     assert np.array_equal(pixels_of(folder / 'train/0.png'), first)
 
 
-def test_images_are_brought_to_256_px_unless_told_otherwise(convert, converter, pack, monkeypatch):
-    module = converter('few_shot_256')
-    monkeypatch.setitem(module.SETS, 'panda', ('100-shot-panda', 1))
-    folder = convert('few_shot_256', 'panda', pack(few_shot_files(num=1, size=(300, 280)), 'zip'))
-    assert pixels_of(folder / 'train/0.png').shape == (256, 256, 3)
-
-
 def test_a_run_without_out_names_the_folder_after_the_set(converter, pack, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = few_shot_files('AnimalFace-cat', num=160)

@@ -22,13 +22,6 @@ def test_rank_is_the_order_of_sha256_whatever_the_order_of_the_names(prepared_se
     assert prepared_set.rank(names, seed=8) != expected
 
 
-def test_a_smaller_choice_is_part_of_a_larger_one(prepared_set):
-    names = [f'image_{i}' for i in range(100)]
-    small = prepared_set.choose(names, 10, seed=0, what='images')
-    large = prepared_set.choose(names, 20, seed=0, what='images')
-    assert len(set(small)) == 10 and set(small) < set(large)
-
-
 def test_choosing_more_than_there_is_names_both_numbers(prepared_set):
     with pytest.raises(ValueError, match='5 birds are needed but only 2 were found'):
         prepared_set.choose(['a', 'b'], 5, seed=0, what='birds')
@@ -43,7 +36,7 @@ def test_to_square_cuts_the_center_and_leaves_fitting_pixels_alone(prepared_set)
 
 def write(prepared_set, folder, seed=0, read=None, decode=None):
     chosen = {f'train/{i}.png': str(i) for i in (3, 1, 0, 2)}
-    with prepared_set.PreparedSet(folder, {'seed': seed}) as prepared:
+    with prepared_set.prepare_set(folder, {'seed': seed}) as prepared:
         images = read or (lambda i: np.full((2, 2), int(i), np.uint8))
         prepared.write_images('train', chosen, images, *filter(None, [decode]))
 
@@ -98,7 +91,7 @@ def test_a_key_cannot_leave_its_split(prepared_set, folder):
 
 
 def add_all(prepared_set, folder, read, num=40):
-    with prepared_set.PreparedSet(folder, {'seed': 0}) as prepared:
+    with prepared_set.prepare_set(folder, {'seed': 0}) as prepared:
         for i in range(num):
             split = 'test' if i % 4 == 0 else 'train'
             prepared.add(split, f'{split}/{i:02d}.png', f'row {i}', lambda i=i: read(i))
@@ -138,13 +131,6 @@ def test_an_error_in_a_thread_ends_the_run_without_manifests(prepared_set, tmp_p
     assert len(list(tmp_path.rglob('*.png'))) == 40
 
 
-def test_an_interrupt_leaves_no_manifest_and_no_half_file(prepared_set, tmp_path):
-    with pytest.raises(KeyboardInterrupt), prepared_set.PreparedSet(tmp_path, {}) as prepared:
-        prepared.add('train', 'train/0.png', '0', lambda: flat(0))
-        raise KeyboardInterrupt
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ['prepared.json']
-
-
 def test_no_more_images_are_held_than_keep_the_threads_busy(prepared_set, tmp_path, monkeypatch):
     monkeypatch.setattr('os.cpu_count', lambda: 2)
     gate, added = threading.Event(), []
@@ -158,7 +144,7 @@ def test_no_more_images_are_held_than_keep_the_threads_busy(prepared_set, tmp_pa
             prepared.add('train', f'train/{i}.png', '', lambda i=i: read(i))
             added.append(i)
 
-    with prepared_set.PreparedSet(tmp_path, {}) as prepared:
+    with prepared_set.prepare_set(tmp_path, {}) as prepared:
         adder = threading.Thread(target=add_60, args=(prepared,))
         adder.start()
         adder.join(0.3)
@@ -177,8 +163,3 @@ def test_a_user_mistake_ends_in_one_line(prepared_set, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         prepared_set.run(main)
     assert stop.value.code == 'cub6k.py: CUB_200_2011.tgz does not exist'
-
-
-def test_a_broken_image_is_named(prepared_set):
-    with pytest.raises(ValueError, match=r'a\.jpg is no whole image'):
-        prepared_set.decode_square(b'no image', 'a.jpg', 8)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from download import Download
-from prepared_set import PreparedSet, choose, make_key, make_parser, run
+from prepared_set import choose, make_key, make_parser, prepare_set, run
 
 PERCENTS = (20, 10)
 
@@ -59,15 +59,9 @@ LAYOUTS = {
 
 
 def read_records(content: bytes, num_labels: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a file of the binary version: label bytes, then 32x32 red, green and blue, each image.
+    """Read a file of the binary version: images (M,32,32,3), uint8 RGB, and classes (M,), uint8.
 
-    Args:
-        content (bytes): The file.
-        num_labels (int): Label bytes of a record.
-        name (str): Name of the file, for the error message.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Images (M,32,32,3), uint8 RGB, and classes (M,), uint8.
+    A record has ``num_labels`` bytes of labels, then 32x32 bytes of each color.
 
     Raises:
         ValueError: The file does not consist of whole records.
@@ -99,25 +93,19 @@ def read_split(
     return images, [classes[label] for label in labels]
 
 
-def check_binary(download: Download, layout: Layout) -> None:
-    """Say so when the python version was downloaded."""
+def main(argv: list[str] | None = None) -> None:
+    download_help = 'the archive or its unpacked folder'
+    parser = make_parser(__doc__, 'data/<name>', names=LAYOUTS, download=download_help)
+    args = parser.parse_args(argv)
+    layout, download = LAYOUTS[args.name], Download(args.download)
     names = {name.rsplit('/', 1)[-1] for name in download.names}
     if layout.python_file in names and layout.train[0] not in names:
         raise ValueError(
             f'{download.path} is the python version, made of pickles, which can run any code when '
             'opened. Download the binary version instead, see --help.'
         )
-
-
-def main(argv: list[str] | None = None) -> None:
-    download_help = 'the archive or its unpacked folder'
-    args = make_parser(__doc__, 'data/<name>', names=LAYOUTS, download=download_help).parse_args(
-        argv
-    )
-    layout, download = LAYOUTS[args.name], Download(args.download)
-    check_binary(download, layout)
     out = args.out.replace('<name>', args.name)
-    with PreparedSet(out, {'converter': args.name, 'seed': args.seed}) as prepared:
+    with prepare_set(out, {'converter': args.name, 'seed': args.seed}) as prepared:
         for split, files in (('train', layout.train), ('test', (layout.test,))):
             images, labels = read_split(download, files, layout)
             chosen = {

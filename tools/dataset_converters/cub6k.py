@@ -13,7 +13,7 @@ Written to data/cub6k, as PNG: the central square of each image, resized to --si
 from pathlib import PurePosixPath
 
 from download import Download
-from prepared_set import Chosen, PreparedSet, make_key, make_parser, run
+from prepared_set import Chosen, make_key, make_parser, prepare_set, run
 
 
 def read_table(download: Download, ending: str) -> dict[str, str]:
@@ -28,13 +28,7 @@ def read_table(download: Download, ending: str) -> dict[str, str]:
 
 
 def split_birds(download: Download) -> dict[str, Chosen]:
-    """Divide the images as train_test_split.txt says.
-
-    Args:
-        download (Download): The data set.
-
-    Returns:
-        dict[str, Chosen]: Image keys and source names of ``train`` and ``test``.
+    """Divide the images into ``train`` and ``test``, as train_test_split.txt says.
 
     Raises:
         ValueError: An image is in one table and not in the other, or has no file.
@@ -66,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     download = Download(args.download)
     splits = split_birds(download)
-    with PreparedSet(args.out, {'converter': 'cub6k', 'size': args.size}) as prepared:
+    with prepare_set(args.out, {'converter': 'cub6k', 'size': args.size}) as prepared:
         download.prepare(prepared, splits, args.size)
 
 

@@ -14,7 +14,7 @@ File names are <class>_<index>.png, where index counts scikit-learn's images fro
 """
 
 import numpy as np
-from prepared_set import PreparedSet, choose, make_key, make_parser, run
+from prepared_set import choose, make_key, make_parser, prepare_set, run
 from sklearn.datasets import load_digits
 
 SOURCE_CLASSES = range(5)
@@ -24,15 +24,7 @@ NUM_VAL_PER_CLASS = 40
 
 
 def split_digits(targets: np.ndarray, seed: int) -> dict[str, list[str]]:
-    """Divide the digits into source, train and test.
-
-    Args:
-        targets (np.ndarray): Class of each image, (M,).
-        seed (int): Seed of the choice of the training images.
-
-    Returns:
-        dict[str, list[str]]: Names ``<class>_<index>`` by split.
-    """
+    """Divide the digits of classes (M,) into source, train and test, by names <class>_<index>."""
     by_class: dict[int, list[str]] = {digit: [] for digit in range(10)}
     for index, digit in enumerate(targets):
         by_class[int(digit)].append(f'{digit}_{index:04d}')
@@ -62,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     images = np.round(digits.images * 255 / 16).astype(np.uint8)
     splits = split_digits(digits.target, args.seed)
     val = choose_val(splits['test'], args.seed)
-    with PreparedSet(args.out, {'converter': 'digits', 'seed': args.seed}) as prepared:
+    with prepare_set(args.out, {'converter': 'digits', 'seed': args.seed}) as prepared:
         for split, names in splits.items():
             chosen = {make_key(split, name): name for name in names}
             prepared.write_images(split, chosen, lambda name: images[int(name.split('_')[1])])

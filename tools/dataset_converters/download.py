@@ -108,13 +108,7 @@ class Download:
         return [name for name in self.names if name.lower().endswith(IMAGE_SUFFIXES)]
 
     def prepare(self, prepared: PreparedSet, splits: dict[str, Chosen], size: int) -> None:
-        """Write images of the download, each the central square of one, resized.
-
-        Args:
-            prepared (PreparedSet): Where to.
-            splits (dict[str, Chosen]): Image keys and source names by split.
-            size (int): Side in pixels.
-        """
+        """Write the images of each split, each the central square of one, resized."""
         for split, chosen in splits.items():
             prepared.write_images(split, chosen, self.read, partial(self._decode, size=size))
 

@@ -18,7 +18,7 @@ is taken to the images trained on (fid5k-train in the authors' tables), those of
 from pathlib import PurePosixPath
 
 from download import Download
-from prepared_set import Chosen, PreparedSet, make_key, make_parser, run
+from prepared_set import Chosen, make_key, make_parser, prepare_set, run
 
 # name -> its folder and zip in the download, and how many images its authors state
 SETS = {
@@ -32,13 +32,6 @@ SETS = {
 
 def find_images(download: Download, name: str) -> Chosen:
     """Find the images of a set: those in its folder, or all where there is no such folder.
-
-    Args:
-        download (Download): One set, or several.
-        name (str): The set.
-
-    Returns:
-        Chosen: Image keys and source names.
 
     Raises:
         ValueError: The download is that of another set, or the number of images is not the set's.
@@ -67,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     download = Download(args.download)
     chosen = find_images(download, args.name)
     record = {'converter': args.name, 'size': args.size}
-    with PreparedSet(args.out.replace('<name>', args.name), record) as prepared:
+    with prepare_set(args.out.replace('<name>', args.name), record) as prepared:
         download.prepare(prepared, {'train': chosen}, args.size)
 
 

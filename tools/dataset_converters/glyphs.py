@@ -25,7 +25,7 @@ from matplotlib import get_data_path
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
-from prepared_set import PreparedSet, make_key, make_parser, rank, run
+from prepared_set import make_key, make_parser, prepare_set, rank, run
 
 FONTS = (
     *('DejaVuSans', 'DejaVuSans-Bold', 'DejaVuSans-Oblique', 'DejaVuSans-BoldOblique'),
@@ -88,16 +88,9 @@ def draw_texture(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def draw_layer(rng: np.random.Generator, side: int, hue: float, value: float) -> np.ndarray:
-    """Fill a square with a random texture between two shades of a hue.
+    """Fill a square with a random texture between two shades: (side,side,3) float in [0, 1].
 
-    Args:
-        rng (np.random.Generator): Decides the texture.
-        side (int): Height and width.
-        hue (float): In turns; any number.
-        value (float): Lightness in [0, 1], around which the shades lie.
-
-    Returns:
-        np.ndarray: (side,side,3) float RGB in [0, 1].
+    The hue is in turns, and the shades lie around ``value``, a lightness in [0, 1].
     """
     shift, saturation = rng.uniform(-0.08, 0.08), rng.uniform(0.45, 0.95)
     contrast = rng.uniform(0.06, 0.16)
@@ -111,12 +104,6 @@ def draw_layer(rng: np.random.Generator, side: int, hue: float, value: float) ->
 
 def draw_mask(rng: np.random.Generator, side: int, letter: str, font_file: Path) -> np.ndarray:
     """Draw a letter, a little turned and shifted but seen whole.
-
-    Args:
-        rng (np.random.Generator): Decides place, size and turn.
-        side (int): Height and width.
-        letter (str): One character.
-        font_file (Path): A font that has it.
 
     Returns:
         np.ndarray: (side,side) float in [0, 1], 1 inside of the letter.
@@ -137,16 +124,7 @@ def draw_mask(rng: np.random.Generator, side: int, letter: str, font_file: Path)
 
 
 def draw_glyph(name: str, size: int, seed: int, fonts: dict[Path, frozenset[int]]) -> np.ndarray:
-    """Draw one image of the set.
-
-    Args:
-        name (str): ``<code point>_<index>``.
-        size (int): Its height and width.
-        seed (int): With the name, decides everything.
-        fonts (dict[Path, frozenset[int]]): From :func:`find_fonts`.
-
-    Returns:
-        np.ndarray: (size,size,3) uint8 RGB.
+    """Draw the image of a name, (size,size,3) uint8 RGB; name and seed decide everything.
 
     Raises:
         ValueError: No font has the letter.
@@ -168,34 +146,24 @@ def draw_glyph(name: str, size: int, seed: int, fonts: dict[Path, frozenset[int]
     return (255 * ((1 - covered) * ground + covered * ink)).round().astype(np.uint8)
 
 
-def split_target(seed: int) -> dict[str, list[str]]:
-    """Divide the images of the target letters into 'train', 'val' and 'report'."""
-    names = name_images(TARGET_LETTERS, NUM_PER_TARGET_LETTER)
-    train = choose_evenly(names, NUM_TRAIN, seed)
-    rest = sorted(set(names) - set(train))
-    val = choose_evenly(rest, NUM_VAL, seed)
-    return {'train': train, 'val': val, 'report': sorted(set(rest) - set(val))}
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__, 'data/glyphs', size=32)
     args = parser.parse_args(argv)
     if args.size < 8:
         parser.error(f'--size must be at least 8, for letters to be told apart, but is {args.size}')
     draw = partial(draw_glyph, size=args.size, seed=args.seed, fonts=find_fonts())
-    target = split_target(args.seed)
-    splits = {
-        'source': name_images(SOURCE_LETTERS, NUM_PER_SOURCE_LETTER),
-        'train': target['train'],
-        'test': sorted(target['val'] + target['report']),
-    }
+    names = name_images(TARGET_LETTERS, NUM_PER_TARGET_LETTER)
+    train = choose_evenly(names, NUM_TRAIN, args.seed)
+    test = sorted(set(names) - set(train))
+    val = choose_evenly(test, NUM_VAL, args.seed)
+    source = name_images(SOURCE_LETTERS, NUM_PER_SOURCE_LETTER)
     record = {'converter': 'glyphs', 'seed': args.seed, 'size': args.size}
-    with PreparedSet(args.out, record) as prepared:
-        for split, names in splits.items():
+    with prepare_set(args.out, record) as prepared:
+        for split, names in (('source', source), ('train', train), ('test', test)):
             chosen = {make_key(split, name): name for name in names}
             prepared.write_images(split, chosen, draw)
-        for part in ('val', 'report'):
-            prepared.write_manifest(part, (make_key('test', name) for name in target[part]))
+        for part, held_out in (('val', set(val)), ('report', set(test) - set(val))):
+            prepared.write_manifest(part, (make_key('test', name) for name in held_out))
 
 
 if __name__ == '__main__':

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from download import Download
-from prepared_set import PreparedSet, make_key, make_parser, run
+from prepared_set import make_key, make_parser, prepare_set, run
 
 from disp_plugin.progress import track
 
@@ -106,13 +106,6 @@ def read_pickle(content: bytes, name: str) -> dict[str, Any]:
     :data:`_KNOWN` are accepted, and each stands for a record of what it was given; the arrays are
     made of these records.
 
-    Args:
-        content (bytes): The file.
-        name (str): Its name, for the error message.
-
-    Returns:
-        dict[str, Any]: Its fields.
-
     Raises:
         ValueError: It holds anything else, or is cut short.
     """
@@ -140,17 +133,10 @@ def read_npz(content: bytes, name: str) -> dict[str, Any]:
 
 
 def read_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read the images and labels of one file.
-
-    Args:
-        content (bytes): The file.
-        name (str): Its name; one that ends in .npz is read as such, another as a pickle.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Images (M,32,32,3), uint8 RGB, and labels (M,), from 1 on.
+    """Read one file: images (M,32,32,3), uint8 RGB, and labels (M,), from 1 on.
 
     Raises:
-        ValueError: It cannot be read, or does not hold an image of 32 px for each label.
+        ValueError: It cannot be read, or does not hold an image of 32 px for each label of a class.
     """
     fields = (read_npz if name.endswith('.npz') else read_pickle)(content, name)
     data, labels = fields.get('data'), np.asarray(fields.get('labels', []))
@@ -164,6 +150,11 @@ def read_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f'{name} must hold a whole number as label for each of its {len(data)} images, but '
             f'holds {labels.dtype} {labels.shape}; download it again'
+        )
+    if labels.min() < 1 or labels.max() > NUM_CLASSES:
+        raise ValueError(
+            f'{name} holds labels from {labels.min()} to {labels.max()}, but those of the '
+            f'downsampled ImageNet are 1 to {NUM_CLASSES}'
         )
     # red, green and blue planes, as in CIFAR
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
@@ -183,22 +174,6 @@ def find_batch(downloads: list[Download], stem: str) -> tuple[Download, str]:
     )
 
 
-def add_batch(
-    prepared: PreparedSet, split: str, number: int, images: np.ndarray, labels: np.ndarray
-) -> None:
-    """Write the images of one batch, counted from 1 in its split; refuse labels of no class."""
-    stem = BATCHES[split][number - 1]
-    if labels.min() < 1 or labels.max() > NUM_CLASSES:
-        raise ValueError(
-            f'{stem} holds labels from {labels.min()} to {labels.max()}, but those of the '
-            f'downsampled ImageNet are 1 to {NUM_CLASSES}'
-        )
-    title = f'{prepared.out.name}/{split}, batch {number} of {len(BATCHES[split])}'
-    for row in track(range(len(images)), len(images), title):
-        key = make_key(split, f'{number:02d}_{row:06d}', f'{labels[row]:04d}')
-        prepared.add(split, key, f'{stem}:{row}', partial(images.__getitem__, row))
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__, 'data/imagenet32', seed=False)
     parser.add_argument('downloads', nargs='+', help='archives or unpacked folders')
@@ -206,11 +181,15 @@ def main(argv: list[str] | None = None) -> None:
     downloads = [Download(path) for path in args.downloads]
     # all are looked for before hours are spent on the first
     found = {s: [find_batch(downloads, stem) for stem in stems] for s, stems in BATCHES.items()}
-    with PreparedSet(args.out, {'converter': 'imagenet32'}) as prepared:
+    with prepare_set(args.out, {'converter': 'imagenet32'}) as prepared:
         for split, batches in found.items():
             for number, (download, name) in enumerate(batches, 1):
                 images, labels = read_batch(download.read(name), name)
-                add_batch(prepared, split, number, images, labels)
+                title = f'{prepared.out.name}/{split}, batch {number} of {len(batches)}'
+                for row in track(range(len(images)), len(images), title):
+                    key = make_key(split, f'{number:02d}_{row:06d}', f'{labels[row]:04d}')
+                    source = f'{BATCHES[split][number - 1]}:{row}'
+                    prepared.add(split, key, source, partial(images.__getitem__, row))
 
 
 if __name__ == '__main__':

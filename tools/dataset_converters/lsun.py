@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prepared_set import PreparedSet, decode_square, hash_name, make_key, make_parser, run
+from prepared_set import decode_square, hash_name, make_key, make_parser, prepare_set, run
 
 from disp_plugin.progress import track
 
@@ -58,11 +58,7 @@ class LsunDatabase:
             raise ValueError(
                 f'{self.path / "data.mdb"} is no lmdb ({error}); download it again'
             ) from error
-        self._check_length()
-        self.num_images: int = self._env.stat()['entries']
-
-    def _check_length(self) -> None:
-        """Refuse a file that is cut short: reading what it lacks would kill the process."""
+        # reading what a file that is cut short lacks would kill the process
         expected = (self._env.info()['last_pgno'] + 1) * self._env.stat()['psize']
         length = (self.path / 'data.mdb').stat().st_size
         if length < expected:
@@ -70,6 +66,7 @@ class LsunDatabase:
                 f'{self.path / "data.mdb"} has {length} bytes but needs {expected}: it is cut '
                 'short; unpack it again'
             )
+        self.num_images: int = self._env.stat()['entries']
 
     def keys(self) -> Iterator[str]:
         """Go through the keys, in their order."""
@@ -138,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         'num_test': args.num_test,
         'num_found': database.num_images,
     }
-    with PreparedSet(args.out, record) as prepared:
+    with prepare_set(args.out, record) as prepared:
         for key, content in track(database.items(), database.num_images, prepared.out.name):
             split = 'test' if key in test else 'train'
             image_key = make_key(split, key, key[:3])

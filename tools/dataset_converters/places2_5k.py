@@ -15,23 +15,14 @@ Written to data/places2.5k, as PNG resized to --size:
 from pathlib import PurePosixPath
 
 from download import Download
-from prepared_set import Chosen, PreparedSet, choose, make_key, make_parser, run
+from prepared_set import Chosen, choose, make_key, make_parser, prepare_set, run
 
 CLASSES = ('alley', 'arch', 'art_gallery', 'auditorium', 'ballroom')
 NUM_PER_CLASS = 500
 
 
 def choose_images(names: list[str], num_train: int, num_test: int, seed: int) -> dict[str, Chosen]:
-    """Choose images of each of the five classes.
-
-    Args:
-        names (list[str]): Paths of the images in the download.
-        num_train (int): Images of a class to train on.
-        num_test (int): Images of a class to hold out.
-        seed (int): Seed of the choice.
-
-    Returns:
-        dict[str, Chosen]: Image keys and source names of ``train`` and ``test``.
+    """Choose ``num_train`` and ``num_test`` images of each of the five classes.
 
     Raises:
         ValueError: There are too few images of a class.
@@ -66,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         'seed': args.seed,
         'num_test': args.num_test,
     }
-    with PreparedSet(args.out, record) as prepared:
+    with prepare_set(args.out, record) as prepared:
         download.prepare(prepared, splits, args.size)
 
 

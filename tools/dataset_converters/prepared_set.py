@@ -11,6 +11,8 @@ A prepared data set is one folder::
 The manifests appear after the last image: where they are, the set is whole.
 """
 
+from __future__ import annotations
+
 import argparse
 import hashlib
 import io
@@ -18,9 +20,9 @@ import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -50,16 +52,7 @@ def hash_name(name: str, seed: int) -> bytes:
 
 
 def choose(names: Iterable[str], num: int, seed: int, what: str) -> list[str]:
-    """Choose names at random, by a seed alone.
-
-    Args:
-        names (Iterable[str]): Names to choose from.
-        num (int): How many.
-        seed (int): Seed of the choice, see :func:`rank`.
-        what (str): What is chosen, for the error message.
-
-    Returns:
-        list[str]: The chosen names, sorted.
+    """Choose names by their :func:`rank`, sorted; ``what`` they name is for the error message.
 
     Raises:
         ValueError: There are fewer names than asked for.
@@ -73,15 +66,9 @@ def choose(names: Iterable[str], num: int, seed: int, what: str) -> list[str]:
 
 
 def to_square(img: np.ndarray, size: int) -> np.ndarray:
-    """Cut the central square of an image and resize it.
+    """Cut the central square of an image (H,W,3), uint8, and resize it (Lanczos).
 
-    Args:
-        img (np.ndarray): (H,W,3), uint8 RGB.
-        size (int): Side of the result.
-
-    Returns:
-        np.ndarray: (size,size,3), uint8 RGB; Lanczos-filtered, or its pixels unchanged where the
-        square has that size.
+    The pixels stay unchanged where the square has that size.
     """
     height, width = img.shape[:2]
     side = min(height, width)
@@ -93,18 +80,10 @@ def to_square(img: np.ndarray, size: int) -> np.ndarray:
 
 
 def decode_square(content: bytes, name: str, size: int) -> np.ndarray:
-    """Decode an image and bring it to a square.
-
-    Args:
-        content (bytes): The encoded image.
-        name (str): Its name, for the error message.
-        size (int): Side of the result.
-
-    Returns:
-        np.ndarray: (size,size,3), uint8 RGB.
+    """Decode an image and bring it to a square, (size,size,3), uint8 RGB.
 
     Raises:
-        ValueError: It is no whole image.
+        ValueError: It is no whole image; the message has its name.
     """
     # importing the package takes seconds, which --help need not wait for
     from disp_plugin.datasets.decode_image import BadImageError, decode_image
@@ -115,12 +94,11 @@ def decode_square(content: bytes, name: str, size: int) -> np.ndarray:
         raise ValueError(f'{name} is no whole image: {error}') from error
 
 
-class PreparedSet:
-    """A folder of prepared images with its manifests, for use in a ``with`` block.
+@contextmanager
+def prepare_set(out: str | Path, record: dict[str, str | int]) -> Iterator[PreparedSet]:
+    """Open a prepared set to write to; its manifests and ``chosen.tsv`` appear at the end.
 
-    Several threads decode and write, a few images at a time, so that millions of images need little
-    memory. Images that are there already are kept: an interrupted run goes on where it stopped.
-    Manifests and ``chosen.tsv`` take their place when the block ends without an error.
+    Images that are there already are kept: an interrupted run goes on where it stopped.
 
     Args:
         out (str | Path): Folder to write.
@@ -129,35 +107,49 @@ class PreparedSet:
     Raises:
         ValueError: The folder was prepared before with another record.
     """
+    out = Path(out)
+    file = out / 'prepared.json'
+    before = json.loads(file.read_text()) if file.is_file() else record
+    changed = [
+        f'{key}={before.get(key)!r}, not {record.get(key)!r}'
+        for key in sorted({*before, *record})
+        if before.get(key) != record.get(key)
+    ]
+    if changed:
+        raise ValueError(
+            f'{out} was prepared with {"; ".join(changed)}. '
+            'Delete that folder or give another one with --out.'
+        )
+    write_file(file, json.dumps(record, indent=2, sort_keys=True) + '\n')
+    num_threads = os.cpu_count() or 1
+    with ExitStack() as lists, ThreadPoolExecutor(num_threads) as pool:
+        # as many images wait as keep the threads busy, and no more
+        prepared = PreparedSet(out, lists, pool, 4 * num_threads)
+        try:
+            yield prepared
+            prepared.wait(0)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    prepared.report()
 
-    def __init__(self, out: str | Path, record: dict[str, str | int]) -> None:
-        self.out = Path(out)
-        file = self.out / 'prepared.json'
-        before = json.loads(file.read_text()) if file.is_file() else record
-        changed = [
-            f'{key}={before.get(key)!r}, not {record.get(key)!r}'
-            for key in sorted({*before, *record})
-            if before.get(key) != record.get(key)
-        ]
-        if changed:
-            raise ValueError(
-                f'{self.out} was prepared with {"; ".join(changed)}. '
-                'Delete that folder or give another one with --out.'
-            )
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_file(file, (json.dumps(record, indent=2, sort_keys=True) + '\n').encode())
 
-    def __enter__(self) -> 'PreparedSet':
-        num_threads = os.cpu_count() or 1
-        self._stack = ExitStack()
-        # as many wait as keep the threads busy, and no more
-        self._max_waiting = 4 * num_threads
+class PreparedSet:
+    """A folder of prepared images with its manifests, as :func:`prepare_set` opens it.
+
+    Several threads decode and write, a few images at a time, so that millions of images need little
+    memory.
+    """
+
+    def __init__(
+        self, out: Path, lists: ExitStack, pool: ThreadPoolExecutor, max_waiting: int
+    ) -> None:
+        self.out = out
+        self._stack, self._pool, self._max_waiting = lists, pool, max_waiting
         self._waiting: deque[Future[None]] = deque()
         self._lists: dict[str, BinaryIO] = {}
         self._num_images: Counter[str] = Counter()
         self._num_new: Counter[str] = Counter()
-        self._pool = ThreadPoolExecutor(num_threads)
-        return self
 
     def add(self, split: str, key: str, name: str, decode: Callable[[], np.ndarray]) -> None:
         """Write one image, unless it is there already, and list it.
@@ -216,42 +208,23 @@ class PreparedSet:
 
         self._num_new[split] += 1
         self._waiting.append(self._pool.submit(work))
-        self._wait(self._max_waiting)
+        self.wait(self._max_waiting)
 
-    def _wait(self, num_left: int) -> None:
+    def wait(self, num_left: int) -> None:
         """Wait until no more than ``num_left`` images are being written; raise what they raised."""
         while len(self._waiting) > num_left:
             self._waiting.popleft().result()
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        """Finish the images that were begun; put the lists in place if nothing went wrong."""
-        try:
-            if error is None:
-                self._wait(0)
-        except BaseException as late:
-            self._leave(late)
-            raise
-        self._leave(error)
-        if error is None:
-            for split, num in self._num_images.items():
-                print(f'{self.out / split}: {num} images ({self._num_new[split]} new)')
-
-    def _leave(self, error: BaseException | None) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        self._waiting.clear()
-        self._stack.__exit__(type(error) if error else None, error, None)
+    def report(self) -> None:
+        """Print how many images each split has."""
+        for split, num in self._num_images.items():
+            print(f'{self.out / split}: {num} images ({self._num_new[split]} new)')
 
 
 def make_key(split: str, name: str, *folders: str) -> str:
     """Name an image of the prepared set after its source: ``split/folders/stem.png``.
 
-    Args:
-        split (str): Name of the split.
-        name (str): Name of the image in the download; its folders and suffix are dropped.
-        folders (str): Folders inside the split, such as the class.
-
-    Returns:
-        str: The image key.
+    Of ``name``, that in the download, folders and suffix are dropped.
 
     Raises:
         ValueError: A folder could leave the split.
@@ -282,9 +255,6 @@ def make_parser(
         download (str): What to give as the download. Defaults to ''.
         size (int | None): Default of ``--size``. Defaults to None: there is no such option.
         num_test (int | None): Default of ``--num-test``. Defaults to None: no such option.
-
-    Returns:
-        argparse.ArgumentParser: The parser.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -4,20 +4,14 @@ import argparse
 from pathlib import PurePosixPath
 
 from download import Download
-from prepared_set import PreparedSet, make_key, rank
+from prepared_set import make_key, prepare_set, rank
 
 
 def split_pool(names: list[str], num_train: int, num_test: int, seed: int) -> dict[str, list[str]]:
     """Divide a pool of images at random into train, test and the unused rest.
 
     The file names without their folders decide, so that the same images are chosen however the
-    download was unpacked.
-
-    Args:
-        names (list[str]): Paths of the images in the download.
-        num_train (int): Images to train on.
-        num_test (int): Images held out; fewer where the pool has fewer.
-        seed (int): Seed of the choice.
+    download was unpacked. Where the pool has fewer than ``num_test`` others, all are held out.
 
     Returns:
         dict[str, list[str]]: Paths by split: ``train``, ``test``, ``unused``, each in the order of
@@ -50,13 +44,7 @@ def split_pool(names: list[str], num_train: int, num_test: int, seed: int) -> di
 
 
 def convert_pool(args: argparse.Namespace, name: str, num_train: int) -> None:
-    """Convert a pool of images.
-
-    Args:
-        args (argparse.Namespace): Command line of :func:`prepared_set.make_parser`.
-        name (str): Name of the set.
-        num_train (int): Images to train on.
-    """
+    """Convert a pool of images, as a command line of :func:`prepared_set.make_parser` says."""
     download = Download(args.download)
     splits = split_pool(download.image_names(), num_train, args.num_test, args.seed)
     unused = splits.pop('unused')
@@ -67,7 +55,7 @@ def convert_pool(args: argparse.Namespace, name: str, num_train: int) -> None:
         'num_test': args.num_test,
         'num_found': sum(map(len, splits.values())) + len(unused),
     }
-    with PreparedSet(args.out.replace('<name>', name), record) as prepared:
+    with prepare_set(args.out.replace('<name>', name), record) as prepared:
         chosen = {s: {make_key(s, path): path for path in paths} for s, paths in splits.items()}
         download.prepare(prepared, chosen, args.size)
         prepared.write_manifest('unused', unused)
