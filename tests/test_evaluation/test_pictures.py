@@ -20,20 +20,20 @@ from disp_plugin.evaluation.report.pictures import (
     show_nearest,
     show_walks,
 )
-from disp_plugin.models import Latents
+from disp_plugin.models import DISPGAN, Latents
 
 SIDE = 16
 ALT = re.compile(r'Training image (?P<key>[^,]+)(?P<mirrored>, mirrored)?, of sample (?P<num>\d+) ')
 
 
-class Gan(torch.nn.Module):
+class Gan(DISPGAN):
     """A generator whose images are those of a table, or colors of the prior and the noise."""
 
     noise_size, prior_dim, with_ema_gen = 1, 3, False
     data_preprocessor = SimpleNamespace(output_channel_order='RGB')
 
     def __init__(self, table=None):
-        super().__init__()
+        torch.nn.Module.__init__(self)
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.table = table
 
