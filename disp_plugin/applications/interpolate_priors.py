@@ -6,7 +6,7 @@ from torch import Tensor
 
 from disp_plugin.models import PriorGAN
 
-from .sample_images import sample_images
+from .sample_images import check_rows, sample_images
 
 
 def interpolate_priors(
@@ -43,15 +43,9 @@ def interpolate_priors(
         raise ValueError('this GAN takes no priors (it is a baseline): nothing to walk between')
     if num_steps < 2:
         raise ValueError(f'a walk needs at least 2 images, its ends, but num_steps is {num_steps}')
-    for name, values, length in (
-        ('the first prior', first, gan.prior_dim),
-        ('the second prior', second, gan.prior_dim),
-        ('the noise', noise, gan.noise_size),
-    ):
-        if values.shape != (1, length):
-            raise ValueError(f'{name} must be of shape (1, {length}), but is {tuple(values.shape)}')
-        if not values.isfinite().all():
-            raise ValueError(f'{name} must be finite, but holds NaN or infinity')
+    check_rows('the first prior', first, 1, gan.prior_dim)
+    check_rows('the second prior', second, 1, gan.prior_dim)
+    check_rows('the noise', noise, 1, gan.noise_size)
     fractions = torch.linspace(0, 1, num_steps)[:, None]
     priors = torch.lerp(first.float().cpu(), second.float().cpu(), fractions)
     noises = noise.expand(num_steps, -1)

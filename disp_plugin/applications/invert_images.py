@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from disp_plugin.progress import track
 from disp_plugin.techniques import MinedGenerator
 
-from .sample_images import choose_sample_model
+from .sample_images import check_rows, choose_sample_model
 
 __all__ = [
     'Inversion',
@@ -93,6 +93,7 @@ def invert_images(
     """
     generator = find_generator(gan, sample_model)
     list_blocks(generator)
+    _check_images(images)
     for holds, name, rule, value in (
         (num_steps >= 0, 'number of steps', 'at least 0', num_steps),
         (0 < lr < float('inf'), 'learning rate', 'positive', lr),
@@ -105,7 +106,8 @@ def invert_images(
         noise = torch.randn(1, generator.noise_size, generator=rng)
     if len(noise) == 1:
         noise = noise.expand(len(images), -1)
-    _check_inputs(generator, images, prior, noise)
+    check_rows('the prior of the queries', prior, len(images), generator.prior_dim)
+    check_rows('the noise of the queries', noise, len(images), generator.noise_size)
     device = next(generator.parameters()).device
     starts = range(0, len(images), batch_size)
     total = len(starts) * (num_steps + 1)
@@ -199,27 +201,15 @@ def find_generator(gan: BaseGAN, sample_model: str | None = None) -> BaseModule:
     return network
 
 
-def _check_inputs(generator: BaseModule, images: Tensor, prior: Tensor, noise: Tensor) -> None:
-    num = len(images)
-    if num < 1 or images.dim() != 4:
+def _check_images(images: Tensor) -> None:
+    if images.dim() != 4 or not len(images):
         raise ValueError(f'queries must be (N, 3, H, W), N at least 1; got {tuple(images.shape)}')
     low, high = (value.item() for value in torch.aminmax(images))
-    if not (low >= -1.001 and high <= 1.001):
+    if not (low >= -1.001 and high <= 1.001):  # also true for NaN
         raise ValueError(
             f'queries must be in [-1, 1], but lie in [{low:.3g}, {high:.3g}]; turn 8-bit images '
             'into them by img / 127.5 - 1'
         )
-    for name, values, length in (
-        ('prior', prior, generator.prior_dim),
-        ('noise', noise, generator.noise_size),
-    ):
-        if values.shape != (num, length):
-            raise ValueError(
-                f'{name} of {num} queries must be of shape ({num}, {length}), one row each, but is '
-                f'{tuple(values.shape)}'
-            )
-        if not values.isfinite().all():
-            raise ValueError(f'{name} of the queries must be finite, but holds NaN or infinity')
 
 
 def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:

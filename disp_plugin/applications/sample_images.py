@@ -58,6 +58,14 @@ def draw_inputs(gan: BaseGAN, num: int, seed: int, prior: Tensor | None = None) 
     return Latents(noise, prior.expand(num, -1))
 
 
+def check_rows(name: str, values: Tensor, num: int, length: int) -> None:
+    """Raise a ValueError unless values are (num, length) and finite."""
+    if values.shape != (num, length):
+        raise ValueError(f'{name} must be of shape ({num}, {length}), but is {tuple(values.shape)}')
+    if not values.isfinite().all():
+        raise ValueError(f'{name} must be finite, but holds NaN or infinity')
+
+
 def choose_sample_model(gan: BaseGAN, sample_model: str | None = None) -> str:
     """Choose the generator that samples: 'ema' where there is one, unless told otherwise.
 

@@ -166,10 +166,6 @@ class PriorEncoder(nn.Module):
         self._check_images(img)
         return self._as_prior(self.extract(self.preprocessing(img.float())))
 
-    def encode(self, img: Tensor, rows: Tensor) -> Tensor:
-        """Encode images whose rows in the bank are known, (N,)."""
-        return self(img)
-
     def describe(self) -> dict[str, str]:
         """Name the parts of the fingerprint, to tell what differs between two encoders."""
         if self._weights_hash is None:

@@ -52,10 +52,10 @@ def test_every_registered_encoder_is_held_to_the_contract():
 
 
 def test_a_prior_does_not_depend_on_the_batch(encoder):
-    img, rows = torch.rand(6, 3, 20, 24), torch.arange(6)
-    whole = encoder.encode(img, rows)
-    singly = torch.cat([encoder.encode(img[i : i + 1], rows[i : i + 1]) for i in range(6)])
-    odd = torch.cat([encoder.encode(img[:5], rows[:5]), encoder.encode(img[5:], rows[5:])])
+    img = torch.rand(6, 3, 20, 24)
+    whole = encoder(img)
+    singly = torch.cat([encoder(img[i : i + 1]) for i in range(6)])
+    odd = torch.cat([encoder(img[:5]), encoder(img[5:])])
     assert whole.shape == (6, encoder.prior_dim)
     assert whole.dtype == torch.float32
     assert (whole[0] - whole[1]).abs().max() > 1e-3  # not invariant for being constant
@@ -65,12 +65,12 @@ def test_a_prior_does_not_depend_on_the_batch(encoder):
 
 
 def test_an_encoder_stays_frozen_whatever_its_owner_does(encoder):
-    img, rows = torch.rand(4, 3, 20, 20, requires_grad=True), torch.arange(4)
+    img = torch.rand(4, 3, 20, 20, requires_grad=True)
     owner = nn.ModuleList([encoder])
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    first = encoder.encode(img, rows)
+    first = encoder(img)
     owner.train()
-    again = encoder.encode(img, rows)
+    again = encoder(img)
     assert not any(module.training for module in encoder.modules())
     assert not any(value.requires_grad for value in encoder.parameters())
     assert not again.requires_grad
