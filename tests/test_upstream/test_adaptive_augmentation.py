@@ -17,9 +17,6 @@ from torch.autograd import gradcheck, gradgradcheck
 from disp_plugin.upstream.operators import grid_sample
 
 GEOMETRY = ('xflip', 'rotate90', 'xint', 'scale', 'rotate', 'aniso', 'xfrac')
-OTHERS = (
-    'brightness', 'contrast', 'lumaflip', 'hue', 'saturation', 'imgfilter', 'noise', 'cutout',
-)  # fmt: skip
 
 
 class TestGridSample:
@@ -55,34 +52,24 @@ def augment_and_score(pipe, weight):
     return score
 
 
-class TestAugmentPipe:
-    @pytest.mark.parametrize('part', [*((name,) for name in GEOMETRY), GEOMETRY], ids='+'.join)
-    def test_r1_through_geometry_has_the_derivative_of_finite_differences(self, part):
-        pipe = ada.augment.AugmentPipe(**dict.fromkeys(part, 1))
-        images = torch.rand(2, 3, 6, 6, dtype=torch.float64) * 2 - 1
-        weight = torch.randn(3, 6, 6, dtype=torch.float64).requires_grad_()
-        direction = torch.randn_like(weight)
+@pytest.mark.parametrize('part', [*((name,) for name in GEOMETRY), GEOMETRY], ids='+'.join)
+def test_r1_through_geometry_has_the_derivative_of_finite_differences(part):
+    pipe = ada.augment.AugmentPipe(**dict.fromkeys(part, 1))
+    images = torch.rand(2, 3, 6, 6, dtype=torch.float64) * 2 - 1
+    weight = torch.randn(3, 6, 6, dtype=torch.float64).requires_grad_()
+    direction = torch.randn_like(weight)
 
-        def penalty(weight):
-            return r1_gradient_penalty_loss(augment_and_score(pipe, weight), images)
+    def penalty(weight):
+        return r1_gradient_penalty_loss(augment_and_score(pipe, weight), images)
 
-        loss = penalty(weight)
-        (grad,) = torch.autograd.grad(loss, weight)
-        step = 1e-5
-        with torch.no_grad():
-            ahead, behind = weight + step * direction, weight - step * direction
-        expected = (penalty(ahead).detach() - penalty(behind).detach()) / (2 * step)
-        assert loss > 0
-        torch.testing.assert_close((grad * direction).sum(), expected, rtol=1e-6, atol=1e-8)
-
-    @pytest.mark.parametrize('channels', [1, 3])
-    def test_all_parts_together_change_images_and_can_be_penalized(self, channels):
-        pipe = ada.augment.AugmentPipe(**dict.fromkeys(GEOMETRY + OTHERS, 1))
-        images = torch.rand(4, channels, 24, 24) * 2 - 1  # imgfilter needs more than 21 px
-        weight = torch.randn(channels, 24, 24, requires_grad=True)
-        assert not torch.allclose(pipe(images), images, atol=0.1)
-        r1_gradient_penalty_loss(augment_and_score(pipe, weight), images).backward()
-        assert torch.isfinite(weight.grad).all() and weight.grad.abs().max() > 0
+    loss = penalty(weight)
+    (grad,) = torch.autograd.grad(loss, weight)
+    step = 1e-5
+    with torch.no_grad():
+        ahead, behind = weight + step * direction, weight - step * direction
+    expected = (penalty(ahead).detach() - penalty(behind).detach()) / (2 * step)
+    assert loss > 0
+    torch.testing.assert_close((grad * direction).sum(), expected, rtol=1e-6, atol=1e-8)
 
 
 class TinyGenerator(torch.nn.Module):
@@ -156,12 +143,6 @@ def test_no_scores_stay_for_checkpoints(hub):
     train(TinyDiscriminator(), num_iters=1)
     assert 'disc_pred_real' not in hub.state_dict()['runtime_info']
     hub.update_info('disc_pred_real', torch.zeros(1), resumed=False)
-
-
-def test_a_step_that_leaves_no_scores_is_told_of(hub, monkeypatch):
-    monkeypatch.setattr(StyleGAN2, 'train_discriminator', lambda *args: {})
-    with pytest.raises(RuntimeError, match="left no 'disc_pred_real' in the message hub"):
-        train(torch.nn.Sequential(TinyDiscriminator()), num_iters=1)
 
 
 def test_p_moves_by_the_counts_of_both_processes_and_is_logged(two_processes):
