@@ -10,45 +10,42 @@ from disp_plugin.evaluation.spaces import choose_spaces, get_space
 
 SIMCLR = dict(type='CheckpointEncoder', checkpoint='encoder.pth')
 RUN = dict(model=dict(prior_dim=8), encoder=SIMCLR)
-
-
-def test_two_spaces_stand_beside_each_other():
-    assert list(choose_spaces(None, RUN)) == ['clean', 'prior']
-    assert choose_spaces(None, RUN)['prior'] == 'encoder'
-    assert list(choose_spaces(None)) == ['clean']
+# They have no priors of unseen images.
+BASELINES = (
+    dict(model=dict(prior_dim=0), encoder=SIMCLR),
+    dict(model=dict(prior_dim=8, per_image=True), encoder=SIMCLR),
+    dict(model=dict(prior_dim=8), encoder=None),
+)
+CLEAN = dict(type='InceptionEncoder', resize='clean')
+OWN = dict(type='TimmEncoder', model='resnet18')
 
 
 @pytest.mark.parametrize(
-    'run',
+    ('chosen', 'run', 'expected'),
     [
-        dict(model=dict(prior_dim=0), encoder=SIMCLR),
-        dict(model=dict(prior_dim=8, per_image=True), encoder=SIMCLR),
-        dict(model=dict(prior_dim=8), encoder=None),
+        (None, RUN, dict(clean=CLEAN, prior='encoder')),
+        (None, dict(RUN, test_evaluator=dict(spaces=dict(pixels=OWN))), dict(pixels=OWN)),
+        ({'legacy': ''}, RUN, dict(legacy=dict(CLEAN, resize='legacy'))),
+        ({'prior': '', 'mine': OWN}, RUN, dict(prior='encoder', mine=OWN)),
+        (None, None, dict(clean=CLEAN)),
+        *((None, run, dict(clean=CLEAN)) for run in BASELINES),
     ],
 )
-def test_a_baseline_has_no_space_of_priors(run):
-    assert list(choose_spaces(None, run)) == ['clean']
-    with pytest.raises(ValueError, match="no space 'prior'"):
-        choose_spaces({'prior': ''}, run)
+def test_spaces_are_those_of_the_command_line_or_the_config_or_two(chosen, run, expected):
+    assert choose_spaces(chosen, run) == expected
 
 
-def test_a_configs_own_spaces_are_taken():
-    run = dict(RUN, test_evaluator=dict(spaces=dict(pixels=dict(type='PixelEncoder'))))
-    assert choose_spaces(None, run) == dict(pixels=dict(type='PixelEncoder'))
-    assert list(choose_spaces({'legacy': ''}, run)) == ['legacy']
-
-
-def test_the_command_line_names_known_ones_or_brings_a_config():
-    own = dict(type='TimmEncoder', model='resnet18')
-    chosen = choose_spaces({'pixels': '', 'mine': own})
-    assert chosen == {'pixels': dict(type='PixelEncoder', size=8), 'mine': own}
-
-
-def test_unknown_spaces_are_refused():
-    with pytest.raises(ValueError, match="'vgg' is unknown; known are clean, legacy"):
-        choose_spaces({'vgg': ''})
-    with pytest.raises(ValueError, match="space mine has 'resnet18'"):
-        choose_spaces({'mine': 'resnet18'})
+@pytest.mark.parametrize(
+    ('chosen', 'run', 'message'),
+    [
+        ({'vgg': ''}, None, "'vgg' is unknown; known are clean, legacy"),
+        ({'mine': 'resnet18'}, None, "space mine has 'resnet18'"),
+        *(({'prior': ''}, run, "no space 'prior'") for run in BASELINES),
+    ],
+)
+def test_spaces_that_are_not_there_are_refused(chosen, run, message):
+    with pytest.raises(ValueError, match=message):
+        choose_spaces(chosen, run)
 
 
 def test_equal_configs_share_one_encoder():

@@ -28,9 +28,9 @@ class DistanceMetric(FeatureMetric):
 
     measure: Callable[[Tensor, Tensor], Estimate]
 
-    def compare(self, generated: Tensor) -> list[MetricCard]:
-        """Measure the distance of features (N, F) to those of the held-out images (M, F)."""
-        estimate = self.measure(generated, self.held_out_features())
+    def compare(self, generated: Tensor, held_out: Tensor) -> list[MetricCard]:
+        """Measure the distance of features (N, F) and (M, F)."""
+        estimate = self.measure(generated, held_out)
         return [MetricCard(self.protocol(self.CHOSEN_BY, len(generated)), *estimate)]
 
 
@@ -84,18 +84,13 @@ class PrecisionRecallMetric(FeatureMetric):
         self.recall_neighbors = tuple(recall_neighbors)
         self.density_neighbors = density_neighbors
 
-    def compare(self, generated: Tensor) -> list[MetricCard]:
+    def compare(self, generated: Tensor, held_out: Tensor) -> list[MetricCard]:
         """Compute a card for each number and k."""
-        reference, num = self.held_out_features(), len(generated)
-        scores = manifold_scores(
-            generated,
-            reference,
-            _possible(self.precision_neighbors, len(reference), 'held-out'),
-            _possible(self.recall_neighbors, num, 'generated'),
-            self.density_neighbors,
-        )
+        precise = _possible(self.precision_neighbors, len(held_out), 'held-out')
+        recalled = _possible(self.recall_neighbors, len(generated), 'generated')
+        scores = manifold_scores(generated, held_out, precise, recalled, self.density_neighbors)
         return [
-            MetricCard(self.protocol(metric, num, k), *estimate)
+            MetricCard(self.protocol(metric, len(generated), k), *estimate)
             for (metric, k), estimate in scores.items()
         ]
 
@@ -131,9 +126,9 @@ class DataCopyingMetric(FeatureMetric):
         self.num_cells = num_cells
         self.num_trials = num_trials
 
-    def compare(self, generated: Tensor) -> list[MetricCard]:
+    def compare(self, generated: Tensor, held_out: Tensor) -> list[MetricCard]:
         """Compute the statistic."""
-        sets = generated, self.train_features(), self.held_out_features()
+        sets = generated, self.train_features(), held_out
         found = data_copying(*sets, self.num_cells, self.num_trials, self.seed)
         protocol = self.protocol('copying', len(generated), parameters={'cells': found.num_cells})
         details: dict[str, float | list[float]] = {
@@ -153,10 +148,10 @@ class MemorizationFloorMetric(FeatureMetric):
 
     NEEDS_TRAIN = True
 
-    def compare(self, generated: Tensor) -> list[MetricCard]:
+    def compare(self, generated: Tensor, held_out: Tensor) -> list[MetricCard]:
         """Compute cards 'fid_floor' and 'kid_floor'."""
         num = len(generated)
-        floor = memorization_floor(self.train_features(), self.held_out_features(), num, self.seed)
+        floor = memorization_floor(self.train_features(), held_out, num, self.seed)
         return [
             MetricCard(self.protocol(f'{name}_floor', num), *estimate)
             for name, estimate in floor.items()

@@ -266,15 +266,12 @@ class FeatureMetric(GanMetric):
             raise ValueError(
                 f'the features of {num} of {len(generated)} generated images are not finite'
             )
-        return self.compare(generated.to(choose_device()))
+        held_out = self.held_out.features(self.space)
+        return self.compare(generated.to(choose_device()), held_out.to(choose_device()))
 
-    def compare(self, generated: Tensor) -> list[MetricCard]:
-        """Compare features (N, F); what a child implements."""
+    def compare(self, generated: Tensor, held_out: Tensor) -> list[MetricCard]:
+        """Compare features (N, F) with those of the held-out images (M, F); a child does it."""
         raise NotImplementedError
-
-    def held_out_features(self) -> Tensor:
-        """Get the features (M, F) of the held-out images."""
-        return self.held_out.features(self.space).to(choose_device())
 
     def train_features(self) -> Tensor:
         """Get the features (T, F) of the training images, mirrored views included."""

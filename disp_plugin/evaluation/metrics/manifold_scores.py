@@ -34,8 +34,8 @@ def manifold_scores(
       2020, arXiv 2002.09797).
 
     Args:
-        generated (Tensor): (N, F) floating point.
-        reference (Tensor): (M, F) likewise.
+        generated (Tensor): Features (N, F).
+        reference (Tensor): (M, F).
         precision_neighbors (Sequence[int]): Each k of precision. Defaults to (10, 3).
         recall_neighbors (Sequence[int]): Each k of recall. Defaults to (40, 3).
         density_neighbors (int): k of density and coverage. Defaults to 5.

@@ -50,9 +50,9 @@ def data_copying(
     hold more than 20 generated images, weighted by the held-out images in each.
 
     Args:
-        generated (Tensor): (M, F) floating point.
-        train (Tensor): (T, F) likewise.
-        held_out (Tensor): (N, F) likewise.
+        generated (Tensor): Features (M, F).
+        train (Tensor): (T, F).
+        held_out (Tensor): (N, F).
         num_cells (int | None): Cells. Defaults to None: by :func:`choose_num_cells`.
         num_trials (int): Clusterings, each from a start of its own. Defaults to 5.
         seed (int): Seed of the first one; the next ones follow it. Defaults to 0.
@@ -142,17 +142,11 @@ def _run_trial(
 def memorization_floor(
     train: Tensor, held_out: Tensor, num: int, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Measure FID and KID between repeated training images and held-out ones.
+    """Measure FID and KID between repeated training images (T, F) and held-out ones (N, F).
 
     ``num`` training images, as many as are generated where the model is measured, are drawn with
     repetition, as a model would that has learned them by heart. A model that generalizes is nearer
     to the held-out images than that.
-
-    Args:
-        train (Tensor): (T, F) floating point features.
-        held_out (Tensor): (N, F) likewise.
-        num (int): Images in a draw.
-        seed (int): Seed of the draws. Defaults to 0.
 
     Returns:
         dict[str, Estimate]: 'fid' and 'kid', each with mean and standard deviation of 5 draws.
