@@ -3,13 +3,13 @@
 import pytest
 import torch
 import torchvision
-from torch import nn
 
 from disp_plugin.encoders import TorchvisionEncoder
 from disp_plugin.encoders.fetch_weights import cached_file
 from disp_plugin.encoders.torchvision_encoder import find_weights
 from tests.numerics import assert_close_to_scale
 
+NAME = 'shufflenet_v2_x0_5'
 SMALL = dict(resize=(32, 32))
 
 
@@ -17,7 +17,7 @@ SMALL = dict(resize=(32, 32))
 def small_file(tmp_path_factory):
     torch.manual_seed(1)
     file = tmp_path_factory.mktemp('weights') / 'small.pth'
-    torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), file)
+    torch.save(torchvision.models.get_model(NAME).state_dict(), file)
     return file
 
 
@@ -56,32 +56,20 @@ def test_vgg16_fc7_from_a_local_file_is_the_library_s_own(tmp_path):
     assert_close_to_scale(got, want)
 
 
-def test_default_is_the_pooled_features_of_the_last_layer(small_file):
-    encoder = TorchvisionEncoder(
-        'shufflenet_v2_x0_5', checkpoint=str(small_file), preprocessing=SMALL
-    )
-    small = torchvision.models.shufflenet_v2_x0_5()
+@pytest.mark.parametrize(
+    ('layer', 'module'), [(None, 'conv5'), ('logits', 'fc'), ('stage3', 'stage3')]
+)
+def test_pooled_features_logits_and_any_layer_can_be_taken(small_file, layer, module):
+    encoder = TorchvisionEncoder(NAME, layer, checkpoint=str(small_file), preprocessing=SMALL)
+    small = torchvision.models.get_model(NAME)
     small.load_state_dict(torch.load(small_file))
-    small.fc = nn.Identity()
-    img = torch.rand(3, 3, 32, 32)
+    seen, img = [], torch.rand(2, 3, 32, 32)
+    small.get_submodule(module).register_forward_hook(lambda part, args, out: seen.append(out))
     with torch.no_grad():
-        want = small.eval()((img - 0.5) / 0.5)
-    assert encoder.prior_dim == 1024
+        small.eval()((img - 0.5) / 0.5)
+    want = seen[0].mean((2, 3)) if seen[0].dim() == 4 else seen[0]
+    assert encoder.prior_dim == want.shape[1]
     assert_close_to_scale(encoder(img), want)
-
-
-def test_logits_and_any_layer_can_be_taken(small_file):
-    img = torch.rand(2, 3, 32, 32)
-    kwargs = dict(checkpoint=str(small_file), preprocessing=SMALL)
-    small = torchvision.models.shufflenet_v2_x0_5()
-    small.load_state_dict(torch.load(small_file))
-    seen = {}
-    small.stage3.register_forward_hook(lambda module, args, out: seen.update(stage3=out))
-    with torch.no_grad():
-        logits = small.eval()((img - 0.5) / 0.5)
-    assert_close_to_scale(TorchvisionEncoder('shufflenet_v2_x0_5', 'logits', **kwargs)(img), logits)
-    stage3 = TorchvisionEncoder('shufflenet_v2_x0_5', 'stage3', **kwargs)(img)
-    assert_close_to_scale(stage3, seen['stage3'].mean((2, 3)))
 
 
 def test_preprocessing_is_that_of_the_weights():
@@ -95,7 +83,7 @@ def test_preprocessing_is_that_of_the_weights():
 def test_missing_weights_say_which_file_is_missed_where_and_what_helps(empty_cache):
     url = torchvision.models.ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1.url
     with pytest.raises(FileNotFoundError) as caught:
-        TorchvisionEncoder('shufflenet_v2_x0_5', download=False)
+        TorchvisionEncoder(NAME, download=False)
     target = empty_cache / url.rsplit('/', 1)[-1]
     assert str(caught.value) == (
         f'the weights of torchvision/shufflenet_v2_x0_5 (IMAGENET1K_V1) are not at hand: no file '
@@ -110,7 +98,7 @@ def test_a_failed_download_gives_the_same_advice_and_leaves_no_file(empty_cache,
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
     with pytest.raises(FileNotFoundError, match=r'\(downloading failed: the network is down\)'):
-        TorchvisionEncoder('shufflenet_v2_x0_5')
+        TorchvisionEncoder(NAME)
     assert not list(empty_cache.iterdir())
 
 
@@ -119,19 +107,19 @@ def test_cached_weights_are_used_and_compared_with_the_hash_in_their_name(
 ):
     import hashlib
 
-    published = find_weights('shufflenet_v2_x0_5')
+    published = find_weights(NAME)
     content = small_file.read_bytes()
     file = cached_file(published.url)
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with pytest.raises(ValueError, match=f'{file} is damaged .* its name says f707e7126e; fetch'):
-        TorchvisionEncoder('shufflenet_v2_x0_5', download=False)
+        TorchvisionEncoder(NAME, download=False)
 
     right = file.with_name(f'small-{hashlib.sha256(content).hexdigest()[:10]}.pth')
     file.rename(right)
     monkeypatch.setattr('disp_plugin.encoders.fetch_weights.cached_file', lambda url: right)
-    cached = TorchvisionEncoder('shufflenet_v2_x0_5', download=False)
-    local = TorchvisionEncoder('shufflenet_v2_x0_5', checkpoint=str(small_file))
+    cached = TorchvisionEncoder(NAME, download=False)
+    local = TorchvisionEncoder(NAME, checkpoint=str(small_file))
     assert cached.fingerprint() == local.fingerprint()
 
 
@@ -145,7 +133,7 @@ def test_cached_weights_are_used_and_compared_with_the_hash_in_their_name(
             "no weights 'V9' of vgg16; it has IMAGENET1K_V1, .*and 'none' leaves",
         ),
         (
-            dict(model='shufflenet_v2_x0_5', weights='none', layer='layer9'),
+            dict(model=NAME, weights='none', layer='layer9'),
             ValueError,
             "shufflenet_v2_x0_5 has no layer 'layer9'; some it has: ",
         ),
@@ -155,7 +143,7 @@ def test_cached_weights_are_used_and_compared_with_the_hash_in_their_name(
             'squeezenet1_1 does not end with a linear layer.*set layer= to one of: features',
         ),
         (
-            dict(model='shufflenet_v2_x0_5', checkpoint='no.pth'),
+            dict(model=NAME, checkpoint='no.pth'),
             FileNotFoundError,
             "checkpoint is 'no.pth'",
         ),

@@ -51,3 +51,28 @@ def trained(train, small_run):
     work_dir = small_run.folder / 'trained'
     train.main(small_run.arguments(work_dir))
     return work_dir
+
+
+@pytest.fixture(scope='session')
+def use(tool, trained, tmp_path_factory):
+    """A function (script, *options) -> the folder that it writes of the trained run."""
+
+    def run(script, *options):
+        folder = tmp_path_factory.mktemp('used') / 'out'
+        tool(script).main([str(trained), '--out', str(folder), *map(str, options)])
+        return folder
+
+    return run
+
+
+@pytest.fixture
+def refusal(capsys):
+    """A function (main, *arguments) -> the message by which a tool refuses them."""
+
+    def catch(main, *arguments):
+        with pytest.raises(SystemExit) as stop:
+            main(*arguments)
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    return catch

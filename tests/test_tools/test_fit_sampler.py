@@ -1,11 +1,15 @@
 """tools/fit_sampler.py: one trained model, sampled in several ways from its checkpoint alone."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from disp_plugin.priors import PriorBank
+from disp_plugin.samplers import GMMPriorSampler
 
 SAMPLERS = {
     'EmpiricalPriorSampler': [],
@@ -53,9 +57,6 @@ def test_each_sampler_works_from_the_checkpoint_alone(
 
 
 def test_the_mixture_is_fitted_to_the_training_images_of_the_bank(fit, small_run):
-    from disp_plugin.priors import PriorBank
-    from disp_plugin.samplers import GMMPriorSampler
-
     options = dict(num_components=5, covariance_type='spherical')
     sampler = GMMPriorSampler(**options)
     sampler.fit(PriorBank.open(small_run.bank_file))
@@ -64,28 +65,18 @@ def test_the_mixture_is_fitted_to_the_training_images_of_the_bank(fit, small_run
         torch.testing.assert_close(state[f'sampler.{name}'], value)
 
 
-def refused(fit, capsys, *sampler, **kwargs):
-    with pytest.raises(SystemExit) as stop:
-        fit(*sampler, **kwargs)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
-
-
-def test_mistakes_are_told_in_the_users_words(fit, capsys, tmp_path):
-    assert '--sampler needs a type' in refused(fit, capsys, 'num_components=5')
-    said = refused(fit, capsys, 'type=GMPriorSampler')
-    assert "did you mean 'GMMPriorSampler'?" in said
-    said = refused(fit, capsys, 'type=GMMPriorSampler')
-    assert '1000 components to the 100 priors' in said
-    said = refused(fit, capsys, 'type=GMMPriorSampler', options=['--bank-file', tmp_path / 'none'])
-    assert 'there is no prior bank' in said
+def test_mistakes_are_told_in_the_users_words(fit, refusal, tmp_path):
+    mixture = 'type=GMMPriorSampler'
+    no_bank = partial(fit, options=['--bank-file', tmp_path / 'none'])
+    assert '--sampler needs a type' in refusal(fit, 'num_components=5')
+    assert "did you mean 'GMMPriorSampler'?" in refusal(fit, 'type=GMPriorSampler')
+    assert '1000 components to the 100 priors' in refusal(fit, mixture)
+    assert 'there is no prior bank' in refusal(no_bank, mixture)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bank_of_other_data_is_refused(fit, capsys, tmp_path):
-    from disp_plugin.priors import PriorBank
-
+def test_a_bank_of_other_data_is_refused(fit, refusal, tmp_path):
     bank = tmp_path / 'other'
     PriorBank([f'{row}.png' for row in range(9)], torch.rand(9, 1, 7)).save(bank)
-    said = refused(fit, capsys, 'type=KMeansPriorSampler', options=['--bank-file', bank])
+    said = refusal(partial(fit, options=['--bank-file', bank]), 'type=KMeansPriorSampler')
     assert 'takes 128-d priors but' in said and '7-d' in said

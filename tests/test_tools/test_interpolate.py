@@ -1,21 +1,15 @@
 """tools/interpolate.py: walks between two images, or between priors of the sampler."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
 
 
 @pytest.fixture(scope='module')
-def interpolate(tool, trained, tmp_path_factory):
-    """A function (*options) -> folder of walks by the trained run."""
-    script = tool('interpolate.py')
-
-    def run(*options):
-        folder = tmp_path_factory.mktemp('walks') / 'out'
-        script.main([str(trained / 'iter_4.pth'), '--out', str(folder), *map(str, options)])
-        return folder
-
-    return run
+def interpolate(use):
+    return partial(use, 'interpolate.py')
 
 
 def read(path):
@@ -35,17 +29,15 @@ def test_walks_between_priors_of_the_sampler(interpolate):
 
 
 def test_a_walk_between_two_images_begins_and_ends_at_their_variations(
-    interpolate, tool, trained, digits_folder, tmp_path
+    interpolate, use, digits_folder
 ):
     ends = [next((digits_folder / 'test').glob(f'{digit}_*.png')) for digit in (6, 8)]
     folder = interpolate(*ends, '--num', 2, '--steps', 4)
     for end, step in zip(ends, (0, 3), strict=True):
-        out = tmp_path / end.stem
-        options = ['--out', str(out), '--num', '2', '--prior-from', str(end)]
-        tool('sample.py').main([str(trained / 'iter_4.pth'), *options])
+        varied = use('sample.py', '--num', 2, '--prior-from', end)
         for walk in range(2):
-            difference = read(out / f'00000{walk}.png') - read(folder / f'00{walk}_00{step}.png')
-            assert np.abs(difference).max() <= 1
+            first = read(varied / f'00000{walk}.png')
+            assert np.abs(first - read(folder / f'00{walk}_00{step}.png')).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -60,8 +52,5 @@ def test_a_walk_between_two_images_begins_and_ends_at_their_variations(
         (['--device', 'cuda:99'], "--device 'cuda:99' cannot be used"),
     ],
 )
-def test_what_cannot_be_walked_is_refused(interpolate, options, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        interpolate(*options)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+def test_what_cannot_be_walked_is_refused(interpolate, options, message, refusal):
+    assert message in refusal(interpolate, *options)

@@ -1,9 +1,11 @@
 """tools/invert.py: pictures, curves and numbers of an inversion, whole or not at all."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 
@@ -13,17 +15,8 @@ def queries(digits_folder):
 
 
 @pytest.fixture(scope='module')
-def invert(tool, trained, tmp_path_factory):
-    """A function (*options) -> folder of an inversion by the trained run."""
-    script = tool('invert.py')
-
-    def run(*options):
-        folder = tmp_path_factory.mktemp('inverted') / 'out'
-        options = ['--steps', '6', *map(str, options)]
-        script.main([str(trained / 'iter_4.pth'), '--out', str(folder), *options])
-        return folder
-
-    return run
+def invert(use):
+    return partial(use, 'invert.py', '--steps', 6)
 
 
 def rounding(loss):
@@ -78,17 +71,13 @@ def test_colors_stay_what_they_are(invert, trained, tmp_path):
     assert best[..., 0].mean() > best[..., 2].mean() + 20
 
 
-def test_an_interrupted_inversion_leaves_nothing(tool, trained, queries, tmp_path, monkeypatch):
-    import torch
-
+def test_an_interrupted_inversion_leaves_nothing(invert, queries, tmp_path, monkeypatch):
     def stop(self, *args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch.optim.Adam, 'step', stop)
     with pytest.raises(SystemExit) as error:
-        tool('invert.py').main(
-            [str(trained / 'iter_4.pth'), queries[0], '--out', str(tmp_path / 'out')]
-        )
+        invert(queries[0], '--out', tmp_path / 'out')
     assert error.value.code == 130
     assert not (tmp_path / 'out').exists()
 
@@ -104,8 +93,6 @@ def test_an_interrupted_inversion_leaves_nothing(tool, trained, queries, tmp_pat
         (['QUERY', '--lr', '0'], 'learning rate must be positive'),
     ],
 )
-def test_what_cannot_be_inverted_is_refused(invert, queries, options, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        invert(*(queries[0] if option == 'QUERY' else option for option in options))
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+def test_what_cannot_be_inverted_is_refused(invert, queries, options, message, refusal):
+    options = [queries[0] if option == 'QUERY' else option for option in options]
+    assert message in refusal(invert, *options)

@@ -53,12 +53,10 @@ def test_every_option_reaches_the_training_and_the_file(
     ],
 )
 def test_an_error_of_the_user_is_one_line(
-    pretrain_encoder, image_folder, tmp_path, capsys, options, message
+    pretrain_encoder, image_folder, tmp_path, refusal, options, message
 ):
-    with pytest.raises(SystemExit) as caught:
-        pretrain_encoder.main([str(image_folder), str(tmp_path / 'x.pth'), *options])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
+    arguments = [str(image_folder), str(tmp_path / 'x.pth'), *options]
+    error = refusal(pretrain_encoder.main, arguments)
     assert error.startswith('error: ' + message.format(folder=image_folder))
     assert 'Traceback' not in error
     assert not list(tmp_path.glob('x.pth*'))
