@@ -14,7 +14,6 @@ from disp_plugin.upstream.patch import patch, rebind
 if TYPE_CHECKING:
     from torch import Tensor
 
-DISCRIMINATOR_MODULE = 'mmagic.models.editors.stylegan2.stylegan2_discriminator'
 SCORES = 'disc_pred_real'
 
 
@@ -30,25 +29,6 @@ def replace_grid_sample(host: ModuleType) -> None:
     """
     operators = importlib.import_module('disp_plugin.upstream.operators')
     rebind(host.grid_sample, operators.grid_sample)
-
-
-@patch('ada-counts', DISCRIMINATOR_MODULE)
-def require_counts(host: ModuleType) -> None:
-    """Let ``ADAAug.update`` leave p as it is while nothing has been counted.
-
-    Symptom: ``ADAAug.update`` before anything was counted makes the augmentation probability NaN.
-    Cause: stylegan2_discriminator.py:312 divides by the number of images that were counted.
-    Delete when: mmagic does not divide by 0.
-    """
-    update: Callable[..., None] = host.ADAAug.update
-
-    @functools.wraps(update)
-    def update_if_counted(self: Any, iteration: int = 0, num_batches: int = 0) -> None:
-        is_due = (iteration + 1) % self.update_interval == 0
-        if not is_due or self.log_buffer[0] > 0:
-            update(self, iteration=iteration, num_batches=num_batches)
-
-    host.ADAAug.update = update_if_counted
 
 
 @patch('ada-search', 'mmagic.models.editors.stylegan2.stylegan2')
@@ -85,14 +65,14 @@ def _update_after_step(gan_type: Any, sees_bare: bool) -> None:
 
     @functools.wraps(train_step)
     def train_step_and_update(self: Any, data: dict, optim_wrapper: object) -> dict[str, object]:
+        from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
         from mmengine.logging import MessageHub
 
         hub = MessageHub.get_current_instance()
         log_vars = train_step(self, data, optim_wrapper)
         if not (sees_bare and getattr(self.discriminator, 'with_ada', False)):
-            ada_aug_type = importlib.import_module(DISCRIMINATOR_MODULE).ADAAug
             for module in self.discriminator.modules():
-                if isinstance(module, ada_aug_type):
+                if isinstance(module, ADAAug):
                     _update(module, hub.get_info(SCORES), hub.get_info('iter'))
                     log_vars['augment'] = module.aug_pipeline.p.data.cpu()
         hub.runtime_info.pop(SCORES, None)

@@ -128,16 +128,6 @@ def penalize_through_geometry():
     return list(second.shape)
 
 
-@probe('ada-counts', 'nan', '0.0')
-def probability_without_counts():
-    """ADA's probability after an update before anything was counted."""
-    from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
-
-    ada_aug = ADAAug(update_interval=1)
-    ada_aug.update(0, 4)
-    return str(ada_aug.aug_pipeline.p.item())
-
-
 @probe('safe-checkpoints', 'Weights only load failed', 3.0)
 def mean_of_loaded_history():
     """Statistics of a message hub's history, written and read as mmengine's checkpoints are."""
