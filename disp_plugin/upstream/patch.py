@@ -63,7 +63,7 @@ class Patch:
             yield
 
     def act_after(self, module: ModuleType) -> None:
-        """Act on a module that has been executed; one that did without a generator needs none."""
+        """Act on an executed module; for a patch that acts before, it is too late."""
         if not inspect.isgeneratorfunction(self.apply) and self._is_due(module):
             self.apply(module)
 

@@ -241,11 +241,12 @@ class TestFilteredLrelu:
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 BIAS = torch.tensor([0.5, -0.3, 0.2])
 
-# operator -> arguments after the images, as the StyleGANs call it
+# operator (and what is special) -> arguments after the images, as the StyleGANs call it
 CALLS = {
     'fused_bias_leakyrelu': dict(bias=BIAS),
     'upfirdn2d': dict(filter=torch.outer(TAPS, TAPS), up=2, padding=(2, 1, 2, 1), gain=4),
-    'bias_act': dict(bias=BIAS, act='swish', clamp=256),
+    'bias_act': dict(bias=BIAS, act='lrelu', clamp=256),
+    'bias_act by reference': dict(bias=BIAS, act='swish'),
     'filtered_lrelu': dict(
         filter_up=TAPS, filter_down=TAPS, bias=BIAS, up=2, down=2, padding=(4, 4), clamp=256
     ),
@@ -259,21 +260,22 @@ def call(request):
     def run(images, module=operators):
         arguments = {
             key: value.to(images.device) if torch.is_tensor(value) else value
-            for key, value in CALLS[request.param].items()
+            for key, value in run.arguments.items()
         }
         if module is mmcv.ops and 'bias' in arguments:  # which takes one type only
             arguments['bias'] = arguments['bias'].to(images.dtype)
-        return getattr(module, request.param)(images, **arguments)
+        return getattr(module, run.operator)(images, **arguments)
 
-    run.name = request.param
+    run.arguments, run.operator = CALLS[request.param], request.param.split()[0]
     return run
 
 
 def test_mmcvs_plain_versions_agree(call):
     images = torch.randn(2, 3, 8, 8)
     names = {'fused_bias_leakyrelu': 'bias_leakyrelu_ref'}
-    reference = names.get(call.name, f'_{call.name}_ref')
-    expected = getattr(sys.modules[f'mmcv.ops.{call.name}'], reference)(images, **CALLS[call.name])
+    reference = names.get(call.operator, f'_{call.operator}_ref')
+    function = getattr(sys.modules[f'mmcv.ops.{call.operator}'], reference)
+    expected = function(images, **call.arguments)
     assert_close_to_scale(call(images), expected)
 
 
@@ -299,6 +301,7 @@ def test_a_trace_is_right_for_other_batch_sizes(call):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 @pytest.mark.skipif(not mmcv_operators.is_compiled(), reason='needs a compiled mmcv')
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize('call', mmcv_operators.PURE_OPERATORS, indirect=True)
 def test_outputs_and_derivatives_are_those_of_the_compiled_operators(call, dtype):
     images = torch.randn(4, 3, 16, 16, device='cuda').to(dtype)
     found = []
