@@ -37,10 +37,7 @@ import disp_plugin.register  # noqa: E402, F401
 from disp_plugin.priors import LoadPrior, PriorBank  # noqa: E402
 
 NUM_CLASSES = 10
-NETWORKS = {
-    'biggan': ('BigGAN', 'BigGANGenerator', 'BigGANDiscriminator', {'sn_style': 'torch'}),
-    'sngan': ('SNGAN', 'SNGANGenerator', 'ProjDiscriminator', {'with_spectral_norm': True}),
-}
+KINDS = {'biggan': 'BigGAN', 'sngan': 'SNGAN', 'stylegan2': 'StyleGAN2'}
 # What a technique adds to the discriminator, and to the losses of the GAN.
 TECHNIQUES = {
     'diff_augment': (dict(augmentation=dict(type='DiffAugment')), {}),
@@ -62,85 +59,66 @@ TECHNIQUES = {
 STYLEGAN2_CYCLE = 16
 
 
-def stylegan2_configs(args):
-    """DISP-StyleGAN2 and mmagic's unconditional StyleGAN2 with the same sizes."""
-    width = dict(channel_max=args.channels)
-    generator = dict(type='DISPStyleGAN2Generator', out_size=args.size, **width)
-    discriminator = dict(type='SizedStyleGAN2Discriminator', in_size=args.size, **width)
-    common = dict(
+def make_configs(args):
+    """A DISP GAN and mmagic's own with the same sizes: class-conditional where it can be."""
+    kind = KINDS[args.gan]
+    if args.gan == 'stylegan2':
+        gen = dict(out_size=args.size, channel_max=args.channels)
+        disc = dict(
+            type='SizedStyleGAN2Discriminator', in_size=args.size, channel_max=args.channels
+        )
+        host_gen = dict(
+            gen, type='DISPStyleGAN2Generator', prior_dim=0, update_mean_latent_with_ema=False
+        )
+        host = {}
+        options = dict(
+            loss_config=dict(
+                r1_loss_weight=80.0,
+                r1_interval=STYLEGAN2_CYCLE,
+                norm_mode='HWC',
+                g_reg_weight=8.0,
+                g_reg_interval=4,
+            )
+        )
+    else:
+        norm = dict(sn_style='torch') if kind == 'BigGAN' else dict(with_spectral_norm=True)
+        width = dict(base_channels=args.channels, **norm)
+        gen = dict(output_scale=args.size, noise_size=120, **width)
+        name = 'BigGANDiscriminator' if kind == 'BigGAN' else 'ProjDiscriminator'
+        disc = dict(type=name, input_scale=args.size, **width)
+        host_gen = dict(gen, type=f'{kind}Generator')
+        host = dict(num_classes=NUM_CLASSES, noise_size=120)
+        options = dict(discriminator_steps=args.disc_steps)
+    options.update(
         data_preprocessor=dict(type='DataPreprocessor'),
         ema_config=dict(type='ExponentialMovingAverage'),
-        loss_config=dict(
-            r1_loss_weight=80.0,
-            r1_interval=STYLEGAN2_CYCLE,
-            norm_mode='HWC',
-            g_reg_weight=8.0,
-            g_reg_interval=4,
-        ),
     )
     disp = dict(
-        type='DISPStyleGAN2',
+        type=f'DISP{kind}',
         prior_dim=args.prior_dim,
-        generator=dict(generator),
+        generator=dict(gen, type=f'DISP{kind}Generator'),
         discriminator=dict(
-            type='PriorProjectionDiscriminator', equalized_lr=True, discriminator=discriminator
+            type='PriorProjectionDiscriminator',
+            equalized_lr=args.gan == 'stylegan2',
+            discriminator=disc,
         ),
-        **common,
+        **options,
     )
-    generator.update(prior_dim=0, update_mean_latent_with_ema=False)
-    return disp, dict(type='StyleGAN2', generator=generator, discriminator=discriminator, **common)
-
-
-def conditional_configs(args):
-    """A DISP GAN and mmagic's class-conditional one with the same sizes."""
-    gan, generator, discriminator, options = NETWORKS[args.gan]
-    gen_cfg = dict(output_scale=args.size, base_channels=args.channels, noise_size=120, **options)
-    disc_cfg = dict(type=discriminator, input_scale=args.size, base_channels=args.channels)
-    disc_cfg.update(options)
-    common = dict(
-        data_preprocessor=dict(type='DataPreprocessor'),
-        ema_config=dict(type='ExponentialMovingAverage'),
-        discriminator_steps=args.disc_steps,
-    )
-    prefix = 'DISPBigGAN' if args.gan == 'biggan' else 'DISPSNGAN'
-    disp = dict(
-        type=prefix,
-        prior_dim=args.prior_dim,
-        generator=dict(type=f'{prefix}Generator', **gen_cfg),
-        discriminator=dict(type='PriorProjectionDiscriminator', discriminator=disc_cfg),
-        **common,
-    )
-    host = dict(
-        type=gan,
-        num_classes=NUM_CLASSES,
-        generator=dict(type=generator, **gen_cfg),
-        discriminator=disc_cfg,
-        **common,
-    )
-    if args.gan == 'sngan':
-        host['noise_size'] = gen_cfg['noise_size']
-    return disp, host
-
-
-def technique_configs(args):
-    """A DISP GAN with a technique, and the same without."""
-    plain, _ = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
-    changes, losses = TECHNIQUES[args.technique]
-    extended = copy.deepcopy(plain)
-    extended['discriminator'].update(changes)
-    extended['disc_losses'] = losses
-    return extended, plain
+    return disp, dict(type=kind, generator=host_gen, discriminator=disc, **host, **options)
 
 
 def build_pair(args):
     """Build both GANs by their names, and their optimizers."""
+    disp, host = make_configs(args)
+    pair = dict(disp=disp, host=host)
     if args.technique:
-        names, pair = ('with', 'without'), technique_configs(args)
-    else:
-        names = ('disp', 'host')
-        pair = (stylegan2_configs if args.gan == 'stylegan2' else conditional_configs)(args)
+        changes, losses = TECHNIQUES[args.technique]
+        extended = copy.deepcopy(disp)
+        extended['discriminator'].update(changes)
+        extended['disc_losses'] = losses
+        pair = {'with': extended, 'without': disp}
     models = {}
-    for name, config in zip(names, pair, strict=True):
+    for name, config in pair.items():
         torch.manual_seed(args.seed)
         model = MODELS.build(config).to(args.device).train()
         wrappers = OptimWrapperDict(
@@ -199,7 +177,7 @@ def time_lookup(args, num_images=10_000, num_batches=50):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--gan', choices=[*NETWORKS, 'stylegan2'], default='biggan')
+    parser.add_argument('--gan', choices=KINDS, default='biggan')
     parser.add_argument('--technique', choices=TECHNIQUES)
     parser.add_argument('--size', type=int, default=32)
     parser.add_argument('--channels', type=int, default=32)

@@ -69,26 +69,39 @@ def read_checkpoint(checkpoint: str) -> GANCheckpoint:
         raise FileNotFoundError(
             f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
         )
-    try:
-        if path.suffix == '.safetensors':
+    if path.suffix == '.safetensors':
+        try:
             with safe_open(path, framework='pt') as opened:
                 state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
                 return GANCheckpoint(str(path), state, opened.metadata() or {})
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f'{path} holds {UNREAD[".pkl"]}, and is not read; {CONVERTERS}') from error
-    except (RuntimeError, EOFError, BadZipFile, SafetensorError) as error:
-        raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f'{path} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
-        )
+        except SafetensorError as error:
+            raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
+    content = load_safely(path, f'{path} holds {UNREAD[".pkl"]}, and is not read; {CONVERTERS}')
     state, meta = content.get('state_dict', content), content.get('meta')
     return GANCheckpoint(
         str(path),
         {key: value for key, value in state.items() if isinstance(value, Tensor)},
         {key: value for key, value in (meta or {}).items() if isinstance(value, str)},
     )
+
+
+def load_safely(path: Path, pickle_text: str) -> Mapping:
+    """Load the dict of a file of ``torch.save``, without running code of it.
+
+    Raises:
+        ValueError: It holds pickled objects, as ``pickle_text`` says, or no dict, or is damaged.
+    """
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(pickle_text) from error
+    except (RuntimeError, EOFError, BadZipFile) as error:
+        raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
+        )
+    return content
 
 
 def find_zoo_url(name: str) -> str:

@@ -5,10 +5,9 @@ from typing import Any, Protocol
 from mmagic.models.editors.sagan.sagan_modules import SNGANDiscResBlock
 from mmagic.models.editors.stylegan2 import ADAStyleGAN2Discriminator
 from mmagic.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .generators import add_wrapper_prefix
+from .generators import NetworkWrapper
 from .prior_modules import PriorProjection, check_prior
 
 
@@ -21,7 +20,7 @@ class Freeze(Protocol):
 
 
 @MODELS.register_module()
-class DiscriminatorWrapper(BaseModule):
+class DiscriminatorWrapper(NetworkWrapper):
     """A discriminator that sees augmented images, or has frozen blocks.
 
     Both hold in training mode only, for real and fake images and in the steps of both networks,
@@ -42,6 +41,7 @@ class DiscriminatorWrapper(BaseModule):
         ValueError: The discriminator has no such blocks.
     """
 
+    wrapped = 'discriminator'
     discriminator: nn.Module
 
     def __init__(
@@ -92,11 +92,6 @@ class DiscriminatorWrapper(BaseModule):
         if self.freeze is not None:
             self.freeze.hold(self.discriminator)
         return self
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        own = tuple(f'{name}.' for name in self._modules)
-        add_wrapper_prefix(state_dict, prefix, 'discriminator', own)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @MODELS.register_module()

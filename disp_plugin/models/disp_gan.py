@@ -22,7 +22,7 @@ from torch.nn import functional
 from .discriminators import DiscriminatorWrapper
 from .generators import GeneratorWrapper, Noise
 from .image_size import check_sizes_agree, with_size
-from .losses import LazyLoss, StepOutputs, find_loss_scaler, list_losses
+from .losses import LazyLoss, StepOutputs, list_losses
 from .pretrained import load_pretrained
 from .prior_normalizer import PriorNormalizer
 
@@ -204,9 +204,6 @@ class DISPGAN(BaseGAN):
         for auxiliary in self.gen_auxiliary_losses or ():
             if isinstance(auxiliary, LazyLoss):
                 auxiliary.check_generator(self.generator)
-        self._tell_preprocessor_of_priors()
-
-    def _tell_preprocessor_of_priors(self) -> None:
         # A prior is no image. mmagic would extend the list of its class, for every model there is.
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
@@ -440,7 +437,7 @@ class DISPGAN(BaseGAN):
             gen=generate,
             disc=functools.partial(self.discriminator, prior=prior),
             batch_size=num_batches,
-            loss_scaler=find_loss_scaler(optimizer_wrapper),
+            loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
             step=iteration // batches_per_update,
         )
 

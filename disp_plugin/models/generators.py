@@ -1,6 +1,6 @@
 """mmagic's SNGAN and BigGAN generators with a prior in place of the class label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -54,14 +54,10 @@ class DISPSNGANGenerator(SNGANGenerator):
         use_cbn: bool = True,
         **kwargs: object,
     ) -> None:
-        if kwargs.get('pretrained') is not None:
-            raise ValueError(
-                "DISPSNGANGenerator takes no 'pretrained'; give it to the GAN as "
-                "model.pretrained=dict(checkpoint='...')"
-            )
+        refuse_pretrained(kwargs, 'DISPSNGANGenerator')
         channels_cfg = kwargs.get('channels_cfg') or self._default_channels_cfg
         if isinstance(channels_cfg, dict):
-            check_scale(output_scale, channels_cfg, 'channels_cfg', 'DISPSNGANGenerator')
+            check_scale(output_scale, channels_cfg, 'DISPSNGANGenerator', 'channels_cfg')
         super().__init__(output_scale, num_classes=1, use_cbn=True, **kwargs)
         self.num_classes = 0
         self.prior_dim = prior_dim
@@ -167,7 +163,7 @@ class DISPBigGANGenerator(BigGANGenerator):
         **kwargs: object,
     ) -> None:
         if not kwargs.get('arch_cfg'):
-            check_scale(output_scale, BIGGAN_SCALES, 'arch_cfg', 'DISPBigGANGenerator')
+            check_scale(output_scale, BIGGAN_SCALES, 'DISPBigGANGenerator', 'arch_cfg')
         has_prior = prior_dim > 0
         super().__init__(
             output_scale,
@@ -205,7 +201,22 @@ class DISPBigGANGenerator(BigGANGenerator):
         return out
 
 
-class GeneratorWrapper(BaseModule):
+class NetworkWrapper(BaseModule):
+    """A module around a network, into which checkpoints of the bare network load."""
+
+    # name of the wrapped network
+    wrapped = ''
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        own = tuple(f'{name}.' for name in self._modules) + tuple(self._buffers)
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            name = key[len(prefix) :]
+            if not name.startswith(own):
+                state_dict[f'{prefix}{self.wrapped}.{name}'] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class GeneratorWrapper(NetworkWrapper):
     """A generator with parts of its own around another generator.
 
     What it does not have itself it takes from that generator: ``noise_size``, ``prior_dim``,
@@ -220,6 +231,7 @@ class GeneratorWrapper(BaseModule):
             brought; None where nothing was loaded.
     """
 
+    wrapped = 'generator'
     # Options of the GAN that the wrapper cannot take, with the reason.
     UNSUPPORTED: ClassVar[dict[str, str]] = {}
 
@@ -239,22 +251,14 @@ class GeneratorWrapper(BaseModule):
                 raise
             return getattr(self._modules['generator'], name)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
-        own = tuple(f'{name}.' for name in self._modules) + tuple(self._buffers)
-        add_wrapper_prefix(state_dict, prefix, 'generator', own)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
-
-def add_wrapper_prefix(state_dict: dict, prefix: str, part: str, own: tuple[str, ...]) -> None:
-    """Add the wrapper's prefix to state-dict keys, in place.
-
-    'decision.weight' of a network is 'discriminator.decision.weight' in what wraps it. Names that
-    begin as those in ``own`` are the wrapper's already.
-    """
-    for key in [key for key in state_dict if key.startswith(prefix)]:
-        name = key[len(prefix) :]
-        if not name.startswith(own):
-            state_dict[f'{prefix}{part}.{name}'] = state_dict.pop(key)
+def refuse_pretrained(options: Mapping[str, object], network: str) -> None:
+    """Raise ValueError if a generator is given mmagic's option to start from a checkpoint."""
+    if options.get('pretrained') is not None:
+        raise ValueError(
+            f"{network} takes no 'pretrained'; give it to the GAN as "
+            "model.pretrained=dict(checkpoint='...')"
+        )
 
 
 def has_styles(generator: nn.Module) -> bool:

@@ -62,26 +62,22 @@ def check_sizes_agree(generator: nn.Module, discriminator: nn.Module | None) -> 
     return made
 
 
-def check_scale(scale: int, scales: Iterable[int], arch_field: str, network: str) -> None:
+def check_scale(scale: int, scales: Iterable[int], network: str, arch_field: str = '') -> None:
     """Raise ValueError if mmagic has no architecture for an image size.
 
-    ``arch_field`` is the field that states an architecture for any other size than ``scales``.
+    ``arch_field``, if there is one, states an architecture for any other size than ``scales``.
     """
-    scales = sorted(scales)
     if scale not in scales:
+        way_out = f', or state the architecture in {arch_field}' if arch_field else ''
         raise ValueError(
             f'{network} has no architecture for images of {scale} px; set image_size to one of '
-            f'{", ".join(map(str, scales))}, or state the architecture in {arch_field}'
+            f'{", ".join(map(str, sorted(scales)))}{way_out}'
         )
 
 
 def check_stylegan2_scale(scale: int, channel_base: int, channel_max: int, network: str) -> None:
     """Raise ValueError if StyleGAN2 cannot be built for an image size and a width."""
-    if scale not in STYLEGAN2_SCALES:
-        raise ValueError(
-            f'{network} has no architecture for images of {scale} px; set image_size to one of '
-            f'{", ".join(map(str, STYLEGAN2_SCALES))}'
-        )
+    check_scale(scale, STYLEGAN2_SCALES, network)
     widths = (('channel_base', channel_base, scale), ('channel_max', channel_max, 1))
     for name, value, least in widths:
         if not isinstance(value, int) or value < least:

@@ -10,7 +10,6 @@ import torch
 from mmagic.models.losses import gen_path_regularizer, r1_gradient_penalty_loss
 from mmagic.registry import MODELS
 from mmengine.dist import all_reduce
-from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from disp_plugin.distributed import own_random_numbers
@@ -18,21 +17,19 @@ from disp_plugin.distributed import own_random_numbers
 from .generators import has_styles
 
 
-class _EveryStep(TypedDict):
+class StepOutputs(TypedDict, total=False):
+    """Inputs and outputs of a training step, for auxiliary losses.
+
+    Images are (N, 3, H, W) in [-1, 1], scores (N, 1). ``gen`` and ``disc`` have the step's priors
+    bound; ``step`` counts the updates of the network so far; ``loss_scaler`` is that of mixed
+    precision, or None.
+    """
+
     gen: Callable[..., Tensor | dict]
     disc: Callable[..., Tensor]
     batch_size: int
     loss_scaler: object
     step: int
-
-
-class StepOutputs(_EveryStep, total=False):
-    """Inputs and outputs of a training step, for auxiliary losses.
-
-    Images are (N, 3, H, W) in [-1, 1], scores (N, 1). ``gen`` and ``disc`` have the step's priors
-    bound; ``step`` counts the updates of the network so far.
-    """
-
     fake_imgs: Tensor
     # in a step of D
     real_imgs: Tensor
@@ -180,8 +177,3 @@ def list_losses(losses: dict[str, dict | None] | None, name: str) -> list[dict]:
         if loss is not None and 'type' not in loss:
             raise ValueError(f"model.{name}.{key} has no 'type'; give it the type of a loss")
     return [dict(loss) for loss in (losses or {}).values() if loss is not None]
-
-
-def find_loss_scaler(optimizer_wrapper: OptimWrapper) -> object:
-    """Return the scaler of mixed precision, or None in full precision."""
-    return getattr(optimizer_wrapper, 'loss_scaler', None)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from disp_plugin.distributed import own_random_numbers
 
-from .generators import Noise
+from .generators import Noise, refuse_pretrained
 from .image_size import check_stylegan2_scale
 from .prior_modules import PriorProjection, check_prior
 
@@ -62,11 +62,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         **kwargs: object,
     ) -> None:
         check_stylegan2_scale(out_size, channel_base, channel_max, 'DISPStyleGAN2Generator')
-        if kwargs.get('pretrained') is not None:
-            raise ValueError(
-                "DISPStyleGAN2Generator takes no 'pretrained'; give it to the GAN as "
-                "model.pretrained=dict(checkpoint='...')"
-            )
+        refuse_pretrained(kwargs, 'DISPStyleGAN2Generator')
         if kwargs.get('cond_size'):
             raise ValueError(
                 "DISPStyleGAN2Generator takes no 'cond_size': the prior is its condition, give "

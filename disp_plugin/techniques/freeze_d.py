@@ -32,13 +32,9 @@ class FreezeD:
     def __init__(self, blocks: int | Sequence[str] | None = None) -> None:
         if isinstance(blocks, str):
             blocks = [blocks]
-        if blocks is None:
-            is_valid = True
-        elif isinstance(blocks, int):
-            is_valid = blocks >= 0 and not isinstance(blocks, bool)
-        else:
-            is_valid = isinstance(blocks, list | tuple) and len(blocks) > 0 and all(blocks)
-        if not is_valid:
+        is_number = isinstance(blocks, int) and not isinstance(blocks, bool) and blocks >= 0
+        are_names = isinstance(blocks, list | tuple) and len(blocks) > 0 and all(blocks)
+        if blocks is not None and not is_number and not are_names:
             raise ValueError(
                 f'blocks of FreezeD is {blocks!r}; it must be a number of blocks, 0 or more, or a '
                 'list of names'

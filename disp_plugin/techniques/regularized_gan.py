@@ -17,13 +17,16 @@ from mmengine import MessageHub
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from disp_plugin.models.losses import StepOutputs, find_loss_scaler, list_losses
+from disp_plugin.models.losses import StepOutputs, list_losses
 
 
 class _Regularized(BaseGAN):
     """The discriminator's step of a host's class that is named after it, with more losses."""
 
-    def _build_losses(self, disc_losses: dict[str, dict | None] | None) -> None:
+    def __init__(
+        self, *args: object, disc_losses: dict[str, dict | None] | None = None, **kwargs: object
+    ) -> None:
+        super().__init__(*args, **kwargs)
         self._init_loss(dict(disc_auxiliary_loss=list_losses(disc_losses, 'disc_losses')))
 
     def train_discriminator(
@@ -40,7 +43,7 @@ class _Regularized(BaseGAN):
             disc=functools.partial(self.discriminator, **bound),
             real_imgs=data_samples.gt_img,
             batch_size=len(data_samples.gt_img),
-            loss_scaler=find_loss_scaler(optimizer_wrapper),
+            loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
             step=iteration // optimizer_wrapper._accumulative_counts,
         )
         try:
@@ -69,14 +72,8 @@ class _Regularized(BaseGAN):
         return loss, log_vars
 
 
-class _Conditional(_Regularized):
-    def __init__(self, *args: object, disc_losses: dict | None = None, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        self._build_losses(disc_losses)
-
-
 @MODELS.register_module()
-class RegularizedBigGAN(_Conditional, BigGAN):
+class RegularizedBigGAN(_Regularized, BigGAN):
     """mmagic's BigGAN with further losses of the discriminator, and adaptive augmentation.
 
     Further losses find the labels of the real images bound to the discriminator.
@@ -89,7 +86,7 @@ class RegularizedBigGAN(_Conditional, BigGAN):
 
 
 @MODELS.register_module()
-class RegularizedSNGAN(_Conditional, SAGAN):
+class RegularizedSNGAN(_Regularized, SAGAN):
     """mmagic's SNGAN, projection GAN or SAGAN; see :class:`RegularizedBigGAN`.
 
     Args:
@@ -108,7 +105,3 @@ class RegularizedStyleGAN2(_Regularized, StyleGAN2):
         disc_losses (dict[str, dict], optional): As in :class:`DISPGAN`. Defaults to None.
         **kwargs: Those of mmagic's ``StyleGAN2``, with its ``loss_config``.
     """
-
-    def __init__(self, *args: object, disc_losses: dict | None = None, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        self._build_losses(disc_losses)

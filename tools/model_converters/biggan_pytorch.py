@@ -37,7 +37,6 @@ def rename_biggan(part: str, network: Network) -> dict[str, Tensor]:
     Blocks and attention layers, which BigGAN-PyTorch numbers by resolution and place, are numbered
     through. Statistics have one name whether training used BatchNorm of PyTorch's, synchronized or
     of BigGAN-PyTorch's own.
-
     """
     pairs = {
         (int(match[1]), int(match[2]))

@@ -7,7 +7,6 @@ checkpoint='FILE')``. Files are read without running code of theirs.
 """
 
 import argparse
-import pickle
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from disp_plugin.files import replace_file
+from disp_plugin.models.checkpoint_file import load_safely
 
 # Part of a GAN -> its prefix in mmagic's layout, and its names in files of several networks.
 PREFIXES = {
@@ -57,11 +57,6 @@ class Layout:
     files: tuple[tuple[str, str], ...] = ()
     is_in_place: bool | None = None
 
-    @property
-    def discriminator_sign(self) -> str:
-        """str: Tells a discriminator that stands alone."""
-        return self.signs[1]
-
 
 PICKLE_TEXT = """{file} holds pickled objects, which can run any code, and is not read. If it is a \
 network pickle of NVlabs, save its weights as tensors: run this with Python in a checkout of \
@@ -74,7 +69,7 @@ torch.save({{name: networks[name].state_dict() for name in ('G', 'D', 'G_ema')}}
 """
 
 
-def read_file(path: Path) -> dict:
+def read_file(path: Path) -> Mapping:
     """Read a file of tensors or of NumPy arrays.
 
     Raises:
@@ -88,27 +83,15 @@ def read_file(path: Path) -> dict:
         raise ValueError(help_text)
     if path.suffix == '.zip':
         raise ValueError(f'{path} is an archive; unpack it and give the folder')
-    try:
-        if path.suffix == '.npz':
-            return _read_arrays(path)
-        # rosinality's training saves its options, which are plain values in a Namespace
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(help_text) from error
-    except (RuntimeError, EOFError, BadZipFile) as error:
-        raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f'{path} holds a {type(content).__name__}, not a dict of tensors')
-    return dict(content)
-
-
-def _read_arrays(path: Path) -> dict[str, Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.as_tensor(arrays[name]) for name in arrays.files}
-    except ValueError as error:  # objects, which are pickled
-        raise ValueError(f'{path} holds something else than arrays of numbers: {error}') from error
+    if path.suffix == '.npz':
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.as_tensor(arrays[name]) for name in arrays.files}
+        except (ValueError, EOFError, BadZipFile) as error:  # objects, which are pickled, or less
+            raise ValueError(f'{path} is damaged, or no file of numbers: {error}') from error
+    # rosinality's training saves its options, which are plain values in a Namespace
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return load_safely(path, help_text)
 
 
 def _list_folder(folder: Path, patterns: Mapping[str, str]) -> dict[str, Path]:
@@ -149,8 +132,8 @@ def _read_networks(args: argparse.Namespace, layouts: Sequence[Layout]) -> tuple
         for name in names
         if isinstance(content.get(name), Mapping)
     }
-    is_scorer = any(layout.discriminator_sign in content for layout in layouts)
-    return networks or {'discriminator' if is_scorer else 'generator': content}, content
+    is_scorer = any(layout.signs[1] in content for layout in layouts)
+    return networks or {'discriminator' if is_scorer else 'generator': content}, dict(content)
 
 
 def convert(args: argparse.Namespace, layouts: Sequence[Layout]) -> None:

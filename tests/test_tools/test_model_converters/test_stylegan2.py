@@ -8,11 +8,64 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from safetensors import safe_open
 
+from disp_plugin.models.checkpoint_file import read_checkpoint
 from tests.numerics import assert_close_to_scale
 
 SIZE = 16
+
+
+def make_weights(size=16, channel_max=512, w_dim=512, num_mlps=8, c_dim=0):
+    """State dicts of a generator and a discriminator, as stylegan2-ada-pytorch's networks have."""
+
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = taps.outer(taps) / 64
+    sizes = [2**power for power in range(2, size.bit_length())]
+    width = {res: min(32768 // res, channel_max) for res in sizes}
+    gen = {'mapping.w_avg': torch.randn(w_dim)}
+    for index in range(num_mlps):
+        wide = w_dim * 2 if c_dim and index == 0 else w_dim
+        gen[f'mapping.fc{index}.weight'] = torch.randn(w_dim, wide) * 100
+        gen[f'mapping.fc{index}.bias'] = torch.randn(w_dim) * 10
+    if c_dim:
+        gen['mapping.embed.weight'] = torch.randn(w_dim, c_dim)
+        gen['mapping.embed.bias'] = torch.randn(w_dim)
+    gen['synthesis.b4.const'] = torch.randn(width[4], 4, 4)
+    for res in sizes:
+        block = f'synthesis.b{res}'
+        gen[f'{block}.resample_filter'] = kernel
+        for conv in ('conv1',) if res == 4 else ('conv0', 'conv1'):
+            inside = width[res // 2] if conv == 'conv0' else width[res]
+            gen[f'{block}.{conv}.weight'] = torch.randn(width[res], inside, 3, 3)
+            gen[f'{block}.{conv}.noise_strength'] = torch.randn()
+            gen[f'{block}.{conv}.bias'] = torch.randn(width[res])
+            gen[f'{block}.{conv}.resample_filter'] = kernel
+            gen[f'{block}.{conv}.noise_const'] = torch.randn(res, res)
+            gen[f'{block}.{conv}.affine.weight'] = torch.randn(inside, w_dim)
+            gen[f'{block}.{conv}.affine.bias'] = torch.randn(inside) + 1
+        gen[f'{block}.torgb.weight'] = torch.randn(3, width[res], 1, 1)
+        gen[f'{block}.torgb.bias'] = torch.randn(3)
+        gen[f'{block}.torgb.affine.weight'] = torch.randn(width[res], w_dim)
+        gen[f'{block}.torgb.affine.bias'] = torch.randn(width[res]) + 1
+    disc = {f'b{size}.fromrgb.weight': torch.randn(width[size], 3, 1, 1)}
+    disc[f'b{size}.fromrgb.bias'] = torch.randn(width[size])
+    disc[f'b{size}.fromrgb.resample_filter'] = kernel
+    for res in sizes[1:]:
+        disc[f'b{res}.resample_filter'] = kernel
+        for conv, outside in (('conv0', width[res]), ('conv1', width[res // 2])):
+            disc[f'b{res}.{conv}.weight'] = torch.randn(outside, width[res], 3, 3)
+            disc[f'b{res}.{conv}.bias'] = torch.randn(outside)
+            disc[f'b{res}.{conv}.resample_filter'] = kernel
+        disc[f'b{res}.skip.weight'] = torch.randn(width[res // 2], width[res], 1, 1)
+        disc[f'b{res}.skip.resample_filter'] = kernel
+    disc['b4.conv.weight'] = torch.randn(width[4], width[4] + 1, 3, 3)
+    disc['b4.conv.bias'] = torch.randn(width[4])
+    disc['b4.conv.resample_filter'] = kernel
+    disc['b4.fc.weight'] = torch.randn(width[4], width[4] * 16)
+    disc['b4.fc.bias'] = torch.randn(width[4])
+    disc['b4.out.weight'] = torch.randn(1, width[4])
+    disc['b4.out.bias'] = torch.randn(1)
+    return gen, disc
 
 
 def leaky(x, bias):
@@ -105,18 +158,6 @@ def part(state, name):
     return {k.removeprefix(f'{name}.'): v for k, v in state.items() if k.startswith(f'{name}.')}
 
 
-def build_generator(state, size=SIZE, **options):
-    net = StyleGAN2Generator(size, 512, update_mean_latent_with_ema=True, **options)
-    net.load_state_dict(part(state, 'generator'))
-    return net.eval()
-
-
-def build_discriminator(state, size=SIZE, **options):
-    net = StyleGAN2Discriminator(size, **options)
-    net.load_state_dict(part(state, 'discriminator'))
-    return net
-
-
 def to_rosinality(gen, disc, size):
     """The same weights as rosinality's networks name and shape them."""
     sizes = [2**power for power in range(2, size.bit_length())]
@@ -160,7 +201,7 @@ def to_rosinality(gen, disc, size):
     return dict(g=g, d=d, g_ema=g, latent_avg=gen['mapping.w_avg'])
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def convert(tool, tmp_path_factory):
     """A function (what a file holds) -> layout and entries of the converted file."""
     folder = tmp_path_factory.mktemp('stylegan2')
@@ -169,18 +210,17 @@ def convert(tool, tmp_path_factory):
         torch.save(content, folder / 'source.pth')
         out = folder / 'converted.safetensors'
         tool('model_converters/stylegan2.py').main([str(folder / 'source.pth'), '--out', str(out)])
-        with safe_open(out, framework='pt') as file:
-            assert file.metadata()['channel_order'] == 'RGB'
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return file.metadata()['layout'], state
+        read = read_checkpoint(str(out))
+        assert read.meta['channel_order'] == 'RGB'
+        return read.meta['layout'], read.state
 
     return convert
 
 
 @pytest.fixture(scope='module')
-def official(make_official_weights):
+def official():
     torch.manual_seed(0)
-    return make_official_weights(SIZE)
+    return make_weights(SIZE)
 
 
 @pytest.fixture(scope='module')
@@ -194,15 +234,18 @@ def converted(official, convert):
 @pytest.mark.parametrize('psi', [1, 0.5])
 def test_official_generator_makes_the_images_of_its_equations(official, converted, psi):
     noise = torch.randn(2, 512)
-    images = build_generator(converted)(noise, truncation=psi, randomize_noise=False)
+    net = StyleGAN2Generator(SIZE, 512, update_mean_latent_with_ema=True).eval()
+    net.load_state_dict(part(converted, 'generator'))
+    images = net(noise, truncation=psi, randomize_noise=False)
     assert_close_to_scale(images, generate(official[0], noise, SIZE, psi))
 
 
 @torch.no_grad()
 def test_official_discriminator_gives_the_scores_of_its_equations(official, converted):
     images = torch.randn(4, 3, SIZE, SIZE)
-    scores = build_discriminator(converted)(images)
-    assert_close_to_scale(scores, judge(official[1], images, SIZE))
+    net = StyleGAN2Discriminator(SIZE)
+    net.load_state_dict(part(converted, 'discriminator'))
+    assert_close_to_scale(net(images), judge(official[1], images, SIZE))
 
 
 def test_rosinalitys_names_and_official_ones_become_the_same(official, converted, convert):
@@ -218,10 +261,10 @@ def test_rosinalitys_names_and_official_ones_become_the_same(official, converted
 
 
 @pytest.mark.parametrize('size', [8, 64, 1024])
-def test_every_entry_of_mmagics_networks_is_named_and_shaped(make_official_weights, size, tool):
+def test_every_entry_of_mmagics_networks_is_named_and_shaped(size, tool):
     converter = tool('model_converters/stylegan2.py')
     with torch.device('meta'):
-        gen, disc = make_official_weights(size)
+        gen, disc = make_weights(size)
         networks = dict(
             generator=StyleGAN2Generator(size, 512, update_mean_latent_with_ema=True),
             discriminator=StyleGAN2Discriminator(size),
@@ -238,8 +281,8 @@ def test_every_entry_of_mmagics_networks_is_named_and_shaped(make_official_weigh
         assert {key: value.shape for key, value in named.items()} == expected
 
 
-def test_one_network_alone_is_recognized(make_official_weights, convert):
-    gen, disc = make_official_weights(8, channel_max=2, w_dim=2)
+def test_one_network_alone_is_recognized(convert):
+    gen, disc = make_weights(8, channel_max=2, w_dim=2)
     other = to_rosinality(gen, disc, 8)
     for content, layout, name in (
         (gen, 'NVlabs', 'generator'),
@@ -253,8 +296,8 @@ def test_one_network_alone_is_recognized(make_official_weights, convert):
         assert {key.split('.')[0] for key in state} == {name}
 
 
-def test_what_stylegan2_does_not_have_keeps_its_name(make_official_weights, convert):
-    gen, disc = make_official_weights(8, channel_max=2, w_dim=2, c_dim=3)
+def test_what_stylegan2_does_not_have_keeps_its_name(convert):
+    gen, disc = make_weights(8, channel_max=2, w_dim=2, c_dim=3)
     disc['b4.fromrgb.weight'] = torch.zeros(2, 3, 1, 1)
     _, state = convert(dict(G=gen, D=disc))
     assert {name for name in state if 'mapping.' in name and 'style' not in name} == {
