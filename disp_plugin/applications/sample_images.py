@@ -37,15 +37,13 @@ def draw_inputs(gan: BaseGAN, num: int, seed: int, prior: Tensor | None = None) 
     if num < 1:
         raise ValueError(f'the number of images must be at least 1, but is {num}')
     generator = torch.Generator().manual_seed(seed)
-    draws_priors = prior is None and isinstance(gan, DISPGAN)
-    # whole chunks, one after the other: a longer run begins with the same ones
-    chunks = [
-        gan.draw_latents(CHUNK, generator)
-        if draws_priors
-        # mmagic's own draw elsewhere
-        else Latents(torch.randn(CHUNK, gan.noise_size, generator=generator), None)
-        for _ in range(0, num, CHUNK)
-    ]
+    chunks = []
+    for _ in range(0, num, CHUNK):  # whole ones, so that a longer run begins with the same
+        if prior is None and isinstance(gan, DISPGAN):
+            chunks.append(gan.draw_latents(CHUNK, generator))
+        else:
+            drawn = torch.randn(CHUNK, gan.noise_size, generator=generator)
+            chunks.append(Latents(drawn, None))
     noise = torch.cat([chunk.noise.cpu() for chunk in chunks])[:num]
     priors = [chunk.prior.cpu() for chunk in chunks if chunk.prior is not None]
     if prior is None or not gan.prior_dim:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -62,12 +62,12 @@ class Preprocessing:
         """Build from a config: lists are welcome, and an integer ``crop`` means a square."""
         if isinstance(options, Preprocessing):
             return options
-        values = dict(options)
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+        }
         if isinstance(values.get('crop'), int):
             values['crop'] = (values['crop'],) * 2
-        for name, value in values.items():
-            if isinstance(value, Sequence) and not isinstance(value, str):
-                values[name] = tuple(value)
         return cls(**values)  # type: ignore[arg-type]
 
     @property
