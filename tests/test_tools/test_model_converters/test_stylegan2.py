@@ -37,7 +37,7 @@ def make_weights(size=16, channel_max=512, w_dim=512, num_mlps=8, c_dim=0):
         for conv in ('conv1',) if res == 4 else ('conv0', 'conv1'):
             inside = width[res // 2] if conv == 'conv0' else width[res]
             gen[f'{block}.{conv}.weight'] = torch.randn(width[res], inside, 3, 3)
-            gen[f'{block}.{conv}.noise_strength'] = torch.randn()
+            gen[f'{block}.{conv}.noise_strength'] = torch.randn(())
             gen[f'{block}.{conv}.bias'] = torch.randn(width[res])
             gen[f'{block}.{conv}.resample_filter'] = kernel
             gen[f'{block}.{conv}.noise_const'] = torch.randn(res, res)
