@@ -245,17 +245,6 @@ def test_all_bad_images_are_reported_before_any_is_encoded(build, image_folder, 
     assert os.listdir(image_folder.parent) == ['images']  # neither bank nor parts
 
 
-def test_images_of_different_sizes_are_reported_together(build, image_folder):
-    for name, size in [('wide.png', (9, 7)), ('tall.png', (7, 9))]:
-        Image.new('RGB', size).save(image_folder / name)
-    with pytest.raises(ValueError) as error:
-        build(view=dict(image_size=None))
-    assert '2 of 10 images' in str(error.value)
-    assert 'wide.png: it is 9x7 (width x height) where most images are 16x16; set image_size' in (
-        str(error.value)
-    )
-
-
 def test_prior_that_is_not_finite_names_its_image(build, image_folder, make_encoder):
     encoder = make_encoder()
     forward, batches = encoder.forward, []
@@ -275,18 +264,17 @@ def test_prior_that_is_not_finite_names_its_image(build, image_folder, make_enco
     assert "the encoder's weights are damaged" in str(error.value)
 
 
-def test_prior_too_large_for_float16_says_so(build, make_encoder):
+def test_priors_that_cannot_be_stored_are_said_in_words(build, make_encoder, tmp_path):
     encoder = make_encoder()
     encoder.weight.mul_(1e6)
     with pytest.raises(ValueError, match='is too large for float16; store float32'):
         build(encoder, dtype='float16')
-
-
-def test_encoder_that_breaks_its_word_on_prior_dim_is_named(build, make_encoder):
-    encoder = make_encoder()
     encoder.prior_dim = 7
     with pytest.raises(ValueError, match=r'gave priors of shape \(2, 6\), but its prior_dim says'):
         build(encoder)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(BankWriteError, match='cannot write .*file/bank: .*choose another place'):
+        build(bank_file=tmp_path / 'file' / 'bank')
 
 
 def test_full_disk_is_said_before_the_work(build, tmp_path, monkeypatch):
@@ -309,12 +297,6 @@ def test_disk_that_fills_up_keeps_the_parts(build, make_encoder, tmp_path, monke
     encoder = make_encoder()
     build(encoder)
     assert encoder.num_seen == 0
-
-
-def test_folder_that_cannot_be_made_is_said_in_words(build, tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(BankWriteError, match='cannot write .*file/bank: .*choose another place'):
-        build(bank_file=tmp_path / 'file' / 'bank')
 
 
 @pytest.mark.parametrize(

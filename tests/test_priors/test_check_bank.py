@@ -26,23 +26,16 @@ def change_of(check, *args):
     return str(error.value)
 
 
-def test_the_same_encoder_passes(bank, make_encoder):
+def test_another_encoder_is_named(bank, make_encoder):
     check_encoder(bank, make_encoder())
-
-
-def test_another_layer_is_named(bank, make_encoder):
+    message = change_of(check_encoder, bank, make_encoder(seed=1))
+    assert 'another encoder: weights is ' in message and 'layer' not in message
     assert change_of(check_encoder, bank, make_encoder(layer='logits')) == (
         f'prior bank {bank.path} holds priors of another encoder: layer is {"logits"!r}, the '
         f"bank's is {'last'!r}. Set the encoder back, or rebuild the bank: python "
         f'tools/build_prior_bank.py CONFIG --bank-file {bank.path} --overwrite (and the '
         '--cfg-options of your run)'
     )
-
-
-def test_other_weights_are_named(bank, make_encoder):
-    message = change_of(check_encoder, bank, make_encoder(seed=1))
-    assert 'another encoder: weights is ' in message
-    assert 'layer' not in message
 
 
 def test_encoder_of_a_config_is_taken_at_its_word_or_built(make_encoder):
@@ -60,14 +53,11 @@ def test_encoder_of_a_config_is_taken_at_its_word_or_built(make_encoder):
     assert "layer is 'first', the bank's is 'last'" in message
 
 
-def test_the_same_data_set_passes_wrapped_and_not(bank, image_folder, make_dataset):
+def test_a_part_of_the_data_set_passes_and_alone_is_fitted_to(bank, image_folder, make_dataset):
     dataset = make_dataset(image_folder)
     check_dataset(bank, dataset)
     check_dataset(bank, SeededDraws(dataset))
-
-
-def test_a_part_of_the_data_set_passes_and_alone_is_fitted_to(bank, image_folder, make_dataset):
-    assert bank.restrict_to(list_images(make_dataset(image_folder)).keys) is bank
+    assert bank.restrict_to(list_images(dataset).keys) is bank
     (image_folder / 'part.txt').write_text('a/image_0000.png\nb/image_0003.png\n')
     dataset = make_dataset(image_folder, ann_file='part.txt')
     check_dataset(bank, dataset)
@@ -98,20 +88,15 @@ def test_changed_and_vanished_files_are_named(bank, image_folder, make_dataset):
     ) in message
 
 
-def test_another_view_is_named(bank, image_folder, make_dataset):
+def test_another_view_is_named(bank, image_folder, tmp_path, make_dataset, make_encoder):
+    plain = make_dataset(image_folder, flip=False)
+    one_view = build_bank(plain, make_encoder(), tmp_path / 'plain', progress=False)
+    check_dataset(one_view, plain)
+    message = change_of(check_dataset, one_view, make_dataset(image_folder))
+    assert 'the data set flips images, but it holds no priors of flipped images' in message
     other = make_dataset(image_folder, image_size=10, crop='none')
     message = change_of(check_dataset, bank, other)
     assert "crop is 'none', the bank's is 'center', image_size is 10, the bank's is 12" in message
-
-
-def test_flip_of_the_run_needs_flips_in_the_bank(
-    image_folder, tmp_path, make_dataset, make_encoder
-):
-    plain = make_dataset(image_folder, flip=False)
-    bank = build_bank(plain, make_encoder(), tmp_path / 'bank', progress=False)
-    check_dataset(bank, plain)
-    message = change_of(check_dataset, bank, make_dataset(image_folder))
-    assert 'the data set flips images, but it holds no priors of flipped images' in message
 
 
 def test_bank_of_arrays_is_checked_for_keys_only(bank, image_folder, make_dataset):

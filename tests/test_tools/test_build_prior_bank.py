@@ -2,7 +2,6 @@ import importlib
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from disp_plugin.priors import PriorBank
 
@@ -44,13 +43,6 @@ def test_config_names_data_encoder_and_file(build_prior_bank, config, tmp_path, 
     text = capsys.readouterr().out
     for line in ('images:      8, 2 view(s) each', 'prior_dim:   16', 'images/s', 'mean cosine: '):
         assert line in text
-
-
-def test_options_change_the_config(build_prior_bank, config, tmp_path):
-    out = tmp_path / 'other.safetensors'
-    build_prior_bank.main([str(config), '--cfg-options', 'encoder.size=2', '--bank-file', str(out)])
-    assert PriorBank.open(out).prior_dim == 4
-    assert not (tmp_path / 'bank.safetensors').exists()
 
 
 def test_folder_needs_no_config(build_prior_bank, image_folder, tmp_path):
@@ -136,15 +128,6 @@ def test_mistakes_end_with_one_message(
     text = capsys.readouterr().err
     assert message in text
     assert 'Traceback' not in text
-
-
-def test_another_file_in_the_place_of_the_bank_is_kept(build_prior_bank, config, tmp_path, capsys):
-    save_file({'weight': torch.ones(2)}, tmp_path / 'bank.safetensors')
-    before = (tmp_path / 'bank.safetensors').read_bytes()
-    with pytest.raises(SystemExit):
-        build_prior_bank.main([str(config)])
-    assert 'is not a prior bank but another safetensors file' in capsys.readouterr().err
-    assert (tmp_path / 'bank.safetensors').read_bytes() == before
 
 
 @pytest.mark.parametrize(
