@@ -7,6 +7,7 @@ python tools/fit_sampler.py work_dirs/disp_biggan_digits/iter_800.pth \\
 import argparse
 import os
 
+from disp_plugin.cli.errors import user_errors
 from disp_plugin.cli.options import OptionsAction, add_shared, make_parser
 
 
@@ -51,9 +52,6 @@ def main(argv: list[str] | None = None) -> None:
     # read by SciPy when it is imported: a sampler with a device fits on torch tensors
     os.environ.setdefault('SCIPY_ARRAY_API', '1')
     args = parse_args(argv)
-
-    from disp_plugin.cli.errors import user_errors
-
     with user_errors(args.debug):
         fit_sampler(args)
 

@@ -7,6 +7,7 @@ python tools/interpolate.py CHECKPOINT one.png other.png --out walk
 import argparse
 from pathlib import Path
 
+from disp_plugin.cli.errors import check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 
@@ -51,7 +52,6 @@ def interpolate(args: argparse.Namespace) -> None:
     import numpy as np
 
     from disp_plugin import applications
-    from disp_plugin.cli.errors import check_range
     from disp_plugin.distributed import choose_device
     from disp_plugin.files import check_out
     from disp_plugin.progress import track
@@ -78,9 +78,6 @@ def interpolate(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-
-    from disp_plugin.cli.errors import user_errors
-
     with user_errors(args.debug):
         interpolate(args)
 

@@ -11,6 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
+from disp_plugin.cli.errors import check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 
@@ -47,7 +48,6 @@ def invert(args: argparse.Namespace) -> None:
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
-    from disp_plugin.cli.errors import check_range
     from disp_plugin.distributed import choose_device
     from disp_plugin.evaluation.metrics.ivom import inversion_error
     from disp_plugin.files import check_out, write_file
@@ -103,9 +103,6 @@ def invert(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-
-    from disp_plugin.cli.errors import user_errors
-
     with user_errors(args.debug):
         invert(args)
 

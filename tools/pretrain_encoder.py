@@ -10,6 +10,7 @@ lose what the views vary: keep colors with --color-jitter 0 --grayscale 0 where 
 import argparse
 import json
 
+from disp_plugin.cli.errors import user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 
@@ -82,8 +83,6 @@ def read_settings(args: argparse.Namespace):
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.cli.errors import user_errors
-
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         from disp_plugin.encoders.pretrain_encoder import SimCLROptions, pretrain_simclr
 

@@ -7,6 +7,7 @@ python tools/sample.py CHECKPOINT --out variations --prior-from my_image.png
 import argparse
 from pathlib import Path
 
+from disp_plugin.cli.errors import user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 MAX_IN_GRID = 1024
@@ -59,9 +60,6 @@ def sample(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-
-    from disp_plugin.cli.errors import user_errors
-
     with user_errors(args.debug):
         sample(args)
 
