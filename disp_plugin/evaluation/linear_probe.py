@@ -20,9 +20,6 @@ class Probe(NamedTuple):
         accuracy (float): Mean over the folds.
         standard_deviation (float): Among the folds.
         majority (float): Accuracy of always naming the most frequent class, on the same folds.
-        num_images (int): Images.
-        num_classes (int): Classes.
-        num_folds (int): Folds.
     """
 
     accuracy: float
@@ -62,7 +59,7 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     counts = Counter(labels)
-    _check(len(features), len(labels), counts, num_folds)
+    _check(len(features), counts, num_folds)
     num_folds = min(num_folds, *counts.values())
     x, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
@@ -72,19 +69,13 @@ def linear_probe(
         warnings.simplefilter('ignore', ConvergenceWarning)
         scores = cross_val_score(classifier, x, y, cv=folds)
     majority = cross_val_score(DummyClassifier(strategy='most_frequent'), x, y, cv=folds)
-    return Probe(
-        float(scores.mean()),
-        float(scores.std(ddof=1)),
-        float(majority.mean()),
-        len(y),
-        len(counts),
-        num_folds,
-    )
+    mean, spread, most = map(float, (scores.mean(), scores.std(ddof=1), majority.mean()))
+    return Probe(mean, spread, most, len(y), len(counts), num_folds)
 
 
-def _check(num_images: int, num_labels: int, counts: Counter, num_folds: int) -> None:
-    if num_images != num_labels:
-        raise ValueError(f'there are {num_labels} labels for {num_images} images')
+def _check(num_images: int, counts: Counter[str], num_folds: int) -> None:
+    if num_images != counts.total():
+        raise ValueError(f'there are {counts.total()} labels for {num_images} images')
     if num_folds < 2:
         raise ValueError(f'num_folds must be at least 2, but is {num_folds}')
     if len(counts) < 2:
@@ -120,30 +111,21 @@ def image_labels(keys: Sequence[str], source: str | Path | None = None) -> list[
     if source is None:
         source = 'folder' if len({path.parent for path in paths}) > 1 else 'prefix'
     if source == 'folder':
-        return [_name(path.parent.name, path, 'lies in no folder') for path in paths]
-    if source == 'prefix':
-        prefixes = [path.name.partition('_')[0] if '_' in path.name else '' for path in paths]
-        return [_name(*pair, "has no '_'") for pair in zip(prefixes, paths, strict=True)]
-    table = _read_table(Path(source))
-    missing = [key for key in keys if key not in table]
-    if missing:
+        labels, reason = [path.parent.name for path in paths], 'lies in no folder'
+    elif source == 'prefix':
+        prefixes = [path.name.partition('_') for path in paths]
+        labels, reason = [before if mark else '' for before, mark, _ in prefixes], "has no '_'"
+    else:
+        return _look_up(keys, Path(source))
+    if '' in labels:
         raise ValueError(
-            f'{source} has no label for {len(missing)} of {len(keys)} images, such as '
-            f'{missing[0]!r}; image keys are paths below the data root'
+            f'the image {keys[labels.index("")]!r} {reason}, which tells no class; give a CSV file '
+            'of image keys and labels'
         )
-    return [table[key] for key in keys]
+    return labels
 
 
-def _name(label: str, path: PurePosixPath, reason: str) -> str:
-    if not label:
-        raise ValueError(
-            f'the image {str(path)!r} {reason}, which tells no class; give a CSV file of '
-            'image keys and labels'
-        )
-    return label
-
-
-def _read_table(file: Path) -> dict[str, str]:
+def _look_up(keys: Sequence[str], file: Path) -> list[str]:
     if not file.is_file():
         raise FileNotFoundError(
             f"there is no file {file}; labels come from 'folder', 'prefix' or a CSV file"
@@ -154,13 +136,17 @@ def _read_table(file: Path) -> dict[str, str]:
         raise ValueError(
             f'{file} is not UTF-8 text (byte {error.start}); save it as UTF-8'
         ) from error
-    table = {}
-    for row in csv.reader(io.StringIO(text, newline='')):
-        if not row:
-            continue
+    rows = [row for row in csv.reader(io.StringIO(text, newline='')) if row]
+    for row in rows:
         if len(row) != 2:
             raise ValueError(
                 f'a line of {file} is {",".join(row)!r}, but should be an image key and its label'
             )
-        table[row[0].strip()] = row[1].strip()
-    return table
+    table = {key.strip(): label.strip() for key, label in rows}
+    missing = [key for key in keys if key not in table]
+    if missing:
+        raise ValueError(
+            f'{file} has no label for {len(missing)} of {len(keys)} images, such as '
+            f'{missing[0]!r}; image keys are paths below the data root'
+        )
+    return [table[key] for key in keys]

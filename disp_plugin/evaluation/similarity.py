@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from mmagic.models.editors.stylegan2.stylegan2_modules import ModMBStddevLayer
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from disp_plugin.applications.invert_images import frozen
+from disp_plugin.distributed import unwrap_model
+from disp_plugin.models import PriorProjectionDiscriminator
 
 __all__ = [
     'Correlations',
@@ -28,9 +30,7 @@ CHUNK = 1024
 class Correlations(NamedTuple):
     """How cosine similarity in D_f goes with another measure, over pairs of images.
 
-    Attributes:
-        pearson (float): Linear correlation, as in the paper's table.
-        spearman (float): Correlation of ranks.
+    The paper's table has Pearson's.
     """
 
     pearson: float
@@ -70,10 +70,8 @@ def discriminator_features(gan: nn.Module, images: Tensor, batch_size: int = 32)
     Raises:
         ValueError: The GAN has no discriminator whose features are known, or no images were given.
     """
-    network: Any = getattr(gan, 'discriminator', None)
-    while is_model_wrapper(network):
-        network = network.module
-    if not hasattr(network, 'extract_features'):
+    network = unwrap_model(getattr(gan, 'discriminator', gan))
+    if not isinstance(network, PriorProjectionDiscriminator):
         raise ValueError(
             f'the discriminator is a {type(network).__name__}, but D_f is known of a '
             'PriorProjectionDiscriminator only, which the configs disp_* have'
@@ -116,18 +114,16 @@ def similarity_correlation(
 
     if len(pairs) < 3:
         raise ValueError(f'a correlation needs at least 3 pairs of images, but got {len(pairs)}')
-    in_disc = cosine_of_pairs(disc_features, pairs)
+    in_disc = _measure_pairs(_cosine, disc_features, pairs)
     others = {
-        'perceptual': cosine_of_pairs(encoder_features, pairs),
-        'pixels': _distance_of_pairs(images, pairs),
+        'perceptual': _measure_pairs(_cosine, encoder_features, pairs),
+        'pixels': _measure_pairs(_distance, images.reshape(len(images), -1), pairs),
     }
     for name, values in {'D_f': in_disc, **others}.items():
         if np.ptp(values) <= 1e-6 * np.abs(values).max():
             raise ValueError(f'all {len(pairs)} pairs are alike by {name}; take other images')
     return {
-        name: Correlations(
-            float(pearsonr(in_disc, values).statistic), float(spearmanr(in_disc, values).statistic)
-        )
+        name: Correlations(*(float(f(in_disc, values).statistic) for f in (pearsonr, spearmanr)))
         for name, values in others.items()
     }
 
@@ -163,7 +159,7 @@ def reconstruction_similarity(real: Tensor, generated: Tensor, seed: int = 0) ->
     both = torch.cat([real, generated])
     spreads = {}
     for name, partners in {'own': rows + num, 'random': others, 'other': others + num}.items():
-        values = cosine_of_pairs(both, np.stack([rows, partners], axis=1))
+        values = _measure_pairs(_cosine, both, np.stack([rows, partners], axis=1))
         spreads[name] = Spread(float(values.mean()), float(values.std(ddof=1)), num)
     return spreads
 
@@ -184,21 +180,19 @@ def draw_pairs(num_images: int, num_pairs: int, seed: int = 0) -> np.ndarray:
     return np.stack([first, second], axis=1)
 
 
-def cosine_of_pairs(features: Tensor, pairs: np.ndarray) -> np.ndarray:
-    """Compute the cosine of the angle between pairs (P, 2) of rows of features: (P,) float64."""
-    parts = [
-        F.cosine_similarity(features[first].double(), features[second].double(), dim=1)
-        for first, second in (part.unbind(1) for part in torch.from_numpy(pairs).split(CHUNK))
-    ]
-    return torch.cat(parts).numpy()
-
-
-def _distance_of_pairs(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Compute Euclidean distances of pixels in [-1, 1], (P,)."""
-    pixels = images.reshape(len(images), -1)
-    parts = []
-    for start in range(0, len(pairs), CHUNK):
-        first, second = pairs[start : start + CHUNK].T
-        difference = (pixels[first].astype(np.float32) - pixels[second]) / 127.5
-        parts.append(np.linalg.norm(difference, axis=1))
+def _measure_pairs(
+    measure: Callable[..., Tensor | np.ndarray], values: Tensor | np.ndarray, pairs: np.ndarray
+) -> np.ndarray:
+    """Measure pairs (P, 2) of rows of values, some at a time: (P,) float64."""
+    chunks = (pairs[start : start + CHUNK].T for start in range(0, len(pairs), CHUNK))
+    parts = [np.asarray(measure(values[first], values[second])) for first, second in chunks]
     return np.concatenate(parts).astype(np.float64)
+
+
+def _cosine(first: Tensor, second: Tensor) -> Tensor:
+    return F.cosine_similarity(first.double(), second.double(), dim=1)
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Compute Euclidean distances of pixels in [-1, 1], given in [0, 255]."""
+    return np.linalg.norm((first.astype(np.float32) - second) / 127.5, axis=1)

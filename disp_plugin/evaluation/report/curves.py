@@ -87,13 +87,12 @@ def group_series(
     Args:
         logged (Mapping[str, Points]): What training itself logged, by name.
         history (History): What was measured.
-        cards (Sequence[MetricCard]): Cards of all snapshots; memorization floors are taken from
-            them. Defaults to (), none.
+        cards (Sequence[MetricCard]): Cards of all snapshots, for memorization floors. Defaults to
+            (), none.
 
     Returns:
         list[Curves]: Losses, scores of the discriminator, the strength of augmentation, and the
-        metrics; nothing that was measured only once. What has more lines than can be told apart
-        makes several.
+        metrics; nothing that was measured only once.
     """
     charts = []
     for title, names in _LOGGED.items():
@@ -149,11 +148,7 @@ def _shorten(name: str) -> str:
 
 
 def draw_curves(curves: Curves, best: int | None = None) -> str:
-    """Draw lines over iterations, labeled at their ends.
-
-    Args:
-        curves (Curves): What to draw.
-        best (int | None): Iteration of the best snapshot, to mark. Defaults to None, no mark.
+    """Draw lines over iterations, labeled at their ends, and mark the ``best`` iteration.
 
     Returns:
         str: An ``<svg>`` element without a size of its own, whose texts are texts.

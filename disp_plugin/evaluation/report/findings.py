@@ -29,12 +29,7 @@ Severity = Literal['good', 'warning', 'unknown']
 
 
 class Series(NamedTuple):
-    """One number over the course of a run.
-
-    Attributes:
-        protocol (Protocol): How it was measured.
-        points (list[tuple[int, float]]): Iteration and value, in order; values are finite.
-    """
+    """One number over the course of a run: iterations and values in order, all finite."""
 
     protocol: Protocol
     points: list[tuple[int, float]]
@@ -54,7 +49,7 @@ class Finding(NamedTuple):
 
     Attributes:
         subject (str): The rule: 'copying', 'floor', 'gap', 'recall', 'trend' or 'spaces'.
-        severity (Severity): 'good', 'warning' or 'unknown'.
+        severity (Severity): How it is to be read.
         text (str): The finding in plain words, with its numbers.
         rule (str): What was compared with what.
         numbers (dict[str, float]): The numbers that it rests on, by their names.
@@ -68,13 +63,7 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a run's numbers say about memorization.
-
-    Attributes:
-        severity (Severity): 'good', 'warning' or 'unknown'.
-        sentence (str): The verdict.
-        findings (list[Finding]): All that was found, warnings first.
-    """
+    """What a run's numbers say about memorization, and all that was found, warnings first."""
 
     severity: Severity
     sentence: str
@@ -95,9 +84,6 @@ def judge_run(
         history (History | None): Its validations. Defaults to None.
         measured (str): Says when the cards were measured if not at the reported snapshot, such as
             'at iteration 800'. Defaults to ''.
-
-    Returns:
-        Verdict: The sentence and its evidence.
     """
     at = f', measured {measured}' if measured else ''
     findings = find_signs(cards, history)
@@ -121,14 +107,9 @@ def judge_run(
 
 
 def find_signs(cards: Sequence[MetricCard], history: History | None = None) -> list[Finding]:
-    """Apply all rules to the numbers of a run. A rule without its numbers finds nothing.
+    """Apply all rules to a run's cards and, for trends, its validations; warnings come first.
 
-    Args:
-        cards (Sequence[MetricCard]): The run's metric cards.
-        history (History | None): Its validations, for trends. Defaults to None.
-
-    Returns:
-        list[Finding]: What was found, warnings first.
+    A rule without its numbers finds nothing.
     """
     history = history or {}
     floors = list(_compare_with_floors(cards))

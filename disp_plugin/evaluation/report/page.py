@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from mmagic.models.base_models import BaseGAN
 from mmagic.registry import DATASETS
@@ -17,7 +17,7 @@ from disp_plugin.applications.load_gan import load_gan
 from disp_plugin.files import check_out, write_file
 
 from ..held_out import find_image_size, find_training_images
-from ..metric_card import ImageSet, MetricCard, Space
+from ..metric_card import MetricCard
 from ..run import Run, RunLog, find_run, read_log
 from ..spaces import Config
 from .curves import draw_curves, group_series
@@ -27,11 +27,6 @@ from .pictures import show_grid, show_nearest, show_walks
 __all__ = ['digest_config', 'make_report', 'write_report']
 
 TEMPLATE = Path(__file__).with_name('report.html.j2')
-CONTENT_POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'"
-)
-"""What the page tells browsers: load nothing, run nothing."""
 CHOOSING_SPLIT = 'val'
 """Validations during training, by which the best snapshot is chosen."""
 
@@ -46,34 +41,10 @@ Content = TypeVar('Content')
 
 @dataclass(frozen=True)
 class Attempt(Generic[Content]):
-    """A part of the page, or why it is missing.
-
-    Attributes:
-        content (Content | None): The part; None where it is missing.
-        reason (str): Why; '' where it is there.
-    """
+    """A part of the page; or None, and why it is missing."""
 
     content: Content | None
     reason: str = ''
-
-
-class Source(NamedTuple):
-    """Real images or a space: in short, with the hash that tells it apart, and at length."""
-
-    short: str
-    mark: str
-    text: str
-
-
-class Row(NamedTuple):
-    """A card, and texts about it, for a table."""
-
-    card: MetricCard
-    images: list[Source]
-    space: Source | None
-    samples: str
-    snapshot: str
-    details: str
 
 
 def write_report(
@@ -133,7 +104,6 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
     )
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
         version=__version__,
-        policy=CONTENT_POLICY,
         run=run,
         seed=seed,
         digest=_attempt(lambda: digest_config(run.cfg, run.iteration, run.seed)),
@@ -141,6 +111,7 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
         nearest=show(lambda gan, cfg: show_nearest(gan, cfg, seed)),
         walks=show(lambda gan, cfg: show_walks(gan, seed)),
         problems=run.problems + log.problems,
+        list_details=_list_details,
         **_show_numbers(run, log),
     )
 
@@ -159,13 +130,11 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, object]:
     # judged by images that did not choose the snapshot, where there are such
     reported = [card for card in cards if card.protocol.split != CHOOSING_SPLIT]
     verdict = judge_run(reported or cards, past, measured)
-    rows = [_make_row(card) for card in cards]
-    other_rows = [_make_row(card) for card in others + foreign]
-    # what the cards name by a hash, once each
-    sources = [source for row in rows + other_rows for source in (*row.images, row.space)]
     grouped: dict[tuple[str, str], list[Finding]] = {}
     for finding in verdict.findings:
         grouped.setdefault((finding.severity, finding.subject), []).append(finding)
+    protocols = [card.protocol for card in (*cards, *others, *foreign)]
+    sources = [source for p in protocols for source in (p.reference, p.train, p.space) if source]
     return {
         'verdict': verdict,
         'findings': list(grouped.values()),
@@ -174,9 +143,9 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, object]:
             (curves, _attempt(functools.partial(draw_curves, curves, run.best)))
             for curves in group_series(log.series, history, drawable)
         ],
-        'cards': rows,
-        'other_cards': other_rows,
-        'sources': list({source.mark: source for source in sources if source}.values()),
+        'cards': cards,
+        'other_cards': others + foreign,
+        'sources': {source.fingerprint[:12]: source for source in sources},
     }
 
 
@@ -243,37 +212,15 @@ def _gather_history(cards: Sequence[MetricCard], log: RunLog) -> dict[str, Serie
     return {name: Series(protocols[name], sorted(values[name].items())) for name in values}
 
 
-def _make_row(card: MetricCard) -> Row:
-    protocol, iteration, space = card.protocol, card.snapshot.iteration, card.protocol.space
-    parameters = {**({'k': protocol.k} if protocol.k is not None else {}), **protocol.parameters}
-    details = [f'{name} {_list(value)}' for name, value in {**parameters, **card.details}.items()]
-    samples = [str(protocol.num_generated), protocol.sample_model or '']
-    if protocol.truncation is not None:
-        samples.append(f'truncation {protocol.truncation}')
-    return Row(
-        card,
-        images=[_describe_images(each) for each in (protocol.reference, protocol.train) if each],
-        space=_describe_space(space) if space else None,
-        samples=' '.join(filter(None, samples)) if protocol.num_generated else '-',
-        snapshot='-' if iteration is None else f'iteration {iteration}',
-        details=', '.join(details),
-    )
-
-
-def _describe_images(images: ImageSet) -> Source:
-    short = f'{images.num} {images.split} images'
-    views = ', and mirrored' if images.flips else ', not mirrored'
-    return Source(short, images.fingerprint[:12], f'{short} of {images.data_root}{views}')
-
-
-def _describe_space(space: Space) -> Source:
-    text = f'the space {space.name}: {space.encoder}; {space.preprocessing}'
-    return Source(space.name, space.fingerprint[:12], text)
-
-
-def _list(value: float | list[float]) -> str:
-    values = value if isinstance(value, list) else [value]
-    return ' '.join(f'{each:.4g}' for each in values)
+def _list_details(card: MetricCard) -> str:
+    """List the parameters of a number and what was found beside it."""
+    protocol = card.protocol
+    k = {} if protocol.k is None else {'k': protocol.k}
+    parts = []
+    for name, value in {**k, **protocol.parameters, **card.details}.items():
+        values = value if isinstance(value, list) else [value]
+        parts.append(' '.join([name, *(f'{each:.4g}' for each in values)]))
+    return ', '.join(parts)
 
 
 def digest_config(

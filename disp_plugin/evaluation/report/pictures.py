@@ -32,6 +32,11 @@ NUM_PROBES = 100
 """Training images whose nearest others make the typical distance."""
 MAX_SEARCHED = 20_000
 """Training images that are looked at; of more, as many are drawn."""
+_UNITS = {
+    'pixels': 'Distance of pixels: root of the mean squared difference, where black and white are '
+    '255 apart.',
+    'features': "Distance of the encoder's features: Euclidean.",
+}
 _BATCH = 64
 _MAX_GRID_PIXELS = 1024
 _LOSSLESS_UP_TO = 64  # pixels; larger images as JPEG, or a page would weigh megabytes
@@ -56,13 +61,7 @@ class Picture(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A sample beside its nearest training images.
-
-    Attributes:
-        sample (Picture): The sample.
-        nearest (list[tuple[str, list[Picture]]]): For each space its name and the training images,
-            the nearest first.
-    """
+    """A sample, and for each space its name and the training images, the nearest first."""
 
     sample: Picture
     nearest: list[tuple[str, list[Picture]]]
@@ -132,13 +131,9 @@ def show_nearest(gan: BaseGAN, cfg: Config, seed: int) -> tuple[list[Comparison]
 
     Nearest by pixels, and by the features of the run's encoder where it has one.
 
-    Args:
-        gan (BaseGAN): A GAN in evaluation mode.
-        cfg (Config): The run's config; ``train_dataloader`` and ``encoder`` are read.
-        seed (int): Seed of the samples, the first of those in the grid.
-
     Returns:
-        tuple[list[Comparison], list[str]]: The samples, and notes that explain the distances.
+        tuple[list[Comparison], list[str]]: The first samples of the grid, and notes that explain
+        the distances.
 
     Raises:
         FileNotFoundError: The training images are not there.
@@ -150,24 +145,17 @@ def show_nearest(gan: BaseGAN, cfg: Config, seed: int) -> tuple[list[Comparison]
         chosen = np.random.default_rng(seed).choice(len(rows), MAX_SEARCHED, replace=False)
         rows = sorted(chosen.tolist())
     samples = _sample(gan, NUM_COMPARED, seed)
-    encodings = {'nearest by pixels': flatten_pixels}
-    units = {
-        'nearest by pixels': 'Distance of pixels: root of the mean squared difference, where black '
-        'and white are 255 apart.',
-        'nearest by features': "Distance of the encoder's features: Euclidean.",
-    }
-    missing = []
+    encodings, missing = {'pixels': flatten_pixels}, []
     if cfg.get('encoder'):
         try:
-            space = get_space('prior', cfg['encoder'])
-            encodings['nearest by features'] = functools.partial(_encode, space)
+            encodings['features'] = functools.partial(_encode, get_space('prior', cfg['encoder']))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             missing = [f"The run's encoder is not at hand: {error}"]
     found = {
         name: find_nearest(encode(samples), images, rows, encode)
         for name, encode in encodings.items()
     }
-    notes = [f'{units[name]} {_say_typical(each.typical)}' for name, each in found.items()]
+    notes = [f'{_UNITS[name]} {_say_typical(each.typical)}' for name, each in found.items()]
     notes += missing
     if len(rows) < len(images):
         notes.append(
@@ -209,22 +197,18 @@ def _compare(
             columns = (nearest.rows[index], nearest.distances[index], nearest.views[index])
             for row, distance, side in zip(*(c.tolist() for c in columns), strict=True):
                 name = images.image_keys[row] + (', mirrored' if side else '')
-                alt = f'Training image {name}, of sample {index + 1} {space}'
+                alt = f'Training image {name}, of sample {index + 1} nearest by {space}'
                 times = f'\n({distance / nearest.typical:.1f}x)' if nearest.typical > 0 else ''
                 image = images.view(row, bool(side))
                 pictures.append(encode_picture(image, alt, width, f'{distance:.3g}{times}'))
-            compared[-1].nearest.append((space, pictures))
+            compared[-1].nearest.append((f'nearest by {space}', pictures))
     return compared
 
 
 def flatten_pixels(images: np.ndarray) -> Tensor:
-    """Make features of pixels whose distance is the root of the mean squared difference.
+    """Flatten pixels (N, H, W, 3) uint8 to features (N, H*W*3) float32.
 
-    Args:
-        images (np.ndarray): (N, H, W, 3) uint8.
-
-    Returns:
-        Tensor: (N, H*W*3) float32; the distance of black and white is 255.
+    Their distance is the root of the mean squared difference; black and white are 255 apart.
     """
     flat = torch.from_numpy(np.ascontiguousarray(images)).flatten(1).float()
     return flat / flat.shape[1] ** 0.5
@@ -240,12 +224,10 @@ def find_nearest(
 
     If training flips images, the nearer view counts.
 
-    Legend: N samples, F features, V views of each training image.
-
     Args:
         samples (Tensor): (N, F) features of the samples.
         images (ImageViews): The training images.
-        rows (Sequence[int]): Rows of it to look at.
+        rows (Sequence[int]): Which of them to look at.
         to_features (Callable[[np.ndarray], Tensor]): (n, H, W, 3) uint8 RGB -> (n, F).
 
     Returns:
