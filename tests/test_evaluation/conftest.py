@@ -24,7 +24,7 @@ def view(make_image_folder, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def train_cfg(view):
-    return view(24, seed=1)
+    return view(24, seed=1, flip=True)
 
 
 @pytest.fixture(scope='session')
