@@ -231,8 +231,3 @@ def test_a_verdict_on_another_snapshot_says_which_was_measured(value):
     verdict = judge_run([card('copying1000_val_clean', value)], measured='at iteration 800')
     assert ', measured at iteration 800' in verdict.sentence
     assert verdict.sentence.endswith('.')
-
-
-def test_the_evidence_is_handed_on():
-    verdict = judge_run([card('copying1000_val_clean', -4.0)])
-    assert verdict.findings[0].numbers == {'copying1000_val_clean': -4.0}

@@ -76,7 +76,8 @@ def test_labels_are_folders_or_prefixes():
 
 def test_labels_come_from_a_table(tmp_path):
     table = tmp_path / 'labels.csv'
-    table.write_text('b.png, dog\n"a,1.png",cat\n\nunused.png,bird\n')
+    lines = 'b.png, dog\n"a,1.png",cat\n\nunused.png,bird\n'
+    table.write_text(lines, encoding='utf-8-sig')  # as spreadsheets write it
     assert image_labels(['a,1.png', 'b.png'], table) == ['cat', 'dog']
     with pytest.raises(ValueError, match=r"no label for 1 of 2 images, such as 'c\.png'"):
         image_labels(['b.png', 'c.png'], table)

@@ -147,20 +147,6 @@ def test_distances_are_root_mean_square_differences_of_pixels(view, rng):
     np.testing.assert_allclose(found.distances, np.sort(wanted, axis=1)[:, :3], rtol=1e-5)
 
 
-def test_black_and_white_are_255_apart():
-    black, white = np.zeros((1, 2, 2, 3), np.uint8), np.full((1, 2, 2, 3), 255, np.uint8)
-    assert torch.dist(flatten_pixels(black), flatten_pixels(white)).item() == pytest.approx(255)
-
-
-def test_a_copy_is_at_distance_zero_also_of_the_flipped_view(view):
-    both = View(np.concatenate([view.images, view.images[:, :, :, ::-1]], axis=1))
-    samples = np.stack([both.images[7, 0], both.images[9, 1]])
-    found = find_nearest(flatten_pixels(samples), both, list(range(150)), flatten_pixels)
-    assert found.rows[:, 0].tolist() == [7, 9]
-    assert found.distances[:, 0].tolist() == [0, 0]
-    assert found.views[:, 0].tolist() == [0, 1]
-
-
 def test_the_view_of_each_image_is_the_one_at_its_distance(view, rng):
     both = View(np.concatenate([view.images, view.images[:, :, :, ::-1]], axis=1))
     samples = rng(1).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)

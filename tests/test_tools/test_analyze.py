@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from disp_plugin.evaluation.linear_probe import image_labels, linear_probe
+from disp_plugin.evaluation.linear_probe import linear_probe
 from disp_plugin.priors import PriorBank
 
 
@@ -101,9 +101,3 @@ def test_a_folder_in_place_of_the_file_is_found_before_any_work(tool, tmp_path, 
         with pytest.raises(SystemExit):
             tool('analyze.py').main([*arguments, '--out', str(tmp_path)])
         assert 'is a folder; name a file' in capsys.readouterr().err
-
-
-def test_a_table_of_labels_as_spreadsheets_write_it_is_read(tmp_path):
-    table = tmp_path / 'labels.csv'
-    table.write_text('a.png,one\n', encoding='utf-8-sig')
-    assert image_labels(['a.png'], table) == ['one']
