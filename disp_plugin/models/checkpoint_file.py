@@ -78,10 +78,11 @@ def read_checkpoint(checkpoint: str) -> GANCheckpoint:
             raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
     content = load_safely(path, f'{path} holds {UNREAD[".pkl"]}, and is not read; {CONVERTERS}')
     state, meta = content.get('state_dict', content), content.get('meta')
+    notes = meta.items() if isinstance(meta, Mapping) else ()
     return GANCheckpoint(
         str(path),
         {key: value for key, value in state.items() if isinstance(value, Tensor)},
-        {key: value for key, value in (meta or {}).items() if isinstance(value, str)},
+        {key: value for key, value in notes if isinstance(value, str)},
     )
 
 
