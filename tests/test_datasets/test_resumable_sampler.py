@@ -4,7 +4,12 @@ from itertools import islice
 import pytest
 from mmagic.registry import DATA_SAMPLERS
 
-from disp_plugin.datasets import ResumableSampler, SeededDraws, resumable_sampler
+from disp_plugin.datasets import (
+    ImageFolderDataset,
+    ResumableSampler,
+    SeededDraws,
+    resumable_sampler,
+)
 
 
 def take(sampler, num):
@@ -85,13 +90,13 @@ def test_the_seed_of_the_run_reaches_the_draws_unless_they_have_their_own(datase
     assert own.seed == 1
 
 
-def test_without_a_seed_one_is_drawn(dataset):
-    assert ResumableSampler(dataset).seed != ResumableSampler(dataset).seed
-
-
-def test_an_empty_data_set_is_refused():
+def test_no_image_is_refused_and_one_is_where_priors_are_drawn(tmp_path, make_image_folder):
     with pytest.raises(ValueError, match='the data set is empty'):
         ResumableSampler([])
+    dataset = ImageFolderDataset(str(make_image_folder(tmp_path / 'lonely', num=1)))
+    for one in (dataset, SeededDraws(dataset)):
+        with pytest.raises(ValueError, match=r"1 image: the data set '.*lonely' needs at least 2"):
+            ResumableSampler(one)
 
 
 def test_its_length_is_one_pass_of_this_process(dataset, monkeypatch):
