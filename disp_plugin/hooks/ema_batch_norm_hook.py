@@ -119,8 +119,10 @@ def estimate_batch_norm(gan: BaseGAN, num_batches: int, batch_size: int, seed: i
     spectral norms do not move, and in a distributed run each process measures by itself.
     """
     device = next(gan.generator_ema.parameters()).device
-    randomness = torch.Generator().manual_seed(seed)
-    with _own_randomness(seed, device), _measuring(gan.generator_ema):
+    devices = [device] if device.type == 'cuda' else []
+    with torch.random.fork_rng(devices), _measuring(gan.generator_ema):
+        torch.manual_seed(seed)  # for what a generator draws inside, such as labels
+        randomness = torch.Generator().manual_seed(seed)
         for _ in range(num_batches):
             if isinstance(gan, DISPGAN):
                 noise, prior = gan.draw_latents(batch_size, randomness)
@@ -135,18 +137,6 @@ def _batch_norms(module: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
     for name, part in module.named_modules():
         if isinstance(part, _BatchNorm) and part.running_mean is not None:
             yield name, part
-
-
-@contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed what a generator may draw inside, such as labels, and restore it afterwards."""
-    devices = [device] if device.type == 'cuda' else []
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 @contextmanager

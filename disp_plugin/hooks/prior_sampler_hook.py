@@ -3,24 +3,33 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import torch
 from mmagic.engine.hooks import VisualizationHook
 from mmagic.registry import HOOKS
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from disp_plugin.distributed import on_main_process, unwrap_model
+from disp_plugin.models.disp_gan import PriorGAN
+from disp_plugin.models.prior_normalizer import FittedModule, PriorNormalizer
 from disp_plugin.priors import PriorBank, check_dataset, check_encoder, find_bank, list_images
+from disp_plugin.samplers import PriorSampler
 
 from .check_top_level import check_top_level
 
 PRIOR_BANK = 'prior_bank'
-_PARTS = ('prior_normalizer', 'sampler')
+
+
+class FittedGAN(PriorGAN, Protocol):
+    """A GAN whose sampler of priors is fitted to a bank."""
+
+    sampler: PriorSampler | None
 
 
 @HOOKS.register_module()
@@ -49,21 +58,21 @@ class PriorSamplerHook(Hook):
         self._sampler: str | None = None
         self._is_training = False
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note which bank the checkpoint's model was fitted to."""
         known = checkpoint.get(PRIOR_BANK, {})
         self._fitted_to, self._sampler = known.get('fingerprint'), known.get('sampler')
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Record which bank the model is fitted to."""
         if self._fitted_to is not None:
             checkpoint[PRIOR_BANK] = {
                 'fingerprint': self._fitted_to,
-                'file': str(self._find_bank(runner)),
+                'file': _find_bank(runner),
                 'sampler': self._sampler,
             }
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Check the bank and fit.
 
         Raises:
@@ -72,9 +81,9 @@ class PriorSamplerHook(Hook):
                 sampler cannot be fitted to it, or a setting stands where nothing reads it.
         """
         check_top_level(runner.cfg)
-        gan = unwrap_model(runner.model)
-        _check_images(runner.train_dataloader.dataset, gan)
-        if gan.prior_dim == 0 or getattr(gan, 'per_image', False):
+        gan: FittedGAN = unwrap_model(runner.model)
+        _check_images(runner, gan)
+        if gan.prior_dim == 0 or gan.per_image:
             runner.logger.info('this model needs no bank of priors, and none is opened')
             return
         sampler = describe_sampler(runner.cfg.model.get('sampler'))
@@ -85,104 +94,64 @@ class PriorSamplerHook(Hook):
             )
             gan.sampler.forget()
         self._sampler = sampler
-        names = [name for name in _PARTS if getattr(gan, name) is not None]
-        if gan.sampler is not None and gan.sampler.fits_late:
-            names.remove('sampler')
-        self._fitted_to = self._fit_on_main(runner, gan, names)
+        self._fit_on_main(runner, gan)
         self._is_training = True
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Fit a late sampler if a sample grid or a checkpoint follows this iteration."""
-        takers = (
-            hook for hook in runner.hooks if isinstance(hook, (VisualizationHook, CheckpointHook))
-        )
         if self.is_last_train_iter(runner) or any(
-            self.every_n_train_iters(runner, hook.interval) for hook in takers
+            self.every_n_train_iters(runner, hook.interval)
+            for hook in runner.hooks
+            if isinstance(hook, (VisualizationHook, CheckpointHook))
         ):
-            self._fit_sampler(runner)
+            self.before_val(runner)
 
-    def before_val(self, runner: Any) -> None:
+    def before_val(self, runner: Runner) -> None:
         """Fit a late sampler before validation."""
-        self._fit_sampler(runner)
-
-    def _fit_sampler(self, runner: Any) -> None:
-        gan = unwrap_model(runner.model)
+        gan: FittedGAN = unwrap_model(runner.model)
         if self._is_training and gan.sampler is not None and not gan.sampler.is_fitted:
-            self._fit_on_main(runner, gan, ['sampler'])
+            self._fit_on_main(runner, gan)
 
-    def _fit_on_main(self, runner: Any, gan: Any, names: list[str]) -> str:
-        """Fit parts in rank 0, give them to the others; return the bank's fingerprint."""
+    def _fit_on_main(self, runner: Runner, gan: FittedGAN) -> None:
+        """Fit in rank 0 what is not fitted to the bank; give the others the result."""
+        parts: dict[str, PriorNormalizer | PriorSampler]
+        parts = {'prior_normalizer': gan.prior_normalizer}
+        if gan.sampler is not None:
+            parts['sampler'] = gan.sampler
 
-        def fit() -> tuple[str, dict[str, dict]]:
-            bank = self._open_bank(runner, gan)
-            return bank.fingerprint, self._fit_parts(runner, gan, names, bank)
+        def fit() -> tuple[str, dict[str, dict[str, Tensor]]]:
+            bank = _open_bank(runner, gan)
+            if self._fitted_to not in (None, bank.fingerprint):
+                self._forget(runner, parts.values())
+            if gan.sampler is not None and not gan.sampler.is_fitted:
+                gan.sampler.check(bank)  # at once, though it may be fitted later
+            for name, part in parts.items():
+                is_late = isinstance(part, PriorSampler) and part.fits_late
+                if not part.is_fitted and (self._is_training or not is_late):
+                    _fit(part, bank)
+                    runner.logger.info(
+                        f'{name} is fitted to the {bank.num_images} images of {bank}'
+                    )
+            return bank.fingerprint, {name: _to_cpu(part) for name, part in parts.items()}
 
-        fingerprint, states = on_main_process(fit)
+        self._fitted_to, states = on_main_process(fit)
         if not is_main_process():
-            self._forget_another_bank(runner, gan, fingerprint)
             for name, state in states.items():
-                getattr(gan, name).load_state_dict(state)
-        return fingerprint
+                parts[name].load_state_dict(state)
 
-    def _find_bank(self, runner: Any) -> str:
-        file = find_bank(runner.train_dataloader.dataset)
-        if file is None:
-            raise ValueError(
-                'the model takes priors, but its training data set has no bank of them; set '
-                'train_dataloader.dataset.bank_file, or, for a data set of another type, put '
-                "dict(type='LoadPrior', bank_file=...) into its pipeline"
-            )
-        return str(file)
-
-    def _open_bank(self, runner: Any, gan: Any) -> PriorBank:
-        """Open the bank, check that it is the right one, leave out what is not trained on."""
-        bank = PriorBank.open(self._find_bank(runner))
-        if bank.prior_dim != gan.prior_dim:
-            raise ValueError(
-                f'prior_dim is {gan.prior_dim} but the bank {bank.path} holds '
-                f'{bank.prior_dim}-d priors; rebuild it with tools/build_prior_bank.py or set '
-                f'prior_dim={bank.prior_dim}'
-            )
-        dataset = runner.train_dataloader.dataset
-        check_dataset(bank, dataset)
-        if runner.cfg.get('encoder') is not None:
-            check_encoder(bank, runner.cfg.encoder)
-        # A bank may hold more than a run trains on; none of that may show in what it samples.
-        return bank.restrict_to(list_images(dataset).keys)
-
-    def _fit_parts(
-        self, runner: Any, gan: Any, names: list[str], bank: PriorBank
-    ) -> dict[str, dict]:
-        """Fit what is not fitted to this bank; return the states of all parts named."""
-        if self._forget_another_bank(runner, gan, bank.fingerprint):
-            runner.logger.warning(
-                f'the bank {self._find_bank(runner)} is another one than that of the checkpoint: '
-                'the normalization of priors and their sampler are fitted anew'
-            )
-        if gan.sampler is not None and not gan.sampler.is_fitted:
-            gan.sampler.check(bank)  # at once, though it may be fitted later
-        for name in names:
-            if not getattr(gan, name).is_fitted:
-                with _all_threads():
-                    _fit(gan, name, bank)
-                runner.logger.info(f'{name} is fitted to the {bank.num_images} images of {bank}')
-        return {name: _to_cpu(getattr(gan, name).state_dict()) for name in names}
-
-    def _forget_another_bank(self, runner: Any, gan: Any, fingerprint: str) -> bool:
-        """Take back what was fitted to a bank of another fingerprint, in every process alike."""
-        if self._fitted_to in (None, fingerprint):
-            return False
+    def _forget(self, runner: Runner, parts: Iterable[FittedModule]) -> None:
+        """Take back what was fitted to another bank."""
         if self._is_training:
             raise ValueError(
-                f'the bank {self._find_bank(runner)} was rebuilt while this run used it, and the '
+                f'the bank {_find_bank(runner)} was rebuilt while this run used it, and the '
                 'sampler cannot be fitted; resume from the last checkpoint, which fits anew'
             )
-        for name in _PARTS:
-            if getattr(gan, name) is not None:
-                getattr(gan, name).forget()
-        return True
+        runner.logger.warning(
+            f'the bank {_find_bank(runner)} is another one than that of the checkpoint: '
+            'the normalization of priors and their sampler are fitted anew'
+        )
+        for part in parts:
+            part.forget()
 
 
 @HOOKS.register_module()
@@ -190,22 +159,23 @@ class GMMSamplerHook(PriorSamplerHook):
     """Do what ``PriorSamplerHook`` does, under the name that configs with mixtures use."""
 
 
-def describe_sampler(config: Mapping[str, Any] | None) -> str:
+def describe_sampler(config: Mapping[str, object] | None) -> str:
     """Write a sampler's config as JSON, for two to be compared."""
     return json.dumps(None if config is None else dict(config), sort_keys=True, default=str)
 
 
-def _check_images(dataset: Any, gan: Any) -> None:
+def _check_images(runner: Runner, gan: FittedGAN) -> None:
     """Check the size and, for a per-image baseline, the number of the training images."""
+    dataset = runner.train_dataloader.dataset
     while hasattr(dataset, 'dataset'):
         dataset = dataset.dataset
-    shown, made = getattr(dataset, 'image_size', None), getattr(gan, 'image_size', None)
-    if None not in (shown, made) and shown != made:
+    shown = getattr(dataset, 'image_size', None)
+    if None not in (shown, gan.image_size) and shown != gan.image_size:
         raise ValueError(
-            f'train_dataloader.dataset.image_size is {shown} but model.image_size is {made}; set '
-            'both to the same (--cfg-options image_size=... sets both)'
+            f'train_dataloader.dataset.image_size is {shown} but model.image_size is '
+            f'{gan.image_size}; set both to the same (--cfg-options image_size=... sets both)'
         )
-    if getattr(gan, 'per_image', False) and gan.prior_dim != len(dataset):
+    if gan.per_image and gan.prior_dim != len(dataset):
         raise ValueError(
             f'model.per_image=True needs one embedding for each training image: model.prior_dim '
             f'is {gan.prior_dim}, but the data set has {len(dataset)} images; set '
@@ -213,27 +183,46 @@ def _check_images(dataset: Any, gan: Any) -> None:
         )
 
 
-@contextmanager
-def _all_threads() -> Iterator[None]:
-    """Let one process of several use all cores: the others wait, and torchrun left it one."""
-    if get_world_size() == 1:
-        yield
-        return
+def _find_bank(runner: Runner) -> str:
+    file = find_bank(runner.train_dataloader.dataset)
+    if file is None:
+        raise ValueError(
+            'the model takes priors, but its training data set has no bank of them; set '
+            'train_dataloader.dataset.bank_file, or, for a data set of another type, put '
+            "dict(type='LoadPrior', bank_file=...) into its pipeline"
+        )
+    return str(file)
+
+
+def _open_bank(runner: Runner, gan: FittedGAN) -> PriorBank:
+    """Open the bank, check that it is the right one, leave out what is not trained on."""
+    bank = PriorBank.open(_find_bank(runner))
+    if bank.prior_dim != gan.prior_dim:
+        raise ValueError(
+            f'prior_dim is {gan.prior_dim} but the bank {bank.path} holds {bank.prior_dim}-d '
+            'priors; rebuild it with tools/build_prior_bank.py or set '
+            f'prior_dim={bank.prior_dim}'
+        )
+    dataset = runner.train_dataloader.dataset
+    check_dataset(bank, dataset)
+    if runner.cfg.get('encoder') is not None:
+        check_encoder(bank, runner.cfg.encoder)
+    # A bank may hold more than a run trains on; none of that may show in what it samples.
+    return bank.restrict_to(list_images(dataset).keys)
+
+
+def _fit(part: PriorNormalizer | PriorSampler, bank: PriorBank) -> None:
     can_ask = hasattr(os, 'sched_getaffinity')
     num_cores = len(os.sched_getaffinity(0)) if can_ask else os.cpu_count() or 1
-    with threadpool_limits(num_cores):
-        yield
-
-
-def _fit(gan: Any, name: str, bank: PriorBank) -> None:
-    if name == 'sampler':
-        gan.sampler.fit(bank)
-        return
-    with warnings.catch_warnings():
+    # The other processes wait meanwhile, and torchrun left this one a single thread.
+    with threadpool_limits(num_cores if get_world_size() > 1 else None), warnings.catch_warnings():
         # The priors are mapped into memory for reading, and are only read.
         warnings.filterwarnings('ignore', message='.*not writable')
-        gan.prior_normalizer.fit(torch.from_numpy(bank.priors))
+        if isinstance(part, PriorSampler):
+            part.fit(bank)
+        else:
+            part.fit(torch.from_numpy(bank.priors))
 
 
-def _to_cpu(state: dict) -> dict:
-    return {name: value.cpu() for name, value in state.items()}
+def _to_cpu(part: FittedModule) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in part.state_dict().items()}

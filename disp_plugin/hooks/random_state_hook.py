@@ -1,75 +1,50 @@
 """The random generators' states: shielded from hooks and validation, saved, and restored."""
 
-from __future__ import annotations
-
 import random
-from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
 from mmagic.registry import HOOKS
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
 RANDOM_STATE = 'random_state'
 
 
-@dataclass(frozen=True)
-class RandomState:
-    """The states of all generators that a step draws from; ``cuda`` is None without one."""
+class RandomState(TypedDict):
+    """The states of all generators that a step draws from; ``cuda`` is None without a device.
+
+    Python's and NumPy's consist of numbers: ``torch.load`` needs to trust nothing.
+    """
 
     python: tuple
     numpy: tuple
     torch: Tensor
     cuda: Tensor | None
 
-    @classmethod
-    def get(cls) -> RandomState:
-        """Get the present states."""
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)  # type: ignore[arg-type]
 
-    def set(self) -> None:
-        """Set the states; that of CUDA is ignored where there is no device."""
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.set_rng_state(self.torch)
-        if self.cuda is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self.cuda)
+def get_random_state() -> RandomState:
+    """Get the present states."""
+    name, keys, *others = np.random.get_state()
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return RandomState(
+        python=random.getstate(),
+        numpy=(name, keys.tolist(), *others),  # type: ignore[attr-defined]
+        torch=torch.get_rng_state(),
+        cuda=cuda,
+    )
 
-    def pack(self) -> dict:
-        """Write the states with numbers and tensors only: ``torch.load`` needs to trust nothing."""
-        version, words, python_gauss = self.python
-        _, keys, position, has_gauss, numpy_gauss = self.numpy
-        return {
-            'python': {
-                'version': version,
-                'words': torch.tensor(words, dtype=torch.int64),
-                'gauss': python_gauss,
-            },
-            'numpy': {
-                'keys': torch.from_numpy(keys.astype(np.int64)),
-                'position': int(position),
-                'has_gauss': int(has_gauss),
-                'gauss': float(numpy_gauss),
-            },
-            'torch': self.torch,
-            'cuda': self.cuda,
-        }
 
-    @classmethod
-    def unpack(cls, packed: dict) -> RandomState:
-        """Reverse :meth:`pack`, from tensors on any device."""
-        python, numpy, cuda = packed['python'], packed['numpy'], packed['cuda']
-        keys = numpy['keys'].cpu().numpy().astype(np.uint32)
-        return cls(
-            python=(python['version'], tuple(python['words'].tolist()), python['gauss']),
-            numpy=('MT19937', keys, numpy['position'], numpy['has_gauss'], numpy['gauss']),
-            torch=packed['torch'].cpu(),
-            cuda=None if cuda is None else cuda.cpu(),
-        )
+def set_random_state(state: RandomState) -> None:
+    """Set the states, from tensors on any device; CUDA's is ignored where there is no device."""
+    random.setstate(state['python'])
+    np.random.set_state(state['numpy'])
+    torch.set_rng_state(state['torch'].cpu())
+    if state['cuda'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'].cpu())
 
 
 @HOOKS.register_module()
@@ -89,7 +64,7 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self._kept: RandomState | None = None
-        self._kept_of_all: list[dict] | None = None
+        self._kept_of_all: list[RandomState] | None = None
         self._loaded: dict | None = None
         self._is_first_iter = True
 
@@ -123,19 +98,19 @@ class RandomStateHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the states into the checkpoint."""
-        states = self._kept_of_all or [(self._kept or RandomState.get()).pack()]
+        states = self._kept_of_all or [self._kept or get_random_state()]
         checkpoint[RANDOM_STATE] = {'world_size': get_world_size(), 'ranks': states}
 
     def restore_kept(self) -> None:
         """Set the states that were kept; without any, do nothing."""
         if self._kept is not None:
-            self._kept.set()
+            set_random_state(self._kept)
         self._kept = self._kept_of_all = None
 
     def _keep(self, for_all: bool) -> None:
-        self._kept = RandomState.get()
+        self._kept = get_random_state()
         if for_all and get_world_size() > 1:
-            self._kept_of_all = all_gather_object(self._kept.pack())
+            self._kept_of_all = all_gather_object(self._kept)
 
     def _restore(self, runner: Runner) -> None:
         saved, self._loaded = self._loaded, None
@@ -150,18 +125,12 @@ class RandomStateHook(Hook):
                 f'of the random generators of {len(saved["ranks"])}, and now there are '
                 f'{get_world_size()}: the generators are seeded anew'
             )
-            self._seed_anew(runner)
+            # runner.seed holds the rank already, where the ranks are to differ. The iteration is
+            # taken in so that the noise of the run's first part is not drawn a second time.
+            words = np.random.SeedSequence((int(runner.seed), runner.iter)).generate_state(1)
+            set_random_seed(int(words[0]))
         else:
-            RandomState.unpack(saved['ranks'][get_rank()]).set()
-
-    @staticmethod
-    def _seed_anew(runner: Runner) -> None:
-        # runner.seed holds the rank already, where the ranks are to differ. The iteration is taken
-        # in so that the noise of the run's first part is not drawn a second time.
-        words = np.random.SeedSequence((int(runner.seed), runner.iter)).generate_state(3)
-        random.seed(int(words[0]))
-        np.random.seed(words[1])
-        torch.manual_seed(int(words[2]))
+            set_random_state(saved['ranks'][get_rank()])
 
 
 class _RestoreStateHook(Hook):
@@ -175,11 +144,7 @@ class _RestoreStateHook(Hook):
     def after_train_iter(self, *args: object, **kwargs: object) -> None:
         self._owner.restore_kept()
 
-    def after_val(self, runner: Runner) -> None:
-        self._owner.restore_kept()
-
-    def after_test(self, runner: Runner) -> None:
-        self._owner.restore_kept()
+    after_val = after_test = after_train_iter
 
 
 def _saves_now(hook: Hook, runner: Runner) -> bool:

@@ -43,7 +43,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         BaseLoop.__init__(self, runner, dataloader)
         # mmengine starts the loader here, whose workers would read ahead before a resume is known.
         loader: DataLoader = self.dataloader  # type: ignore[has-type]
-        super().__init__(runner, _LateStart(loader), max_iters, **kwargs)
+        self._batches = _Batches(loader)
+        super().__init__(runner, self._batches, max_iters, **kwargs)
         self.dataloader = loader
         batches: Any = loader.batch_sampler
         self._draws_per_iter: int = batches.batch_size * get_world_size()
@@ -85,7 +86,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         The garbage collector would close the queues first, and PyTorch would then wait five seconds
         for each worker.
         """
-        self.dataloader_iterator: Any = None
+        self.dataloader_iterator = None
         self.dataloader._iterator = None
 
     def _skip_past(self) -> None:
@@ -107,7 +108,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self._sampler.seed = int(known.get(DRAW_SEED, self._sampler.seed))
         self._sampler.start = start
         self._first_iter = self._iter
-        self.dataloader_iterator = _AlreadyDone(self.dataloader_iterator, self._iter)
+        self._batches.num_past = self._iter
         logger.info(f'the data is entered after {start} draws; no batch of the past is read again')
         if start != expected:
             logger.warning(
@@ -118,31 +119,21 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             )
 
 
-class _LateStart:
-    """A data loader that starts its workers when the first batch is asked for."""
+class _Batches:
+    """A data loader whose workers start when the first batch is asked for.
+
+    ``num_past`` batches come first that are done, as None and without being read.
+    """
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
+        self.num_past = 0
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._loader, name)
 
-    def __iter__(self) -> Iterator[dict]:
-        yield from self._loader
-
-
-class _AlreadyDone:
-    """Batches; the first ``num`` are done and come as None, without being read."""
-
-    def __init__(self, batches: Iterator[dict], num: int) -> None:
-        self._batches = batches
-        self._num = num
-
     def __iter__(self) -> Iterator[dict | None]:
-        return self
-
-    def __next__(self) -> dict | None:
-        if self._num > 0:
-            self._num -= 1
-            return None
-        return next(self._batches)
+        for _ in range(self.num_past):
+            yield None
+        self.num_past = 0
+        yield from self._loader

@@ -50,6 +50,7 @@ class PriorGAN(Protocol):
 
     noise_size: int
     prior_dim: int  # 0 where there are no priors
+    per_image: bool  # priors are unit vectors, one for each training image
     image_size: int | None
     prior_normalizer: PriorNormalizer
     sampler: DrawsPriors | None

@@ -1,9 +1,9 @@
 """A Gaussian mixture over priors: the paper's sampler for large data, equation (6)."""
 
+import functools
 import os
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
 
 import numpy as np
 import sklearn
@@ -117,11 +117,6 @@ class GMMPriorSampler(SpaceSampler):
                 'or leave device out'
             )
 
-    def fit(self, bank: PriorBank) -> None:
-        """Fit to a part of the bank, and say so."""
-        print_log(f'{type(self).__name__}: reading priors of {bank}', logger='current')
-        super().fit(bank)
-
     def fit_points(self, points: np.ndarray) -> None:
         """Run EM from each start; keep the likeliest mixture.
 
@@ -131,13 +126,15 @@ class GMMPriorSampler(SpaceSampler):
         print_log(f'clustering {points.shape[0]} x {points.shape[1]} to start', logger='current')
         mixtures = [self.run_em(points, self.seed + start) for start in range(self.num_starts)]
         best = max(mixtures, key=lambda mixture: float(mixture.lower_bound_))
-        weights, means = (_to_tensor(value) for value in (best.weights_, best.means_))
-        covariances = _to_tensor(best.covariances_)
+        weights, means, covariances = (
+            torch.as_tensor(value).detach().cpu().float()
+            for value in (best.weights_, best.means_, best.covariances_)
+        )
         if self.covariance_type in ('tied', 'full'):
             scales = torch.linalg.cholesky(covariances.double()).float()
         else:
             scales = covariances.sqrt()
-        if not all(bool(value.isfinite().all()) for value in (weights, means, scales)):
+        if not all(value.isfinite().all() for value in (weights, means, scales)):
             raise ValueError('the fit broke down: it is not finite; enlarge regularization')
         self.set_buffer('weights', weights.clamp_min(0) / weights.clamp_min(0).sum())
         self.set_buffer('means', means)
@@ -154,16 +151,14 @@ class GMMPriorSampler(SpaceSampler):
         if self.device is not None:
             api = sklearn.config_context(array_api_dispatch=True)
             data = torch.from_numpy(points).to(self.device)
-            start = Start(*(torch.as_tensor(value).to(self.device) for value in start))
+            start = {name: torch.as_tensor(part).to(self.device) for name, part in start.items()}
         mixture = _ReportedMixture(
             self.num_components,
             covariance_type=self.covariance_type,
             reg_covar=reg_covar,
             tol=self.tol * points.shape[1],
             max_iter=self.max_iters,
-            weights_init=start.weights,
-            means_init=start.means,
-            precisions_init=start.precisions,
+            **start,
             init_params='random',  # never used, but the array API refuses the default
             random_state=seed,
         )
@@ -235,48 +230,29 @@ class _ReportedMixture(GaussianMixture):
         )
 
 
-def _to_tensor(value: np.ndarray | Tensor) -> Tensor:
-    return torch.as_tensor(value).detach().cpu().float()
-
-
-class Start(NamedTuple):
-    """Where EM begins: a mixture with C components in K dimensions, float32.
-
-    Attributes:
-        weights (np.ndarray | Tensor): (C,), positive, of sum 1.
-        means (np.ndarray | Tensor): (C, K).
-        precisions (np.ndarray | Tensor): Inverse covariances: (C, K) for 'diag', (C,) for
-            'spherical', (K, K) for 'tied', (C, K, K) for 'full'.
-    """
-
-    weights: np.ndarray | Tensor
-    means: np.ndarray | Tensor
-    precisions: np.ndarray | Tensor
-
-
 def start_mixture(
     points: np.ndarray, labels: np.ndarray, num_components: int, kind: str, reg_covar: float
-) -> Start:
+) -> dict[str, np.ndarray | Tensor]:
     """Give each cluster the Gaussian of its points (N, K); no cluster may be empty.
 
-    ``reg_covar`` is added to every variance.
+    ``reg_covar`` is added to every variance. Returned are scikit-learn's arguments, float32:
+    ``weights_init`` (C,), ``means_init`` (C, K) and ``precisions_init``, inverse covariances,
+    (C, K) for 'diag', (C,) for 'spherical', (K, K) for 'tied', (C, K, K) for 'full'.
     """
     counts = np.bincount(labels, minlength=num_components).astype(np.float64)
     means = sum_by_label(points, labels, num_components) / counts[:, None]
-    num_axes = points.shape[1]
     if kind in ('diag', 'spherical'):
         squares = sum_by_label(points * points, labels, num_components) / counts[:, None]
         variances = np.maximum(squares - means**2, 0) + reg_covar
         precisions = 1 / (variances if kind == 'diag' else variances.mean(1))
     else:
-        identity = reg_covar * np.eye(num_axes)
-        within = np.zeros((num_components if kind == 'full' else 1, num_axes, num_axes))
-        for component in range(num_components):
-            offsets = points[labels == component] - means[component]
-            within[component if kind == 'full' else 0] += offsets.T @ offsets
-        within /= counts[:, None, None] if kind == 'full' else len(points)
-        precisions = np.linalg.inv(within + identity)
-        precisions = (precisions + precisions.transpose(0, 2, 1)) / 2
-        precisions = precisions if kind == 'full' else precisions[0]
-    weights = counts / counts.sum()
-    return Start(*(np.asarray(part, np.float32) for part in (weights, means, precisions)))
+        offsets = (points[labels == label] - mean for label, mean in enumerate(means))
+        products = (part.T @ part for part in offsets)
+        if kind == 'full':
+            covariances = np.stack(list(products)) / counts[:, None, None]
+        else:
+            covariances = functools.reduce(np.add, products) / len(points)
+        precisions = np.linalg.inv(covariances + reg_covar * np.eye(points.shape[1]))
+        precisions = (precisions + np.swapaxes(precisions, -1, -2)) / 2
+    parts = {'weights': counts / counts.sum(), 'means': means, 'precisions': precisions}
+    return {f'{name}_init': part.astype(np.float32) for name, part in parts.items()}

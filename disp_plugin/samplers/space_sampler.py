@@ -1,12 +1,12 @@
 """Distributions of many priors, fitted in raw priors or along their principal axes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 from mmagic.registry import MODELS
+from mmengine.logging import print_log
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 from torch import Tensor
@@ -42,71 +42,23 @@ def read_blocks(bank: PriorBank, rows: np.ndarray, size: int = 2048) -> Iterator
         yield block
 
 
-@dataclass
-class FitSpace:
-    """Coordinates of priors around their mean, and the way back.
+def compute_mean(bank: PriorBank, rows: np.ndarray) -> np.ndarray:
+    """Compute the mean (D,) of some priors, float32.
 
-    Attributes:
-        mean (np.ndarray): (D,) float32.
-        basis (np.ndarray | None): (K, D) float32 with orthonormal rows, those of the largest
-            variance first; None for raw priors.
-        residual_std (float): Standard deviation, alike in all directions, of what the basis leaves
-            out.
+    Raises:
+        ValueError: A prior is not finite, or all are equal.
     """
-
-    mean: np.ndarray
-    basis: np.ndarray | None = None
-    residual_std: float = 0.0
-
-    @classmethod
-    def fit(
-        cls, bank: PriorBank, rows: np.ndarray, pca_variance: float | None, seed: int
-    ) -> 'FitSpace':
-        """Find the mean and, where asked for, the principal axes of some priors.
-
-        The axes keep the fraction ``pca_variance`` of the variance, in (0, 1]; None is for raw
-        priors. The seed chooses the rows that the axes are found from, if there are many.
-
-        Raises:
-            ValueError: A prior is not finite, or all are equal.
-        """
-        total = np.zeros(bank.prior_dim)
-        low = np.full(bank.prior_dim, np.inf, np.float32)
-        high = -low
-        for block in read_blocks(bank, rows):
-            total += block.sum(0, dtype=np.float64)
-            low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
-        if np.array_equal(low, high):
-            raise ValueError(
-                f'all {len(rows)} priors of {bank} are equal: there is no distribution to fit; '
-                'see which encoder made them'
-            )
-        mean = (total / len(rows)).astype(np.float32)
-        if pca_variance is None:
-            return cls(mean)
-        some = rows[choose_rows(len(rows), NUM_PCA_ROWS, seed)]
-        priors = np.concatenate(list(read_blocks(bank, some))) - mean
-        solver = 'covariance_eigh' if len(priors) >= bank.prior_dim else 'full'
-        keep = pca_variance if pca_variance < 1 else None
-        pca = PCA(keep, svd_solver=solver, copy=False).fit(priors)
-        basis = np.asarray(pca.components_, np.float32)
-        # all the variance that is left out, over all directions that are
-        kept = float(pca.explained_variance_.sum())
-        left_out = max(kept / float(pca.explained_variance_ratio_.sum()) - kept, 0.0)
-        return cls(mean, basis, float(np.sqrt(left_out / max(bank.prior_dim - len(basis), 1))))
-
-    def project(self, bank: PriorBank, rows: np.ndarray) -> np.ndarray:
-        """Compute the coordinates of priors, (N, K) float32, or (N, D) for raw priors."""
-        num_axes = len(self.mean) if self.basis is None else len(self.basis)
-        points = np.empty((len(rows), num_axes), np.float32)
-        start = 0
-        for block in read_blocks(bank, rows):
-            centered = block - self.mean
-            points[start : start + len(block)] = (
-                centered if self.basis is None else centered @ self.basis.T
-            )
-            start += len(block)
-        return points
+    total = np.zeros(bank.prior_dim)
+    low, high = np.inf, -np.inf
+    for block in read_blocks(bank, rows):
+        total += block.sum(0, dtype=np.float64)
+        low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
+    if np.array_equal(low, high):
+        raise ValueError(
+            f'all {len(rows)} priors of {bank} are equal: there is no distribution to fit; '
+            'see which encoder made them'
+        )
+    return (total / len(rows)).astype(np.float32)
 
 
 class SpaceSampler(PriorSampler):
@@ -175,13 +127,31 @@ class SpaceSampler(PriorSampler):
             ValueError: Fewer priors than components, or priors that are not finite or all equal.
         """
         self.check(bank)
+        print_log(f'{type(self).__name__}: reading priors of {bank}', logger='current')
         rows = choose_rows(bank.num_images, self.fit_subset, self.seed)
-        space = FitSpace.fit(bank, rows, self.pca_variance, self.seed)
-        self.set_buffer('mean', torch.from_numpy(space.mean))
-        if space.basis is not None:
-            self.set_buffer('basis', torch.from_numpy(space.basis))
-            self.set_buffer('residual_std', torch.tensor([space.residual_std]))
-        self.fit_points(space.project(bank, rows))
+        mean = compute_mean(bank, rows)
+        self.set_buffer('mean', torch.from_numpy(mean))
+        basis = None if self.pca_variance is None else self._fit_axes(bank, rows, mean)
+        centered = (block - mean for block in read_blocks(bank, rows))
+        self.fit_points(
+            np.concatenate([block if basis is None else block @ basis.T for block in centered])
+        )
+
+    def _fit_axes(self, bank: PriorBank, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Find the principal axes (K, D) of some priors, those of the largest variance first."""
+        some = rows[choose_rows(len(rows), NUM_PCA_ROWS, self.seed)]
+        priors = np.concatenate(list(read_blocks(bank, some))) - mean
+        solver = 'covariance_eigh' if len(priors) >= bank.prior_dim else 'full'
+        keep = None if self.pca_variance == 1 else self.pca_variance
+        pca = PCA(keep, svd_solver=solver, copy=False).fit(priors)
+        basis = np.asarray(pca.components_, np.float32)
+        # all the variance that is left out, over all directions that are
+        kept = float(pca.explained_variance_.sum())
+        left_out = max(kept / float(pca.explained_variance_ratio_.sum()) - kept, 0.0)
+        residual_std = float(np.sqrt(left_out / max(bank.prior_dim - len(basis), 1)))
+        self.set_buffer('basis', torch.from_numpy(basis))
+        self.set_buffer('residual_std', torch.tensor([residual_std]))
+        return basis
 
     def fit_points(self, points: np.ndarray) -> None:
         """Fit to (N, K) float32 coordinates in the space of the fit."""
@@ -271,13 +241,8 @@ class KMeansPriorSampler(SpaceSampler):
 
 def sum_by_label(points: np.ndarray, labels: np.ndarray, num_labels: int) -> np.ndarray:
     """Add up the points (N, K) of each label, to (num_labels, K) float64."""
-    order = np.argsort(labels, kind='stable')
-    sums = np.zeros((num_labels, points.shape[1]))
-    edges = np.searchsorted(labels[order], np.arange(num_labels + 1))
-    for label in range(num_labels):
-        rows = order[edges[label] : edges[label + 1]]
-        sums[label] = points[rows].sum(0, dtype=np.float64)
-    return sums
+    parts = (points[labels == label] for label in range(num_labels))
+    return np.stack([part.sum(0, dtype=np.float64) for part in parts])
 
 
 def fill_empty(labels: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:

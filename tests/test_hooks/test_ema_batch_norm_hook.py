@@ -1,5 +1,4 @@
 import copy
-import random
 
 import numpy as np
 import pytest
@@ -10,38 +9,29 @@ from torch import nn
 
 from disp_plugin.hooks import EMABatchNormHook, estimate_batch_norm
 from disp_plugin.priors import PriorBank
+from tests.numerics import assert_close_to_scale
+from tests.test_hooks.tiny_runs import (
+    EMA_BATCH_NORM,
+    find_differences,
+    gan_cfg,
+    load,
+    snapshot,
+    visualization,
+)
 
 BOTH = pytest.mark.parametrize('name', ['biggan', 'sngan'])
 
 
 @pytest.fixture
-def make_gan(gan_cfg, data):
+def make_gan(data):
     def make(name):
-        gan = MODELS.build(gan_cfg[name]())
+        gan = MODELS.build(gan_cfg(name))
         bank = PriorBank.open(data[1])
         gan.sampler.fit(bank)
         gan.prior_normalizer.fit(torch.from_numpy(np.array(bank.priors)))
         return gan
 
     return make
-
-
-@pytest.fixture
-def make(make_runner, gan_cfg, visualization, data):
-    """A runner with the hook, whose model is fitted when it is trained."""
-
-    def build(name='sngan', max_iters=2, hook=True, vis=100, **options):
-        hooks = [{'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4}] if hook else []
-        model = options.pop('model', None) or gan_cfg[name]()
-        fit = [{'type': 'PriorSamplerHook'}]
-        return make_runner(
-            model,
-            max_iters,
-            custom_hooks=[*(fit if model['prior_dim'] else []), visualization(vis), *hooks],
-            **options,
-        )
-
-    return build
 
 
 def norms_of(generator):
@@ -52,8 +42,10 @@ def norms_of(generator):
     }
 
 
-def is_statistic(name):
-    return name.rsplit('.', 1)[-1] in ('running_mean', 'running_var', 'num_batches_tracked')
+def are_statistics(names):
+    """Whether there are any, all of them BatchNorm statistics of the averaged generator."""
+    kinds = ('running_mean', 'running_var', 'num_batches_tracked')
+    return names and all(n.startswith('generator_ema.') and n.endswith(kinds) for n in names)
 
 
 @BOTH
@@ -71,8 +63,8 @@ def test_the_statistics_are_the_means_over_the_batches_of_what_each_layer_sees(m
         assert len(batches) == 3 and len(batches[0]) == 5
         mean = torch.stack([x.mean((0, 2, 3)) for x in batches]).mean(0)
         var = torch.stack([x.var((0, 2, 3), unbiased=True) for x in batches]).mean(0)
-        torch.testing.assert_close(norm.running_mean.double(), mean, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(norm.running_var.double(), var, rtol=1e-4, atol=1e-9)
+        assert_close_to_scale(norm.running_mean, mean)
+        assert_close_to_scale(norm.running_var, var)
 
 
 @BOTH
@@ -83,16 +75,11 @@ def test_it_changes_nothing_but_the_averaged_generators_statistics(make_gan, nam
     modes = [part.training for part in gan.modules()]
     momenta = [norm.momentum for norm in norms_of(gan).values()]
     before = copy.deepcopy(gan.state_dict())
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    expected = random.random(), np.random.random(), torch.rand(1)
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    with torch.random.fork_rng():
+        expected = torch.rand(3)
     estimate_batch_norm(gan, num_batches=2, batch_size=4)
-    assert (random.random(), np.random.random(), torch.rand(1)) == expected
-    changed = {
-        key for key, value in gan.state_dict().items() if not torch.equal(value, before[key])
-    }
-    assert changed
-    assert all(key.startswith('generator_ema.') and is_statistic(key) for key in changed)
+    assert torch.equal(torch.rand(3), expected)
+    assert are_statistics(find_differences(gan.state_dict(), before))
     assert [part.training for part in gan.modules()] == modes
     assert [norm.momentum for norm in norms_of(gan).values()] == momenta
     assert all('forward' not in vars(norm) for norm in norms_of(gan).values())
@@ -112,53 +99,51 @@ def test_an_averaged_generator_is_normalized_where_copied_statistics_fail_it(mak
         normalized.append(((inputs[0] - mean) / (var + norm.eps).sqrt()).std().item())
 
     gan.eval()
-    inputs = {'num_batches': 256, 'sample_model': 'ema'}
     for _ in range(2):
         handle = last.register_forward_pre_hook(normalize)
-        gan(inputs)
+        gan({'num_batches': 256, 'sample_model': 'ema'})
         handle.remove()
         estimate_batch_norm(gan, 16, 64)
     assert abs(normalized[0] - 1) > 0.5 and abs(normalized[1] - 1) < 0.15
 
 
+def test_synchronized_layers_do_not_wait_for_others(make_gan):
+    """On a CPU and without a process group such a layer in training mode raises."""
+    gan = make_gan('sngan')
+    plain = copy.deepcopy(gan)
+    gan.generator_ema = nn.SyncBatchNorm.convert_sync_batchnorm(gan.generator_ema)
+    assert any(isinstance(part, nn.SyncBatchNorm) for part in gan.modules())
+    for model in (gan, plain):
+        estimate_batch_norm(model, 2, 4)
+    assert not find_differences(plain.state_dict(), gan.state_dict())
+
+
 @pytest.mark.slow
 @BOTH
-def test_training_is_bit_identical_with_and_without_it(make, name):
-    states = []
-    for hook in (True, False):
-        runner = make(name, 5, hook=hook, vis=1, checkpoint={'interval': 2})
-        runner.train()
-        states.append(runner.model.state_dict())
-    with_hook, without = states
-    different = {key for key, value in with_hook.items() if not torch.equal(value, without[key])}
-    assert different
-    assert all(key.startswith('generator_ema.') and is_statistic(key) for key in different)
+def test_training_is_bit_identical_with_and_without_it(train, name):
+    states = [
+        train(name, 5, hooks=[visualization(1), *hooks]).model.state_dict()
+        for hooks in ([EMA_BATCH_NORM], [])
+    ]
+    assert are_statistics(find_differences(*states))
 
 
-def test_a_checkpoint_samples_well_by_itself(make, make_gan):
-    runner = make('biggan', 3, checkpoint={'interval': 1})
-    runner.train()
+def test_a_checkpoint_samples_well_by_itself(train, make_gan):
+    run = train('biggan', 3, hooks=[EMA_BATCH_NORM])
     for num_iters in (1, 2, 3):  # on and between the updates of the generator
-        checkpoint = torch.load(f'{runner.work_dir}/iter_{num_iters}.pth', weights_only=False)
-        assert checkpoint['ema_batch_norm'] == {'num_batches': 2, 'batch_size': 4, 'seed': 0}
+        checkpoint = load(run, num_iters)
+        assert checkpoint['ema_batch_norm'] == dict(num_batches=2, batch_size=4, seed=0)
         gan = make_gan('biggan')
         gan.load_state_dict(checkpoint['state_dict'])
         estimate_batch_norm(gan, 2, 4)
-        for key, value in gan.state_dict().items():
-            assert torch.equal(value, checkpoint['state_dict'][key]), key
-
-
-def test_the_state_in_a_checkpoint_is_replaced_also_where_it_was_copied(make):
-    """On a GPU the state is copied to the CPU before hooks see it."""
-    runner = make()
-    runner.train()
-    checkpoint = {'state_dict': copy.deepcopy(runner.model.state_dict())}
-    for key, value in checkpoint['state_dict'].items():
-        if key.startswith('generator_ema.') and key.endswith('running_mean'):
+        assert not find_differences(gan.state_dict(), checkpoint['state_dict'])
+    # on a GPU the state is copied to the CPU before hooks see it
+    copied = copy.deepcopy(run.model.state_dict())
+    for name, value in copied.items():
+        if name.startswith('generator_ema.') and name.endswith('running_mean'):
             value.fill_(7)
-    runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-    for key, value in runner.model.state_dict().items():
-        assert torch.equal(value, checkpoint['state_dict'][key]), key
+    run.call_hook('before_save_checkpoint', checkpoint=dict(state_dict=copied))
+    assert not find_differences(run.model.state_dict(), copied)
 
 
 @pytest.fixture
@@ -173,51 +158,30 @@ def events(monkeypatch):
     return events
 
 
-def test_it_estimates_once_per_state_of_the_weights_and_before_visualization(make, events):
-    make(max_iters=4, vis=2).train()
-    assert events == ['estimate', 'vis'] * 2
-    events.clear()
-    runner = make(max_iters=2, vis=1, checkpoint={'interval': 1})
-    runner.train()
-    runner.call_hook('before_val')
+@pytest.mark.parametrize(('interval', 'saves'), [(2, 100), (1, 1)])
+def test_it_estimates_once_per_state_of_the_weights_and_before_visualization(
+    train, events, interval, saves
+):
+    hooks = [visualization(interval), EMA_BATCH_NORM]
+    run = train('sngan', 2 * interval, hooks=hooks, checkpoint=dict(interval=saves))
+    run.call_hook('before_val')
     assert events == ['estimate', 'vis'] * 2
 
 
 @pytest.mark.parametrize('is_ours', [True, False])
-def test_a_test_estimates_unless_the_checkpoint_says_that_it_was_done(make, events, is_ours):
-    runner = make(hook=is_ours, checkpoint={'interval': 2})
-    runner.train()
-    tester = make(load_from=f'{runner.work_dir}/iter_2.pth')
+def test_a_test_estimates_unless_the_checkpoint_says_that_it_was_done(make, train, events, is_ours):
+    run = train(hooks=[EMA_BATCH_NORM] if is_ours else [])
+    tester = make(load_from=snapshot(run, 2), hooks=[EMA_BATCH_NORM])
     tester.load_or_resume()
     events.clear()
     tester.call_hook('before_test')
     assert events == ([] if is_ours else ['estimate'])
 
 
-def test_models_without_priors_without_averages_and_without_batch_norm_are_left_in_peace(
-    make, gan_cfg
-):
-    unconditional = gan_cfg['sngan'](prior_dim=0, sampler=None)
-    runner = make(model=unconditional, checkpoint={'interval': 2})
-    runner.train()
-    assert 'ema_batch_norm' in torch.load(f'{runner.work_dir}/iter_2.pth', weights_only=False)
-    plain = make(model={**unconditional, 'ema_config': None}, vis=100)
-    plain.call_hook('before_val')
-    checkpoint = {'state_dict': {}}
-    plain.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-    assert 'ema_batch_norm' not in checkpoint
-
-
-def test_synchronized_layers_do_not_wait_for_others(make_gan):
-    """On a CPU and without a process group such a layer in training mode raises."""
-    gan = make_gan('sngan')
-    plain = copy.deepcopy(gan)
-    gan.generator_ema = nn.SyncBatchNorm.convert_sync_batchnorm(gan.generator_ema)
-    assert any(isinstance(part, nn.SyncBatchNorm) for part in gan.modules())
-    for model in (gan, plain):
-        estimate_batch_norm(model, 2, 4)
-    for key, value in plain.state_dict().items():
-        assert torch.equal(value, gan.state_dict()[key]), key
+def test_models_without_priors_are_served_and_those_without_averages_left_in_peace(train):
+    assert 'ema_batch_norm' in load(train('plain', hooks=[EMA_BATCH_NORM]), 2)
+    plain = gan_cfg('plain', ema_config=None)
+    assert 'ema_batch_norm' not in load(train(plain, hooks=[EMA_BATCH_NORM]), 2)
 
 
 @pytest.mark.parametrize('numbers', [{'num_batches': 0}, {'batch_size': 1}])

@@ -4,235 +4,110 @@ import torch
 from mmengine.config import Config
 
 from disp_plugin import distributed
-from disp_plugin.hooks import PriorSamplerHook, prior_sampler_hook
+from disp_plugin.hooks import prior_sampler_hook
 from disp_plugin.models import PriorNormalizer
 from disp_plugin.priors import PriorBank
-from disp_plugin.samplers import VicinalMixSampler
+from disp_plugin.samplers import GMMPriorSampler, VicinalMixSampler
+from tests.numerics import assert_close_to_scale
+from tests.test_hooks.tiny_runs import (
+    GMM,
+    KEYS,
+    find_differences,
+    gan_cfg,
+    load,
+    save_bank,
+    snapshot,
+    visualization,
+)
 
-
-@pytest.fixture
-def make(make_runner, gan_cfg, data):
-    def build(max_iters=1, bank_file=None, **options):
-        model = options.pop('model', None) or gan_cfg['sngan']()
-        return make_runner(
-            model,
-            max_iters,
-            data=(data[0], bank_file or data[1]),
-            custom_hooks=[{'type': 'PriorSamplerHook'}],
-            checkpoint={'interval': 1},
-            **options,
-        )
-
-    return build
+LATE = gan_cfg('sngan', sampler=GMM, discriminator_steps=1)
 
 
 @pytest.fixture
 def fits(monkeypatch):
     """What is fitted, in order."""
     calls = []
-    for cls in (PriorNormalizer, VicinalMixSampler):
-        fit = cls.fit
-        monkeypatch.setattr(
-            cls,
-            'fit',
-            lambda self, source, fit=fit: calls.append(type(self).__name__) or fit(self, source),
-        )
+    for cls in (PriorNormalizer, VicinalMixSampler, GMMPriorSampler):
+
+        def fit(self, source, fit=cls.fit):
+            calls.append(type(self).__name__)
+            fit(self, source)
+
+        monkeypatch.setattr(cls, 'fit', fit)
     return calls
 
 
-def save_bank(tmp_path, priors, name='other.safetensors', num=10):
-    keys = [f'image_{index:04d}.png' for index in range(num)]
-    PriorBank(keys, priors).save(tmp_path / name)
-    return tmp_path / name
-
-
-def test_before_training_normalizer_and_sampler_are_fitted_to_the_bank(make, data):
-    runner = make()
-    assert not runner.model.sampler.is_fitted
-    runner.train()
-    priors = np.asarray(PriorBank.open(data[1]).priors)
-    gan = runner.model
-    np.testing.assert_allclose(gan.prior_normalizer.mean, priors.mean((0, 1)), atol=1e-6)
-    drawn = gan.sampler.sample(5)
-    assert drawn.shape == (5, 6) and torch.isfinite(drawn).all()
-    assert drawn.abs().max() <= np.abs(priors[:, 0]).max()
-
-
-def test_the_checkpoint_has_what_was_fitted_and_to_which_bank(make, data):
-    runner = make()
-    runner.train()
-    checkpoint = torch.load(f'{runner.work_dir}/iter_1.pth', weights_only=False)
+def test_before_training_both_are_fitted_to_the_bank_and_the_checkpoint_knows_it(train, data):
+    run = train()
     bank = PriorBank.open(data[1])
-    assert checkpoint['prior_bank'] == {
-        'fingerprint': bank.fingerprint,
-        'file': str(data[1]),
-        'sampler': '{"type": "VicinalMixSampler"}',
-    }
+    priors = np.array(bank.priors)
+    assert_close_to_scale(
+        run.model.prior_normalizer.mean, priors.mean((0, 1), dtype=np.float64), dtype=torch.float32
+    )
+    assert torch.equal(run.model.sampler.priors, torch.from_numpy(priors[:, 0]))
+    checkpoint = load(run, 2)
+    assert checkpoint['prior_bank'] == dict(
+        fingerprint=bank.fingerprint,
+        file=str(data[1]),
+        sampler='{"type": "VicinalMixSampler"}',
+    )
     assert any(key.startswith('sampler.') for key in checkpoint['state_dict'])
 
 
-def test_nothing_is_fitted_twice_on_a_resume(make, fits):
-    runner = make()
-    runner.train()
+def test_a_resumed_run_fits_again_for_another_bank_only(train, data, fits, tmp_path):
+    run = train()
     assert fits == ['PriorNormalizer', 'VicinalMixSampler']
-    fits.clear()
-    make(2, resume=True, load_from=f'{runner.work_dir}/iter_1.pth').train()
-    assert fits == []
-
-
-def test_another_bank_is_fitted_anew_and_it_is_said(make, fits, tmp_path):
-    runner = make()
-    runner.train()
-    fits.clear()
-    other = save_bank(tmp_path, torch.rand(10, 2, 6) + 5)
-    resumed = make(2, other, resume=True, load_from=f'{runner.work_dir}/iter_1.pth')
-    warnings = []
-    resumed.logger.warning = warnings.append
-    resumed.train()
-    assert fits == ['PriorNormalizer', 'VicinalMixSampler']
-    assert any('is another one than that of the checkpoint' in str(text) for text in warnings)
+    renamed = tmp_path / 'renamed'
+    renamed.write_bytes(data[1].read_bytes())
+    train('sngan', 3, renamed, resume_from=snapshot(run, 2))
+    assert len(fits) == 2
+    other = save_bank(tmp_path / 'other', torch.rand(10, 2, 6) + 5)
+    resumed = train('sngan', 3, other, resume_from=snapshot(run, 2))
+    assert fits[2:] == ['PriorNormalizer', 'VicinalMixSampler']
+    assert any('is another one than that of the checkpoint' in text for text in resumed.warnings)
     assert resumed.model.sampler.sample(3).min() > 4
-    checkpoint = torch.load(f'{resumed.work_dir}/iter_2.pth', weights_only=False)
-    assert checkpoint['prior_bank']['fingerprint'] == PriorBank.open(other).fingerprint
+    assert load(resumed, 3)['prior_bank']['fingerprint'] == PriorBank.open(other).fingerprint
 
 
-def test_the_same_bank_under_another_name_is_not_fitted_anew(make, fits, data, tmp_path):
+@pytest.mark.parametrize(
+    ('priors', 'message'),
+    [
+        (
+            torch.rand(10, 2, 4),
+            'prior_dim is 6 but the bank .*bank holds 4-d priors; rebuild it with '
+            r'tools/build_prior_bank.py or set prior_dim=4\Z',
+        ),
+        (torch.rand(9, 2, 6), r'1 of 10 images has no prior in it \(image_0009.png\)'),
+        (torch.rand(10, 1, 6), 'holds no priors of flipped images'),
+    ],
+)
+def test_a_bank_of_other_priors_is_refused(train, tmp_path, priors, message):
+    with pytest.raises(ValueError, match=message):
+        train(bank_file=save_bank(tmp_path / 'bank', priors))
+
+
+def test_a_missing_bank_is_told_with_the_command_that_builds_it(train, tmp_path):
+    with pytest.raises(FileNotFoundError, match='none.*build_prior_bank'):
+        train(bank_file=tmp_path / 'none')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(bank_path=None), 'set train_dataloader.dataset.bank_file'),
+        (dict(image_size=8), 'image_size is 8 but model.image_size is 16; set both'),
+    ],
+)
+def test_a_data_set_that_does_not_fit_the_model_is_refused(make, change, message):
     runner = make()
-    runner.train()
-    fits.clear()
-    copy = tmp_path / 'copy.safetensors'
-    copy.write_bytes(data[1].read_bytes())
-    make(2, copy, resume=True, load_from=f'{runner.work_dir}/iter_1.pth').train()
-    assert fits == []
+    vars(runner.train_dataloader.dataset).update(change)
+    with pytest.raises(ValueError, match=message):
+        runner.call_hook('before_train')
 
 
-def test_a_bank_of_another_length_is_refused_with_both_ways_out(make, tmp_path):
-    other = save_bank(tmp_path, torch.rand(10, 2, 4))
-    with pytest.raises(ValueError) as caught:
-        make(bank_file=other).train()
-    assert str(caught.value) == (
-        f'prior_dim is 6 but the bank {other} holds 4-d priors; rebuild it with '
-        'tools/build_prior_bank.py or set prior_dim=4'
-    )
-
-
-def test_a_bank_that_lacks_an_image_is_refused_and_names_it(make, tmp_path):
-    other = save_bank(tmp_path, torch.rand(9, 2, 6), num=9)
-    with pytest.raises(ValueError, match=r'1 of 10 images has no prior in it \(image_0009.png\)'):
-        make(bank_file=other).train()
-
-
-def test_a_bank_without_flipped_views_is_refused_where_the_pipeline_flips(make, tmp_path):
-    other = save_bank(tmp_path, torch.rand(10, 1, 6))
-    with pytest.raises(ValueError, match='holds no priors of flipped images'):
-        make(bank_file=other).train()
-
-
-def test_an_encoder_that_is_not_the_banks_stops_training(make):
+def test_an_encoder_that_is_not_the_banks_stops_training(train):
     with pytest.raises(ValueError, match='holds priors of another encoder'):
-        make(encoder={'type': 'PixelEncoder', 'size': 2}).train()
-
-
-def test_a_data_set_without_a_bank_is_told_where_to_name_it(make):
-    runner = make()
-    runner.train_dataloader.dataset.bank_path = None
-    with pytest.raises(ValueError, match='set train_dataloader.dataset.bank_file'):
-        runner.call_hook('before_train')
-
-
-def test_images_of_another_size_than_the_model_makes_are_refused(make):
-    runner = make()
-    runner.train_dataloader.dataset.image_size = 8
-    with pytest.raises(ValueError, match='image_size is 8 but model.image_size is 16; set both'):
-        runner.call_hook('before_train')
-
-
-def test_a_per_image_baseline_needs_no_bank_but_the_right_number_of_images(make, gan_cfg):
-    changes = dict(per_image=True, prior_norm='none', sampler={'type': 'PerImageSampler'})
-    runner = make(model=gan_cfg['sngan'](prior_dim=10, **changes), bank_file='absent')
-    runner.train_dataloader.dataset._load_prior = None
-    runner.train()
-    wrong = make(model=gan_cfg['sngan'](prior_dim=9, **changes))
-    with pytest.raises(ValueError, match='prior_dim is 9, but the data set has 10 images; set pri'):
-        wrong.call_hook('before_train')
-
-
-def test_a_missing_bank_is_told_with_the_command_that_builds_it(make, tmp_path):
-    missing = tmp_path / 'none.safetensors'
-    with pytest.raises(FileNotFoundError, match=r'none.safetensors.*build_prior_bank'):
-        make(bank_file=missing).train()
-
-
-def test_a_model_without_priors_opens_no_bank(make, gan_cfg):
-    model = gan_cfg['sngan'](prior_dim=0, sampler=None)
-    runner = make(model=model, bank_file='absent.safetensors')
-    runner.train()
-    assert runner.iter == 1
-    checkpoint = torch.load(f'{runner.work_dir}/iter_1.pth', weights_only=False)
-    assert 'prior_bank' not in checkpoint
-
-
-def test_a_model_without_a_sampler_has_its_normalizer_fitted(make, gan_cfg):
-    runner = make(model=gan_cfg['sngan'](sampler=None))
-    runner.train()
-    assert runner.model.prior_normalizer.is_fitted
-
-
-def test_the_other_processes_receive_what_the_first_one_fitted(make, monkeypatch):
-    """Two processes, one after the other: the second gets the first one's broadcast."""
-    sent = []
-    monkeypatch.setattr(
-        distributed, 'broadcast_object_list', lambda result: sent.append(list(result))
-    )
-    first = make()
-    first.train()
-    opened = []
-    monkeypatch.setattr(PriorBank, 'open', classmethod(lambda *_: opened.append('bank')))
-    for module in (prior_sampler_hook, distributed):
-        monkeypatch.setattr(module, 'is_main_process', lambda: False)
-
-    def receive(result):
-        result[:] = sent[0]
-
-    monkeypatch.setattr(distributed, 'broadcast_object_list', receive)
-    second = make()
-    second_hook = next(hook for hook in second.hooks if isinstance(hook, PriorSamplerHook))
-    second_hook.before_train(second)
-    assert opened == []
-    for name in ('prior_normalizer', 'sampler'):
-        expected = getattr(first.model, name).state_dict()
-        for key, value in getattr(second.model, name).state_dict().items():
-            assert torch.equal(value, expected[key])
-    checkpoint = {}
-    second_hook.before_save_checkpoint(second, checkpoint)
-    assert checkpoint['prior_bank']['fingerprint']
-
-
-def test_a_fault_of_the_first_process_stops_the_others_too(make, monkeypatch):
-    monkeypatch.setattr(distributed, 'is_main_process', lambda: False)
-
-    def receive(result):
-        result[:] = [None, ValueError('the bank is wrong')]
-
-    monkeypatch.setattr(distributed, 'broadcast_object_list', receive)
-    runner = make()
-    with pytest.raises(ValueError, match='the bank is wrong'):
-        runner.call_hook('before_train')
-
-
-def test_images_of_the_bank_that_the_run_does_not_train_on_are_not_fitted_to(make, data, tmp_path):
-    """A bank of all images may serve a run on a part of them, and must not leak the others."""
-    priors = np.asarray(PriorBank.open(data[1]).priors)
-    strangers = np.full((4, *priors.shape[1:]), 1000.0, dtype=np.float32)
-    keys = [f'image_{index:04d}.png' for index in range(14)]
-    PriorBank(keys, np.concatenate([priors, strangers])).save(tmp_path / 'all.safetensors')
-    runner = make(bank_file=tmp_path / 'all.safetensors')
-    runner.train()
-    assert runner.model.sampler.priors.max() < 1000
-    assert len(runner.model.sampler.priors) == 10
-    np.testing.assert_allclose(
-        runner.model.prior_normalizer.mean, priors.mean((0, 1)), rtol=1e-4, atol=1e-5
-    )
+        train(encoder=dict(type='PixelEncoder', size=2))
 
 
 def test_a_short_name_that_nobody_reads_is_refused(make, tmp_path):
@@ -243,3 +118,147 @@ def test_a_short_name_that_nobody_reads_is_refused(make, tmp_path):
     runner.cfg = Config({**runner.cfg.to_dict(), 'batch_size': 999}, filename=str(file))
     with pytest.raises(ValueError, match='batch_size=999 at the top of .* has no effect'):
         runner.call_hook('before_train')
+
+
+def test_a_per_image_baseline_needs_no_bank_but_the_right_number_of_images(make):
+    changes = dict(per_image=True, prior_norm='none', sampler=dict(type='PerImageSampler'))
+    runner = make(gan_cfg(prior_dim=10, **changes), bank_file='absent')
+    runner.train_dataloader.dataset._load_prior = None
+    runner.train()
+    wrong = make(gan_cfg(prior_dim=9, **changes))
+    with pytest.raises(ValueError, match='prior_dim is 9, but the data set has 10 images; set pri'):
+        wrong.call_hook('before_train')
+
+
+def test_a_model_without_priors_opens_no_bank(train):
+    hooks = [dict(type='PriorSamplerHook')]
+    assert 'prior_bank' not in load(train('plain', bank_file='absent', hooks=hooks), 2)
+
+
+def test_a_model_without_a_sampler_has_its_normalizer_fitted(train):
+    assert train(gan_cfg(sampler=None)).model.prior_normalizer.is_fitted
+
+
+def test_images_of_the_bank_that_the_run_does_not_train_on_are_not_fitted_to(train, data, tmp_path):
+    """A bank of all images may serve a run on a part of them, and must not leak the others."""
+    priors = np.asarray(PriorBank.open(data[1]).priors)
+    strangers = np.full((4, *priors.shape[1:]), 1000.0, dtype=np.float32)
+    keys = [*KEYS, *(f'image_{index:04d}.png' for index in range(10, 14))]
+    bank = save_bank(tmp_path / 'all', np.concatenate([priors, strangers]), keys)
+    gan = train(bank_file=bank).model
+    assert gan.sampler.priors.max() < 1000 and len(gan.sampler.priors) == 10
+    assert gan.prior_normalizer.mean.max() < 1000
+
+
+def test_the_other_processes_receive_what_the_first_one_fitted(train, make, monkeypatch):
+    """Two processes, one after the other: the second gets the first one's broadcast."""
+    sent = []
+    monkeypatch.setattr(
+        distributed, 'broadcast_object_list', lambda result: sent.append(list(result))
+    )
+    first = train()
+    monkeypatch.setattr(PriorBank, 'open', lambda *_: pytest.fail('the second one opens the bank'))
+    for module in (prior_sampler_hook, distributed):
+        monkeypatch.setattr(module, 'is_main_process', lambda: False)
+
+    def receive(result):
+        result[:] = sent[0]
+
+    monkeypatch.setattr(distributed, 'broadcast_object_list', receive)
+    second = make()
+    second.call_hook('before_train')
+    for name in ('prior_normalizer', 'sampler'):
+        assert not find_differences(
+            getattr(first.model, name).state_dict(), getattr(second.model, name).state_dict()
+        )
+    checkpoint = {}
+    second.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+    assert checkpoint['prior_bank'] == load(first, 2)['prior_bank']
+    # a fault of the first stops the others too
+    sent[0] = [None, ValueError('the bank is wrong')]
+    with pytest.raises(ValueError, match='the bank is wrong'):
+        make().call_hook('before_train')
+
+
+class TestLateSampler:
+    """A sampler that is slow to fit is fitted once, before it is first needed."""
+
+    @pytest.fixture
+    def fitted_at(self, monkeypatch):
+        """A function that trains a runner -> its iterations that were done at each fit."""
+
+        def train(runner):
+            done = []
+            fit = GMMPriorSampler.fit
+
+            def noted(sampler, bank):
+                done.append(runner.iter + 1)
+                fit(sampler, bank)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(GMMPriorSampler, 'fit', noted)
+                runner.train()
+            return done
+
+        return train
+
+    @pytest.mark.parametrize('hook', ['PriorSamplerHook', 'GMMSamplerHook'])
+    def test_it_is_fitted_before_the_first_checkpoint_and_once(self, make, fitted_at, hook):
+        runner = make(LATE, 6, checkpoint=dict(interval=2), custom_hooks=[dict(type=hook)])
+        seen = []
+        step = runner.model.train_step
+
+        def look(*args, **kwargs):
+            seen.append((runner.model.prior_normalizer.is_fitted, runner.model.sampler.is_fitted))
+            return step(*args, **kwargs)
+
+        runner.model.train_step = look
+        assert fitted_at(runner) == [2]
+        assert seen == [(True, False)] * 2 + [(True, True)] * 4
+        means = load(runner, 2)['state_dict']['sampler.means']
+        assert means.shape == (2, 6) and torch.equal(means, runner.model.sampler.means)
+
+    def test_it_is_fitted_before_the_first_grid_or_at_the_end(self, make, fitted_at):
+        never = dict(interval=100)
+        grids = make(LATE, 6, checkpoint=dict(interval=5), hooks=[visualization(3)])
+        assert fitted_at(grids) == [3]
+        end = make(LATE, 6, checkpoint=never)
+        assert fitted_at(end) == [6]
+        # when it is fitted does not change training
+        first, second = (run.model.generator.state_dict() for run in (grids, end))
+        assert not find_differences(first, second)
+
+    def test_a_resumed_run_fits_again_for_another_bank_or_sampler_only(
+        self, make, fitted_at, tmp_path
+    ):
+        first = make(LATE, 2)
+        assert fitted_at(first) == [1]
+        resume = dict(resume_from=snapshot(first, 2), checkpoint=dict(interval=2))
+        assert fitted_at(make(LATE, 4, **resume)) == []
+        other = save_bank(tmp_path / 'other', torch.rand(10, 2, 6) + 50)
+        resumed = make(LATE, 4, other, **resume)
+        assert fitted_at(resumed) == [4]
+        assert resumed.model.sampler.sample(5).min() > 40
+        resumed = make({**LATE, 'sampler': {**GMM, 'num_components': 3}}, 4, **resume)
+        assert fitted_at(resumed) == [4]
+        assert resumed.model.sampler.means.shape == (3, 6)
+
+    def test_what_cannot_be_fitted_is_told_before_training(self, make):
+        runner = make({**LATE, 'sampler': {**GMM, 'num_components': 11}})
+        with pytest.raises(ValueError, match='11 components to the 10 priors'):
+            runner.train()
+        assert runner.iter == 0
+
+    def test_a_bank_that_is_rebuilt_during_the_run_is_told(self, make, data, tmp_path):
+        bank = tmp_path / 'bank'
+        bank.write_bytes(data[1].read_bytes())
+        runner = make(LATE, 2, bank)
+        step = runner.model.train_step
+
+        def rebuild(*args, **kwargs):
+            save_bank(bank, torch.rand(10, 2, 6))
+            return step(*args, **kwargs)
+
+        runner.model.train_step = rebuild
+        with pytest.raises(ValueError, match='was rebuilt while this run used it'):
+            runner.train()

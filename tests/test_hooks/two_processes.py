@@ -1,99 +1,80 @@
 """Run by each of two processes: train, resume, and compare; see test_distributed_resume.py."""
 
 import sys
-from pathlib import Path
 
 import torch
+from mmengine.dist import all_gather_object, barrier, get_rank
+from tiny_runs import (  # beside this script; the name 'tests' may be another package's
+    EMA_BATCH_NORM,
+    GMM,
+    build_runner,
+    find_differences,
+    gan_cfg,
+    load,
+    save_bank,
+    snapshot,
+)
+
+from disp_plugin.distributed import leave_group
+from disp_plugin.samplers import GMMPriorSampler
 
 torch.set_num_threads(1)
-sys.path.insert(0, str(Path(__file__).parent))
-
-import conftest  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.dist import all_gather_object, barrier, get_rank  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-from disp_plugin.distributed import leave_group  # noqa: E402
-from disp_plugin.priors import PriorBank  # noqa: E402
-from disp_plugin.samplers import GMMPriorSampler  # noqa: E402
-
-SAMPLER = {'type': 'GMMPriorSampler', 'num_components': 2}
-samplers = []
 fits = []
 fit = GMMPriorSampler.fit
 GMMPriorSampler.fit = lambda self, bank: fits.append(get_rank()) or fit(self, bank)
 
 
 def train(folder, bank_file, work_dir, resume_from=None):
-    """Train five iterations with all hooks, of which a resumed run does the last two."""
-    config = conftest.run_cfg(
+    """Train five iterations with all hooks; give the runner and the sampler's means."""
+    runner = build_runner(
         folder,
         bank_file,
-        conftest.sngan(discriminator_steps=1, sampler=SAMPLER),
+        gan_cfg('sngan', discriminator_steps=1, sampler=GMM),
         work_dir,
         5,
-        checkpoint={'interval': 1},
         batch_size=2,
         launcher='pytorch',
-        env_cfg={'dist_cfg': {'backend': 'gloo'}},
-        randomness={'seed': 1, 'diff_rank_seed': True},
-        model_wrapper_cfg={
-            'type': 'MMSeparateDistributedDataParallel',
-            'broadcast_buffers': False,
-            'find_unused_parameters': False,
-        },
-        custom_hooks=[
-            {'type': 'GMMSamplerHook'},
-            {'type': 'RandomStateHook'},
-            {'type': 'EMABatchNormHook', 'num_batches': 2, 'batch_size': 4},
-        ],
-        resume=resume_from is not None,
-        load_from=resume_from,
+        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        randomness=dict(seed=1, diff_rank_seed=True),
+        model_wrapper_cfg=dict(
+            type='MMSeparateDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=False,
+        ),
+        hooks=[EMA_BATCH_NORM],
+        resume_from=resume_from,
     )
-    runner = Runner.from_cfg(Config(config))
     runner.train()
-    samplers.append(runner.model.module.sampler.means)
     barrier()  # rank 0 saves
-    return torch.load(f'{work_dir}/iter_5.pth', weights_only=False)
+    return runner, runner.model.module.sampler.means
 
 
 def main(folder, bank_file, work_dir):
     """Compare the checkpoints of both runs and write what was found."""
-    whole = train(folder, bank_file, f'{work_dir}/whole')
+    first, means = train(folder, bank_file, f'{work_dir}/whole')
     torch.manual_seed(99)
-    resumed = train(folder, bank_file, f'{work_dir}/resumed', f'{work_dir}/whole/iter_3.pth')
-    all_fits, all_samplers = all_gather_object(fits), all_gather_object(samplers)
+    stop = snapshot(first, 3)
+    second, same_means = train(folder, bank_file, f'{work_dir}/resumed', stop)
+    samplers, all_fits = all_gather_object((means, same_means)), all_gather_object(list(fits))
     # another bank: every process must forget what was fitted, or they wait for each other
-    num_fits = len(fits)
+    fits.clear()
     if get_rank() == 0:
-        keys = [f'image_{index:04d}.png' for index in range(10)]
-        PriorBank(keys, torch.rand(10, 2, 6) + 50).save(f'{work_dir}/other')
+        save_bank(f'{work_dir}/other', torch.rand(10, 2, 6) + 50)
     barrier()
-    train(folder, f'{work_dir}/other', f'{work_dir}/changed', f'{work_dir}/whole/iter_3.pth')
-    changed = all_gather_object((len(fits) - num_fits, samplers[-1]))
-    if get_rank() > 0:
-        return
-    ranks = [
-        checkpoint['random_state']['ranks'][rank]['torch']
-        for checkpoint in (whole, resumed)
-        for rank in (0, 1)
-    ]
-    torch.save(
-        {
-            'different': [
-                name
-                for name, value in whole['state_dict'].items()
-                if not torch.equal(value, resumed['state_dict'][name])
-            ],
-            'names': list(whole['state_dict']),
-            'ranks': ranks,
-            'fits': all_fits,
-            'changed': [[num, means] for num, means in changed],
-            'samplers': [value for values in all_samplers for value in values],
-            'num_draws': resumed['message_hub']['runtime_info']['num_train_draws'],
-        },
-        f'{work_dir}/found.pth',
-    )
+    _, means = train(folder, f'{work_dir}/other', f'{work_dir}/changed', stop)
+    changed = all_gather_object((len(fits), means))
+    if get_rank() == 0:
+        whole, resumed = load(first, 5), load(second, 5)
+        found = dict(
+            names=list(whole['state_dict']),
+            different=list(find_differences(whole['state_dict'], resumed['state_dict'])),
+            ranks=[[r['torch'] for r in c['random_state']['ranks']] for c in (whole, resumed)],
+            num_draws=resumed['message_hub']['runtime_info']['num_train_draws'],
+            fits=all_fits,
+            samplers=[value for values in samplers for value in values],
+            changed=changed,
+        )
+        torch.save(found, f'{work_dir}/found.pth')
 
 
 if __name__ == '__main__':
