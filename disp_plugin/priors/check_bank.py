@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,11 @@ def check_dataset(bank: PriorBank, dataset: Any) -> None:
 
 def get_file_sizes(paths: Sequence[str]) -> np.ndarray:
     """Ask the file system for the size of each file in bytes, (M,) int64; -1 for no file."""
-    return np.fromiter(map(_get_size, paths), dtype=np.int64, count=len(paths))
+    sizes = np.full(len(paths), -1, np.int64)
+    for row, path in enumerate(paths):
+        with suppress(OSError):
+            sizes[row] = os.stat(path).st_size
+    return sizes
 
 
 def hash_dataset(view: Mapping[str, Any], keys: Sequence[str], sizes: np.ndarray) -> str:
@@ -103,13 +108,6 @@ def simplify_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Write a config in JSON types without ``_scope_``, for two equal ones to compare equal."""
     plain = {name: value for name, value in config.items() if name != '_scope_'}
     return json.loads(json.dumps(plain, default=str))
-
-
-def _get_size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
 
 
 def _describe_fields(fields: Mapping[str, Any], built: Mapping[str, Any]) -> str:
