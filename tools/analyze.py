@@ -45,20 +45,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def measure_similarity(args):
     """Tables 12 and 13 of a checkpoint."""
+    import numpy as np
+    import torch
     from mmagic.registry import DATASETS
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb
     from disp_plugin.cli.errors import check_range
     from disp_plugin.distributed import choose_device
+    from disp_plugin.evaluation import similarity
     from disp_plugin.evaluation.held_out import find_training_images
     from disp_plugin.evaluation.reference_set import ReferenceSet
-    from disp_plugin.evaluation.similarity import (
-        discriminator_features,
-        draw_pairs,
-        similarity_correlation,
-    )
     from disp_plugin.evaluation.spaces import get_space
+    from disp_plugin.progress import track
 
     check_range(args, num=2, num_pairs=2, seed=0)
     device = choose_device(args.device)
@@ -71,13 +70,14 @@ def measure_similarity(args):
     dataset = DATASETS.build(find_training_images(cfg, **changes))
     reference = ReferenceSet(dataset, args.ann_file or 'train', args.cache_dir, args.num)
     images = reference.images(range(len(reference)))
-    order = channel_order_of(gan)
-    features = {
-        'perceptual': reference.features(space),
-        'D_f': discriminator_features(gan, from_rgb(images, order)),
-    }
-    pairs = draw_pairs(len(images), args.num_pairs, args.seed)
-    found = similarity_correlation(features['D_f'], features['perceptual'], images, pairs)
+
+    def in_disc(pictures):
+        order = channel_order_of(gan)
+        return similarity.discriminator_features(gan, from_rgb(pictures, order))
+
+    real = {'perceptual': reference.features(space), 'D_f': in_disc(images)}
+    pairs = similarity.draw_pairs(len(images), args.num_pairs, args.seed)
+    found = similarity.similarity_correlation(real['D_f'], real['perceptual'], images, pairs)
     numbers = {
         'checkpoint': str(args.checkpoint),
         'images': asdict(reference.describe()),
@@ -86,40 +86,20 @@ def measure_similarity(args):
         'seed': args.seed,
         'correlation': {name: values._asdict() for name, values in found.items()},
     }
-    if gan.prior_dim and not getattr(gan, 'per_image', False) and own:
-        priors = reference.features(get_space('prior', own))
-        numbers['reconstruction'] = measure_reconstruction(gan, priors, features, space, args)
-    return numbers
-
-
-def measure_reconstruction(gan, priors, real, space, args):
-    """Table 13: images generated from the images' own priors, in the same spaces."""
-    import numpy as np
-    import torch
-
-    from disp_plugin import applications
-    from disp_plugin.applications.sample_images import channel_order_of, from_rgb
-    from disp_plugin.evaluation.similarity import (
-        discriminator_features,
-        reconstruction_similarity,
-    )
-    from disp_plugin.progress import track
-
+    if not (gan.prior_dim and own) or getattr(gan, 'per_image', False):
+        return numbers
+    # Table 13: images generated from the images' own priors, in the same spaces
+    priors = reference.features(get_space('prior', own))
     noise, _ = applications.draw_inputs(gan, len(priors), args.seed, priors[:1])
     batches = applications.sample_images(gan, noise, priors, sample_model=args.sample_model)
     made = np.concatenate(list(track(batches, -(-len(priors) // 32), 'sampling')))
-    parts = torch.from_numpy(made).split(32)
-    generated = {
-        'perceptual': torch.cat([space.features(part) for part in parts]),
-        'D_f': discriminator_features(gan, from_rgb(made, channel_order_of(gan))),
-    }
-    found = {
-        name: reconstruction_similarity(real[name], generated[name], args.seed) for name in real
-    }
-    return {
-        name: {row: values._asdict() for row, values in rows.items()}
-        for name, rows in found.items()
-    }
+    encoded = [space.features(part) for part in torch.from_numpy(made).split(32)]
+    generated = {'perceptual': torch.cat(encoded), 'D_f': in_disc(made)}
+    numbers['reconstruction'] = {}
+    for name in real:
+        rows = similarity.reconstruction_similarity(real[name], generated[name], args.seed)
+        numbers['reconstruction'][name] = {row: v._asdict() for row, v in rows.items()}
+    return numbers
 
 
 def print_similarity(numbers):
