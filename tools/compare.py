@@ -129,7 +129,7 @@ def plan_runs(args: argparse.Namespace, work_dir: Path) -> tuple[list['Run'], di
 
 def compare(args: argparse.Namespace) -> None:
     from disp_plugin.cli.compare.picture import draw
-    from disp_plugin.cli.compare.runs import Processes, train_all
+    from disp_plugin.cli.compare.runs import train_all
     from disp_plugin.cli.compare.table import write_results
 
     work_dir = Path(args.work_dir or f'work_dirs/compare_{Path(args.config).stem}')
@@ -137,11 +137,10 @@ def compare(args: argparse.Namespace) -> None:
     runs: list[Run] = []
     if not args.table_only:
         runs, failed = plan_runs(args, work_dir)
-        processes, table = Processes(), partial(write_results, work_dir)
         # what is only sampled comes after what is trained
         for is_sampled in (False, True):
             part = [run for run in runs if bool(run.trained) == is_sampled]
-            failed |= train_all(part, args.jobs, processes, after_each=table) if part else {}
+            failed |= train_all(part, args.jobs, partial(write_results, work_dir)) if part else {}
     if args.table_only or runs:
         write_results(work_dir)
         draw(work_dir)

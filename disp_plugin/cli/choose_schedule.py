@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -91,7 +90,7 @@ def choose_schedule(sides: list[int], has_gpu: bool) -> Schedule:
     )
 
 
-def choose_options(cfg: Config, given: Set[str]) -> dict[str, Any]:
+def choose_options(cfg: Config, given: Set[str]) -> dict[str, object]:
     """Choose sizes for the images of a config, and print them with their reasons.
 
     Args:
@@ -99,7 +98,7 @@ def choose_options(cfg: Config, given: Set[str]) -> dict[str, Any]:
         given (Set[str]): Options that the user gave: these are left alone.
 
     Returns:
-        dict[str, Any]: ``image_size``, ``batch_size``, ``max_iters`` and ``bank_file``, without
+        dict[str, object]: ``image_size``, ``batch_size``, ``max_iters`` and ``bank_file``, without
         those given; for :func:`merge_options`. Each image size and encoder gets a bank of its own.
 
     Raises:
@@ -118,7 +117,7 @@ def choose_options(cfg: Config, given: Set[str]) -> dict[str, Any]:
         schedule = choose_schedule(sides, torch.cuda.is_available())
     except ValueError as error:
         raise ValueError(f'{data_root}: {error}') from error
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, object] = {}
     print(f'{data_root} holds {len(sides)} images. Chosen for them (--cfg-options overrides):')
     names = ('image_size', 'batch_size', 'max_iters')
     for name, reason in zip(names, schedule.reasons, strict=True):
@@ -136,7 +135,7 @@ def choose_options(cfg: Config, given: Set[str]) -> dict[str, Any]:
     return chosen
 
 
-def _bank_name(encoder: Mapping[str, Any], size: int) -> str:
+def _bank_name(encoder: Mapping[str, object], size: object) -> str:
     label = str(encoder.get('model') or encoder.get('arch') or encoder.get('type'))
     # Encoders of one model differ in these eight characters.
     text = json.dumps(encoder, sort_keys=True, default=str)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 import disp_plugin
 from disp_plugin.cli.options import accepted_fields, check_options, find_class, nearest
@@ -29,7 +29,7 @@ FOLLOWERS = ('data_root', 'image_size')
 
 def load_config(
     file: str | Path,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     method: str | None = None,
     techniques: Iterable[str] = (),
 ) -> Config:
@@ -37,7 +37,7 @@ def load_config(
 
     Args:
         file (str | Path): The config file.
-        options (Mapping[str, Any] | None): Short name or dotted path -> value, as
+        options (Mapping[str, object] | None): Short name or dotted path -> value, as
             ``OptionsAction`` gives; merged last. Defaults to None.
         method (str | None): Name of a file in ``configs/_base_/methods/``, or such a file. Defaults
             to None, or 'disp': the config as it is.
@@ -128,7 +128,7 @@ def _find_part(kind: str, name: str) -> Path:
     return folder / f'{name}.py'
 
 
-def _drop_delete_keys(node: Any, part: Any) -> None:
+def _drop_delete_keys(node: object, part: object) -> None:
     """Remove the ``_delete_`` that mmengine leaves where there was nothing to delete."""
     if isinstance(part, Mapping) and isinstance(node, Mapping):
         node.pop('_delete_', None)  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def _drop_delete_keys(node: Any, part: Any) -> None:
                 _drop_delete_keys(node[name], part[name])
 
 
-def _drop_bank(dataset: dict[str, Any]) -> None:
+def _drop_bank(dataset: ConfigDict) -> None:
     """Remove the bank from a data set that reads it in its pipeline."""
     accepted = accepted_fields(find_class(dataset.get('type')))
     if dataset.get('bank_file', '') is not None or accepted is None or 'bank_file' in accepted:
@@ -172,7 +172,7 @@ def build_training_set(cfg: Config) -> Any:
     return DATASETS.build(dataset)
 
 
-def merge_options(cfg: Config, options: Mapping[str, Any]) -> Config:
+def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
     """Merge ``--cfg-options`` into a config.
 
     A short name of :data:`SHORT_NAMES` reaches every place that it stands for; ``data_root`` and
@@ -183,12 +183,12 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> Config:
 
     Args:
         cfg (Config): Changed in place.
-        options (Mapping[str, Any]): Short name or dotted path -> value.
+        options (Mapping[str, object]): Short name or dotted path -> value.
 
     Raises:
         ValueError: An option names a field that does not exist.
     """
-    expanded: dict[str, Any] = {}
+    expanded: dict[str, object] = {}
     for name, value in options.items():
         if name in SHORT_NAMES:
             places = find_places(cfg, name) + _find_followers(cfg, name)
@@ -202,8 +202,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> Config:
         old, new_type = get_value(cfg, part), expanded.get(f'{part}.type')
         if new_type is not None and new_type != (old or {}).get('type'):
             expanded[f'{part}._delete_'] = True
-        if isinstance(expanded.get(part), Mapping) and old is not None:
-            expanded[part] = {**expanded[part], '_delete_': True}
+        if isinstance(new := expanded.get(part), Mapping) and old is not None:
+            expanded[part] = {**new, '_delete_': True}
     for name, value in expanded.items():
         parent, _, last = name.rpartition('.')
         node = get_value(cfg, parent) if parent else cfg

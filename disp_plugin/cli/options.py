@@ -4,8 +4,10 @@ import argparse
 import ast
 import difflib
 import inspect
+import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from mmengine.config import DictAction
@@ -31,14 +33,14 @@ EXTRA_FIELDS = ('custom_imports', 'find_unused_parameters', 'model_wrapper_cfg',
 """Top-level fields that mmengine's Runner reads beside its own arguments."""
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str) -> object:
     """Read the value of an option as a config would write it; nothing is executed.
 
     What is no literal is read as mmengine reads it: words are strings, and commas separate the
     items of a list.
 
     Args:
-        text (str): A number, a word, a list or ``dict(type='TimmEncoder', model='resnet18')``.
+        text (str): A number, a word, a list, JSON or ``dict(type='TimmEncoder', ...)``.
 
     Raises:
         ValueError: Brackets enclose neither a list nor a literal.
@@ -47,10 +49,10 @@ def parse_value(text: str) -> Any:
     if re.fullmatch(r'\d+(_\d+)+', text):
         return text  # a folder such as 2024_05, which Python would take for a number
     if text.startswith(('(', '[', '{', '"', "'", 'dict(')):
-        try:
+        with suppress(SyntaxError, ValueError):
             return read_literal(ast.parse(text, mode='eval').body)
-        except (SyntaxError, ValueError):
-            pass
+        with suppress(ValueError):
+            return json.loads(text)
     try:
         return DictAction._parse_iterable(text)
     except (AssertionError, RecursionError) as error:
@@ -64,7 +66,7 @@ class OptionsAction(argparse.Action):
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
+        values: str | Sequence[object] | None,
         option_string: str | None = None,
     ) -> None:
         """Add options to the dict; report what has no ``=``."""
@@ -157,7 +159,7 @@ def find_class(name: object) -> type | None:
     return names.get(name, names.get(name.rsplit('.', 1)[-1]))
 
 
-def accepted_fields(cls: Any) -> set[str] | None:
+def accepted_fields(cls: Callable[..., object] | None) -> set[str] | None:
     """List the keyword arguments that a class or function takes; None if it takes any keyword.
 
     Where a constructor passes ``**kwargs`` on, those of its base classes count too.
@@ -180,8 +182,8 @@ def accepted_fields(cls: Any) -> set[str] | None:
 
 
 def check_options(
-    cfg: Mapping[str, Any],
-    options: Mapping[str, Any],
+    cfg: Mapping[str, object],
+    options: Mapping[str, object],
     file: str = '',
     known: Collection[str] = (),
 ) -> None:
@@ -191,8 +193,8 @@ def check_options(
     where mmengine's runner reads it, and in dicts whose keys are free.
 
     Args:
-        cfg (Mapping[str, Any]): The config before the options are merged.
-        options (Mapping[str, Any]): Dotted path -> value.
+        cfg (Mapping[str, object]): The config before the options are merged.
+        options (Mapping[str, object]): Dotted path -> value.
         file (str): Name of the config for messages. Defaults to ''.
         known (Collection[str]): Short names, to be suggested too. Defaults to ().
 
@@ -200,11 +202,11 @@ def check_options(
         ValueError: A path leads nowhere; the message names the nearest field there is.
     """
     for key in options:
-        node: Any = cfg
+        node: object = cfg
         parts = key.split('.')
         for depth, part in enumerate(parts):
             here = '.'.join(parts[:depth])
-            if _is_list(node):
+            if isinstance(node, Sequence) and not isinstance(node, str):
                 node = _list_item(node, part, key, here, file)
             elif isinstance(node, Mapping):
                 if part not in node:
@@ -220,11 +222,7 @@ def check_options(
                 )
 
 
-def _is_list(node: Any) -> bool:
-    return isinstance(node, Sequence) and not isinstance(node, str)
-
-
-def _list_item(node: Sequence[Any], part: str, key: str, here: str, file: str) -> Any:
+def _list_item(node: Sequence[object], part: str, key: str, here: str, file: str) -> object:
     if part.isdigit() and int(part) < len(node):
         return node[int(part)]
     raise ValueError(
@@ -234,11 +232,11 @@ def _list_item(node: Sequence[Any], part: str, key: str, here: str, file: str) -
 
 
 def _check_new_field(
-    node: Mapping[str, Any],
+    node: Mapping[str, object],
     part: str,
     key: str,
     here: str,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     file: str,
     short_names: Collection[str],
 ) -> None:
@@ -265,7 +263,7 @@ def _check_new_field(
     )
 
 
-def _allowed_fields(node: Mapping[str, Any], here: str, kind: Any) -> set[str] | None:
+def _allowed_fields(node: Mapping[str, object], here: str, kind: object) -> set[str] | None:
     """Name the fields that the dict at ``here`` may have; None where that is not known."""
     from mmengine.optim import AmpOptimWrapper, OptimWrapper
     from mmengine.runner import IterBasedTrainLoop, Runner

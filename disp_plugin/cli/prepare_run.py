@@ -168,7 +168,7 @@ def check_is_a_run(cfg: Config, file: str) -> None:
         )
 
 
-def check_sizes(cfg: Mapping[str, Any]) -> None:
+def check_sizes(cfg: Config) -> None:
     """Check that model and data set agree on the image size, and the sizes of a StyleGAN2.
 
     Its discriminator compares the images of a batch in groups (4 unless ``mbstd_cfg`` says
@@ -203,7 +203,7 @@ def check_sizes(cfg: Mapping[str, Any]) -> None:
             )
 
 
-def find_stylegan2_networks(model: Mapping[str, Any]) -> list[Any]:
+def find_stylegan2_networks(model: Mapping[str, object]) -> list[Any]:
     """Find the configs of networks that are mmagic's StyleGAN2 or made of it.
 
     Their mark is the argument ``num_fp16_scales``.
@@ -342,7 +342,7 @@ def summarize(cfg: Config) -> str:
     return '\n'.join(f'{name + ":":15}{value}' for name, value in lines.items())
 
 
-def _typed(part: Any) -> str:
+def _typed(part: object) -> str:
     """Write a dict to build as ``Type(name=value)``, leaving nested dicts out."""
     if not isinstance(part, Mapping):
         return str(part)

@@ -14,6 +14,7 @@ from disp_plugin.cli.options import OptionsAction, parse_value
         ("dict(type='TimmEncoder', model='a', x=-1)", dict(type='TimmEncoder', model='a', x=-1)),
         ("[dict(type='A'), dict(type='B')]", [dict(type='A'), dict(type='B')]),
         ("{'a': (1, 2.5)}", {'a': (1, 2.5)}),
+        ('{"a": [true, null]}', {'a': [True, None]}),
         ('2024_05', '2024_05'),
         ("'5'", '5'),
     ],

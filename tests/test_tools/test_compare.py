@@ -1,11 +1,10 @@
 """A comparison trains its cells, goes on after an interruption, and states what the runs gave."""
 
+import asyncio
 import csv
 import json
-import signal
+import os
 import statistics
-import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,17 +35,6 @@ SMALL = (
 )
 
 
-@pytest.fixture(autouse=True)
-def signal_handlers():
-    """Let Ctrl-C interrupt, which a test run in the background ignores; restore all handlers."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(each) for each in signals]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for each, handler in zip(signals, before, strict=True):
-        signal.signal(each, handler)
-
-
 @pytest.fixture(scope='module')
 def modules():
     """The files of the subject, imported when a test needs them."""
@@ -59,20 +47,19 @@ def modules():
 @pytest.fixture
 def compare(tool, modules, repo_root, digits_folder, tmp_path, monkeypatch):
     """The tool, whose commands run in this process: importing all would take most of the time."""
-    commands, started_by = [], []
+    commands = []
 
-    def start(self, command, log, env):
-        started_by.append(self)
-        if self.is_stopped:
-            raise RuntimeError('not run')
+    async def run_tool(command, log, env):
         commands.append(command)
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            tool(command[0].rsplit('/', 1)[-1]).main(command[1:])
+            tool(command[0]).main(command[1:])
         except SystemExit as error:
+            if error.code == 130:
+                raise KeyboardInterrupt from error
             raise RuntimeError(f'exit status {error.code}') from error
 
-    monkeypatch.setattr(modules.runs.Processes, 'start', start)
+    monkeypatch.setattr(modules.runs, 'run_tool', run_tool)
     monkeypatch.chdir(tmp_path)
 
     def run(*args, methods=('unconditional', 'disp'), techniques=('plain',), options=()):
@@ -86,12 +73,9 @@ def compare(tool, modules, repo_root, digits_folder, tmp_path, monkeypatch):
 
     def trained():
         """The configs that were trained."""
-        return [c[1].split('out/')[1] for c in commands if c[0].endswith('train.py')]
+        return [c[1].split('out/')[1] for c in commands if c[0] == 'train.py']
 
-    def is_stopped():
-        return started_by[-1].is_stopped
-
-    return SimpleNamespace(run=run, trained=trained, out=tmp_path / 'out', is_stopped=is_stopped)
+    return SimpleNamespace(run=run, trained=trained, out=tmp_path / 'out')
 
 
 def rows_of(out):
@@ -111,21 +95,13 @@ def card_values(out, cell, snapshot, metric, space=None):
     return values
 
 
-def interrupt(monkeypatch, gan, at, is_stopped):
+def interrupt(monkeypatch, gan, at):
     """Let the at-th step of training be where the user presses Ctrl-C."""
     steps, real = [], gan.train_step
 
     def step(self, data, optim_wrapper):
         steps.append(0)
         if len(steps) == at:
-            # again where the first one was lost, as users do
-            for _ in range(12):
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                deadline = time.monotonic() + 5
-                while not is_stopped() and time.monotonic() < deadline:
-                    time.sleep(0.02)
-                if is_stopped():
-                    break
             raise KeyboardInterrupt
         return real(self, data, optim_wrapper)
 
@@ -142,7 +118,7 @@ def test_an_interrupted_comparison_goes_on_and_states_the_statistics_of_its_runs
     methods = ('unconditional', 'disp_any_pair', 'disp')
     near = 'model.sampler.num_neighbors=1'
     with monkeypatch.context() as patch:
-        interrupt(patch, DISPSNGAN, 4 + 4 + 3, compare.is_stopped)
+        interrupt(patch, DISPSNGAN, 4 + 4 + 3)
         with pytest.raises(SystemExit, match='130'):
             compare.run(*arguments, methods=methods, options=(near,))
     assert len(compare.trained()) == 3
@@ -237,10 +213,10 @@ def test_other_settings_are_refused_before_anything_is_written(
     assert (compare.out / 'comparison.json').read_text() == before
 
 
-class TestProcesses:
-    @pytest.fixture
-    def processes(self, modules):
-        return modules.runs.Processes()
+class TestTools:
+    def write(self, modules, monkeypatch, folder, text):
+        monkeypatch.setattr(modules.runs, 'TOOLS', folder)
+        (folder / 'script.py').write_text(text)
 
     @pytest.mark.parametrize(
         ('printed', 'told'),
@@ -250,36 +226,33 @@ class TestProcesses:
         ],
     )
     def test_a_failure_is_told_by_its_error_or_its_last_line(
-        self, processes, tmp_path, printed, told
+        self, modules, monkeypatch, tmp_path, printed, told
     ):
-        script, log = tmp_path / 'script.py', tmp_path / 'log'
+        log = tmp_path / 'log'
         log.write_text('error: an older one\n')
-        script.write_text(
-            f"import os\nprint(os.environ['WHO'])\nprint({printed!r})\nraise SystemExit(2)\n"
-        )
+        text = f"import os\nprint(os.environ['WHO'])\nprint({printed!r})\nraise SystemExit(2)\n"
+        self.write(modules, monkeypatch, tmp_path, text)
         with pytest.raises(RuntimeError, match=rf'script\.py failed .*{told}'):
-            processes.start([str(script)], log, {'WHO': 'me'})
+            asyncio.run(modules.runs.run_tool(['script.py'], log, {'WHO': 'me'}))
         assert 'me\n' in log.read_text()
 
-    def test_an_interruption_ends_the_commands_that_are_running(self, processes, tmp_path):
-        script, log, errors = tmp_path / 'script.py', tmp_path / 'log', []
-        script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    def test_an_interruption_ends_the_commands_that_are_running(
+        self, modules, monkeypatch, tmp_path
+    ):
+        log = tmp_path / 'log'
+        text = 'import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n'
+        self.write(modules, monkeypatch, tmp_path, text)
 
-        def start():
-            try:
-                processes.start([str(script)], log, {})
-            except RuntimeError as error:
-                errors.append(error)
+        async def interrupt():
+            running = asyncio.ensure_future(modules.runs.run_tool(['script.py'], log, {}))
+            while not (log.is_file() and log.read_text().endswith('\n')):
+                await asyncio.sleep(0.02)
+            raise KeyboardInterrupt(running)
 
-        thread = threading.Thread(target=start)
-        thread.start()
-        while not (log.is_file() and 'begun' in log.read_text()):
-            time.sleep(0.02)
-        processes.stop()
-        thread.join(timeout=10)
-        assert not thread.is_alive() and len(errors) == 1
-        with pytest.raises(RuntimeError, match='not run'):
-            processes.start([str(script)], log, {})
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(interrupt())
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(log.read_text()), 0)
 
 
 class TestRuns:
@@ -305,32 +278,37 @@ class TestRuns:
         with pytest.raises(RuntimeError, match='seed0.py is of another config'):
             other.is_finished()
 
-    def test_the_best_and_the_last_snapshot_are_evaluated_each_once(self, modules, tmp_path):
+    def test_the_best_and_the_last_snapshot_are_evaluated_each_once(
+        self, modules, tmp_path, monkeypatch
+    ):
         run, commands = self.make(modules, tmp_path), []
         run.folder.mkdir()
         for name, iteration in (('best_kid24_val_pixels_iter_2', 2), ('iter_2', 2), ('iter_4', 4)):
             content = {'meta': {'iter': iteration}, 'state_dict': {}}
             torch.save(content, run.folder / f'{name}.pth')
 
-        def start(command, log, env):
+        async def run_tool(command, log, env):
             commands.append([part.rsplit('/', 1)[-1] for part in command])
             (run.folder / commands[-1][-1]).write_text(commands[-1][1])
 
-        run.carry_out(start, {})
+        monkeypatch.setattr(modules.runs, 'run_tool', run_tool)
+        asyncio.run(run.carry_out({}))
         best = ['evaluate.py', 'best_kid24_val_pixels_iter_2.pth', '--out', 'report_best.json']
         last = ['evaluate.py', 'iter_4.pth', '--out', 'report_last.json']
         assert commands == [best, last]
         (run.folder / 'report_last.json').unlink()
-        run.carry_out(start, {})
+        asyncio.run(run.carry_out({}))
         assert commands == [best, last, last]
         # the same weights: the numbers are copied
         (run.folder / 'report_last.json').unlink()
         (run.folder / 'best_kid24_val_pixels_iter_2.pth').rename(run.folder / 'best_x_iter_4.pth')
-        run.carry_out(start, {})
+        asyncio.run(run.carry_out({}))
         assert len(commands) == 3
         assert (run.folder / 'report_last.json').read_text() == best[1]
 
-    def test_another_sampler_is_fitted_to_what_another_run_has_trained(self, modules, tmp_path):
+    def test_another_sampler_is_fitted_to_what_another_run_has_trained(
+        self, modules, tmp_path, monkeypatch
+    ):
         from mmengine import Config
 
         sampler = dict(type='VicinalMixSampler', num_neighbors=5)
@@ -343,16 +321,16 @@ class TestRuns:
         run = modules.plan.Plan.make_run(maker, cell, cfg, 0)
         commands = []
 
-        def start(command, log, env):
+        async def run_tool(command, log, env):
             commands.append([part.removeprefix(f'{tmp_path}/') for part in command])
-            commands[-1][0] = command[0].rsplit('/', 1)[-1]
 
+        monkeypatch.setattr(modules.runs, 'run_tool', run_tool)
         with pytest.raises(RuntimeError, match='disp-plain/seed0, whose .* is not finished'):
-            run.carry_out(start, {})
+            asyncio.run(run.carry_out({}))
         trained = tmp_path / 'disp-plain' / 'seed0'
         trained.mkdir(parents=True)
         torch.save({'meta': {'iter': 4}, 'state_dict': {}}, trained / 'iter_4.pth')
-        run.carry_out(start, {})
+        asyncio.run(run.carry_out({}))
         source, own = 'disp-plain/seed0/iter_4.pth', 'disp_any_pair-plain/seed0/iter_4.pth'
         changed = ['--sampler', 'type=VicinalMixSampler', 'num_neighbors=None']
         report = 'disp_any_pair-plain/seed0/report_last.json'
@@ -362,16 +340,13 @@ class TestRuns:
         ]
 
     def test_each_run_that_goes_on_at_a_time_has_a_gpu_of_its_own(self, modules, monkeypatch):
-        make_slots = modules.runs._make_slots
+        list_slots = modules.runs.list_slots
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
-        for given, jobs in ((None, 2), (4, 4)):
-            slots, num = make_slots(given)
-            assert num == jobs
-            assert [slots.get()['CUDA_VISIBLE_DEVICES'] for _ in range(2)] == ['3', '5']
+        for given, names in ((None, ['3', '5']), (4, ['3', '5', '3', '5'])):
+            assert [slot['CUDA_VISIBLE_DEVICES'] for slot in list_slots(given)] == names
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
-        slots, jobs = make_slots(None)
-        assert jobs == 1 and slots.get() == {}
+        assert list_slots(None) == [{}]
 
     def test_progress_says_where_each_run_is_and_when_all_are_done(
         self, modules, tmp_path, capsys, monkeypatch
@@ -381,8 +356,6 @@ class TestRuns:
         runs = [self.make(modules, tmp_path, seed) for seed in range(2)]
         progress = modules.runs.Progress(3, runs)
         progress.begin(runs[0])
-        now[0] = 30.0
-        progress.report()
         assert capsys.readouterr().out.startswith('[1/3] disp-plain seed 0 begins; its log is ')
         log = runs[0].folder / '20260101_000000' / 'vis_data' / 'scalars.json'
         log.parent.mkdir(parents=True)
@@ -418,7 +391,7 @@ class TestCells:
                 'diffaug+consistency': ['diffaug', 'consistency'],
                 'freezed': freeze,
             }
-        with pytest.raises(ValueError, match='neither JSON nor a literal'):
+        with pytest.raises(ValueError, match=r'--techniques ada must be a dict, but is .dict\(a='):
             read(['ada=dict(a='])
         with pytest.raises(ValueError, match='letters, digits'):
             read(['../x={}'])
@@ -501,7 +474,7 @@ class TestPlan:
         config = str(repo_root / 'configs' / 'disp_biggan_folder.py')
         spaces = {'pixels': dict(type='PixelEncoder', size=8)}
         techniques = modules.cells.read_techniques(['plain'])
-        return modules.plan.Plan(config, techniques, None, options, work_dir, spaces=spaces, **more)
+        return modules.plan.Plan(config, techniques, {}, options, work_dir, spaces=spaces, **more)
 
     def test_a_config_without_held_out_images_is_measured_on_those_given(
         self, modules, repo_root, make_image_folder, tmp_path
@@ -564,24 +537,19 @@ class TestTable:
         assert deviation == pytest.approx(statistics.stdev([1.0, 2.0, 6.0])) == 7**0.5
 
     def test_a_mean_of_fewer_seeds_says_so_and_a_flattered_choice_too(self, modules):
-        protocols = {
-            p.name: p
-            for p in (
-                Protocol(metric, 'test', 24, space=Space('pixels'))
-                for metric in ('fid', 'fid_floor', 'kid')
-            )
-        }
-        found = {
-            'fid24_test_pixels': [1.0, 2.0, 6.0],
-            'fid_floor24_test_pixels': [0.5, 0.5, 0.5],
-            'kid24_test_pixels': [1.0, 2.0],
-        }
-        values = {'a': {'best': found, 'last': found}}
-        cells = {'a': modules.cells.Cell('a', 'plain')}
+        cell, rows = modules.cells.Cell('a', 'plain'), []
+        for snapshot in ('best', 'last'):
+            for metric, values in (
+                ('fid', [1.0, 2.0, 6.0]),
+                ('fid_floor', [0.5, 0.5, 0.5]),
+                ('kid', [1.0, 2.0]),
+            ):
+                protocol = Protocol(metric, 'test', 24, space=Space('pixels'))
+                rows.append(modules.table.Row(cell, snapshot, protocol.name, protocol, values))
         for test_set, flatters in (('a', True), ('b', False)):
             settings = {'validation_set': 'a', 'test_set': test_set}
-            comparison = modules.table.Comparison(cells, {}, [], settings)
-            text = modules.table.format_markdown(comparison, values, protocols)
+            comparison = modules.table.Comparison({'a-plain': cell}, {}, [], settings)
+            text = modules.table.format_markdown(comparison, rows)
             lines = text.splitlines()
             assert '| a, plain | 3 | 3 ± 2.6 | 1.5 ± 0.71 (n = 2) |' in lines
             assert '| training images |  | 0.5 |  |' in lines

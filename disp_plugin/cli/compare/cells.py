@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from disp_plugin.literals import read_literal
+from disp_plugin.cli.options import parse_value
 
 BASELINES = {
     'unconditional': 'unconditional',
@@ -46,18 +44,16 @@ class Cell:
     @property
     def name(self) -> str:
         """str: Name of its folder."""
-        return '-'.join(self._parts('n'))
+        count = self.num_images and f'n{self.num_images}'
+        parts = (Path(self.method).stem, self.technique, count, self.encoder)
+        return '-'.join(part for part in parts if part)
 
     @property
     def label(self) -> str:
         """str: What the table calls it."""
-        return ', '.join(self._parts())
-
-    def _parts(self, prefix: str = '') -> list[str]:
-        count = '' if self.num_images is None else f'{prefix}{self.num_images}'
-        count += '' if prefix or not count else ' images'
+        count = self.num_images and f'{self.num_images} images'
         parts = (Path(self.method).stem, self.technique, count, self.encoder)
-        return [part for part in parts if part]
+        return ', '.join(part for part in parts if part)
 
 
 def list_cells(
@@ -120,26 +116,21 @@ def read_techniques(items: Iterable[str]) -> dict[str, list[str] | Overrides]:
     for item in items:
         name, equals, text = item.partition('=')
         _check_name('--techniques', name.replace('+', '_'))
-        if not equals:
+        if equals:
+            techniques[name] = _read_dict(f'--techniques {name}', text)
+        else:
             techniques[name] = [] if name == 'plain' else name.split('+')
-            continue
-        value = read_value(text)
-        if not isinstance(value, Mapping):
-            raise ValueError(f'--techniques {name} must be a dict, but is {text!r}')
-        techniques[name] = dict(value)
     return techniques
 
 
-def read_encoders(items: Iterable[str] | None) -> dict[str, Overrides] | None:
+def read_encoders(items: Iterable[str] | None) -> dict[str, Overrides]:
     """Read encoders, ``NAME=FILE`` or ``NAME=dict(type=...)``, as configs by name.
 
     Raises:
         ValueError: An item is neither, or its name looks like a number of images.
     """
-    if items is None:
-        return None
     encoders: dict[str, Overrides] = {}
-    for item in items:
+    for item in items or ():
         name, equals, text = item.partition('=')
         if not equals or not text:
             raise ValueError(f'--encoder takes NAME=FILE or NAME="dict(type=...)", not {item!r}')
@@ -148,30 +139,26 @@ def read_encoders(items: Iterable[str] | None) -> dict[str, Overrides] | None:
                 f'--encoder: {name} would be taken for --num-images {name[1:]} in the names of '
                 'folders; choose another name'
             )
-        is_dict = text.lstrip().startswith(('dict(', '{'))
-        value = read_value(text) if is_dict else dict(type='CheckpointEncoder', checkpoint=text)
-        if not isinstance(value, Mapping) or 'type' not in value:
+        _check_name('--encoder', name)
+        if text.lstrip().startswith(('dict(', '{')):
+            encoders[name] = _read_dict(f'--encoder {name}', text)
+        else:
+            encoders[name] = dict(type='CheckpointEncoder', checkpoint=text)
+        if 'type' not in encoders[name]:
             raise ValueError(f'--encoder {name}: {text!r} is no dict with a type')
-        encoders[_check_name('--encoder', name)] = dict(value)
     return encoders
 
 
-def read_value(text: str) -> object:
-    """Read JSON, or a Python literal in which ``dict(...)`` is allowed."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        pass
-    try:
-        return read_literal(ast.parse(text.strip(), mode='eval').body)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f'{text!r} is neither JSON nor a literal such as dict(a=1)') from error
+def _read_dict(what: str, text: str) -> Overrides:
+    value = parse_value(text)
+    if not isinstance(value, Mapping):
+        raise ValueError(f'{what} must be a dict, but is {text!r}')
+    return dict(value)
 
 
-def _check_name(flag: str, name: str) -> str:
+def _check_name(flag: str, name: str) -> None:
     if not re.fullmatch(r'\w[\w.]*', name):
         raise ValueError(f'{flag}: a name has letters, digits, _ and dots only, but is {name!r}')
-    return name
 
 
 def flatten(part: Mapping[str, object], prefix: str = '') -> dict[str, object]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from disp_plugin.evaluation.metric_card import CARDS_FILE, read_cards
-from disp_plugin.files import write_file
+from disp_plugin.files import replace_file
 
 from .cells import Cell
 from .table import Comparison, summarize
@@ -59,20 +58,19 @@ def draw(work_dir: Path) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc='outside right upper', fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format='png', dpi=120)
-    write_file(work_dir / 'comparison.png', stream.getvalue())
+    with replace_file(work_dir / 'comparison.png') as file:
+        figure.savefig(file, format='png', dpi=120)
 
 
-def choose_looks(cells: Mapping[str, Cell]) -> dict[str, tuple[tuple[float, ...], str]]:
+def choose_looks(cells: Mapping[str, Cell]) -> dict[str, tuple[str, str]]:
     """Choose color and line style of each cell."""
-    colors, styles = colormaps['tab10'].colors, ('-', '--', ':', '-.')  # type: ignore[attr-defined]
+    styles = ('-', '--', ':', '-.')
     rows = {name: (cell.method, cell.num_images, cell.encoder) for name, cell in cells.items()}
     row_places = list(dict.fromkeys(rows.values()))
     style_places = list(dict.fromkeys(cell.technique for cell in cells.values()))
     return {
         name: (
-            colors[row_places.index(rows[name]) % len(colors)],
+            f'C{row_places.index(rows[name]) % 10}',
             styles[style_places.index(cell.technique) % len(styles)],
         )
         for name, cell in cells.items()
@@ -91,34 +89,26 @@ def _draw_panel(
     axes: Axes,
     curves: Mapping[str, Curves],
     metric: str,
-    looks: Mapping[str, tuple[tuple[float, ...], str]],
+    looks: Mapping[str, tuple[str, str]],
 ) -> None:
     for cell, found in curves.items():
-        if found.get(metric):
-            _draw_band(axes, found[metric], cell, *looks[cell])
+        if metric in found:
+            iterations = sorted(found[metric])
+            color, style = looks[cell]
+            summaries = [summarize(found[metric][iteration]) for iteration in iterations]
+            mean, spread = (np.array(part, dtype=float) for part in zip(*summaries, strict=True))
+            axes.plot(iterations, mean, label=cell, color=color, linestyle=style)
+            # one seed alone has no spread, which is nan here
+            low, high = mean - spread, mean + spread
+            axes.fill_between(iterations, low, high, color=color, alpha=0.15, linewidth=0)
     if (floor := find_floor(curves, metric)) is not None:
         axes.axhline(floor, color='k', linestyle=':', label='memorization floor')
-    title = "D's scores, training minus held-out" if metric == GAP else metric.upper()
+    name, _, space = metric.partition(' ')
+    title = "D's scores, training minus held-out" if metric == GAP else f'{name.upper()} {space}'
     axes.set_title(f'{title}, validation')
     axes.set_xlabel('iteration')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     least = min((float(np.min(line.get_ydata())) for line in axes.lines), default=0.0)
     if metric != GAP and least > 0:  # bands end at the axis
         axes.set_yscale('log', nonpositive='clip')
         axes.set_ylim(bottom=0.8 * least)
-
-
-def _draw_band(
-    axes: Axes,
-    found: Mapping[int, list[float]],
-    label: str,
-    color: tuple[float, ...],
-    style: str,
-) -> None:
-    iterations = sorted(found)
-    middle, spread = zip(*(summarize(found[i]) for i in iterations), strict=True)
-    low, high = (
-        [m + sign * (s or 0.0) for m, s in zip(middle, spread, strict=True)] for sign in (-1, 1)
-    )
-    axes.plot(iterations, middle, label=label, color=color, linestyle=style)
-    if not all(math.isclose(a, b) for a, b in zip(low, high, strict=True)):
-        axes.fill_between(iterations, low, high, color=color, alpha=0.15, linewidth=0)

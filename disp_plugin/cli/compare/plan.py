@@ -49,8 +49,8 @@ class Plan:
     Args:
         config (str): The data set's DISP config.
         techniques (Mapping): Of :func:`read_techniques`.
-        encoders (Mapping | None): Of :func:`read_encoders`; all cells are measured in the space of
-            the first.
+        encoders (Mapping): Of :func:`read_encoders`; all cells are measured in the space of the
+            first.
         options (Mapping[str, object]): ``--cfg-options`` of every config.
         work_dir (Path): Where manifests and banks go.
         held_out (str | None): Images to measure by, where the config names none. Defaults to None:
@@ -68,14 +68,14 @@ class Plan:
         self,
         config: str,
         techniques: Mapping[str, list[str] | Overrides],
-        encoders: Mapping[str, Overrides] | None,
+        encoders: Mapping[str, Overrides],
         options: Mapping[str, object],
         work_dir: Path,
         held_out: str | None = None,
         spaces: Mapping[str, object] | None = None,
         auto: bool = False,
     ) -> None:
-        self.config, self.techniques, self.encoders = config, techniques, encoders or {}
+        self.config, self.techniques, self.encoders = config, techniques, encoders
         self.options, self.work_dir = dict(options), work_dir
         first = {'encoder': next(iter(encoders.values()))} if encoders else {}
         cfg = load_config(config, {**self._early(), **first})
@@ -96,6 +96,7 @@ class Plan:
 
     def settings(self) -> dict[str, object]:
         """State what all runs have in common, as JSON gives it back."""
+        others = {name: value for name, value in self.options.items() if name != 'max_iters'}
         settings = {
             'config': Path(self.config).name,
             'training_set': find_training_images(self.base),
@@ -103,10 +104,8 @@ class Plan:
             'test_set': self.base.test_dataloader.dataset,
             'max_iters': self.base.train_cfg.max_iters,
             'spaces': self.spaces,
+            **({'cfg_options': others} if others else {}),
         }
-        others = {name: value for name, value in self.options.items() if name != 'max_iters'}
-        if others:
-            settings['cfg_options'] = others
         return json.loads(json.dumps(settings, default=str))
 
     def settle(self, cell: Cell) -> tuple[Config, str]:
@@ -120,7 +119,12 @@ class Plan:
         """
         notes = []
         cfg = self._load(cell)
-        self._merge_technique(cfg, cell.technique)
+        technique = self.techniques[cell.technique]
+        if isinstance(technique, list):
+            for part in technique:
+                merge_part(cfg, 'techniques', part)
+        else:
+            _merge_checked(cfg, flatten(technique))
         if cell.method in BASELINES:
             notes += self._make_baseline(cfg, cell.method)
         elif cfg.get('encoder') and cfg.model.get('prior_dim'):
@@ -182,25 +186,20 @@ class Plan:
     def _measure(self, cfg: Config, spaces: Mapping[str, object] | None) -> Config:
         """Add held-out images to a config that names none, then the options that change them."""
         is_added = not cfg.get('val_evaluator')
+        if self.held_out is None and (is_added or not cfg.get('test_evaluator')):
+            raise ValueError(f'{cfg.filename} names no held-out images (val_ and test_evaluator)')
         if is_added:
-            self._need_held_out(cfg)
             add_validation(cfg, str(self.held_out), spaces)
         if not cfg.get('test_evaluator'):
-            self._need_held_out(cfg)
             dataset, split = find_held_out(cfg, self.held_out)
             cfg.test_dataloader = {**cfg.val_dataloader.to_dict(), 'dataset': dataset}
             cfg.test_cfg = dict(type='MultiTestLoop')
             cfg.test_evaluator = {**cfg.val_evaluator.to_dict(), 'split': split}
         later = {k: v for k, v in self.options.items() if k.startswith(AFTERWARDS)}
-        check_options(cfg._cfg_dict, later, file=Path(cfg.filename).name)
-        cfg.merge_from_dict(later)
+        _merge_checked(cfg, later)
         if is_added and 'default_hooks.checkpoint.save_best' not in later:
             cfg.default_hooks.checkpoint.save_best = name_best(cfg)
         return cfg
-
-    def _need_held_out(self, cfg: Config) -> None:
-        if self.held_out is None:
-            raise ValueError(f'{cfg.filename} names no held-out images (val_ and test_evaluator)')
 
     def _split_off(self, cfg: Config) -> str:
         """Hold out a part of the training images; all configs then train on the others."""
@@ -228,16 +227,6 @@ class Plan:
     def _from_images(self, file: Path, cfg: Config) -> str:
         """Write a path as seen from the images: a folder that is moved with them goes on."""
         return os.path.relpath(file, get_value(cfg, find_places(cfg, 'data_root')[0]))
-
-    def _merge_technique(self, cfg: Config, name: str) -> None:
-        technique = self.techniques[name]
-        if isinstance(technique, list):
-            for part in technique:
-                merge_part(cfg, 'techniques', part)
-            return
-        changes = flatten(technique)
-        check_options(cfg._cfg_dict, changes, file=Path(cfg.filename).name)
-        cfg.merge_from_dict(changes)
 
     def _bank(self, cfg: Config) -> tuple[Path, PriorBank]:
         """Open the bank of a config's encoder and training set, built where it is missing."""
@@ -268,6 +257,11 @@ class Plan:
             MODELS.build(encoder.to_dict())  # missing weights are told before anything is trained
             spaces['encoder' if name == 'prior' else name] = encoder.to_dict()
         return spaces
+
+
+def _merge_checked(cfg: Config, changes: Mapping[str, object]) -> None:
+    check_options(cfg._cfg_dict, changes, file=Path(cfg.filename).name)
+    cfg.merge_from_dict(changes)
 
 
 def write_config(cfg: Config) -> str:

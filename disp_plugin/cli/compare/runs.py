@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import queue
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,67 +25,43 @@ REPORTS = {'best': 'report_best.json', 'last': 'report_last.json'}
 """Snapshot -> the metric cards of a run."""
 LOG = 'compare.log'
 REPORT_SECONDS = 60.0
-EVALUATION_SHARE = 0.05
+EVALUATION_FRACTION = 0.05
 """How much of a run's time its evaluation is taken to need, for the time that is left."""
 
-Start = Callable[[list[str], Path, Mapping[str, str]], None]
-"""Runs a tool: its file and arguments, its log, environment variables."""
 
+async def run_tool(command: list[str], log: Path, env: Mapping[str, str]) -> None:
+    """Run a tool to its end; an interruption ends it.
 
-class Processes:
-    """The commands that are running; an interruption ends them all."""
+    Args:
+        command (list[str]): Its name and arguments.
+        log (Path): File that what it prints is added to.
+        env (Mapping[str, str]): Environment variables to set.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self.is_stopped = False
-
-    def start(self, command: list[str], log: Path, env: Mapping[str, str]) -> None:
-        """Run a tool to its end.
-
-        Args:
-            command (list[str]): Its file and arguments.
-            log (Path): File that what it prints is added to.
-            env (Mapping[str, str]): Environment variables to set.
-
-        Raises:
-            RuntimeError: It failed; the message is its error, or the last line that it printed.
-        """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        begin = log.stat().st_size if log.is_file() else 0
-        with log.open('ab') as stream:
-            with self._lock:
-                if self.is_stopped:
-                    raise RuntimeError('not run')
-                process = subprocess.Popen(
-                    [sys.executable, *command],
-                    stdout=stream,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **env},
-                )
-                self._running.add(process)
-            try:
-                status = process.wait()
-            finally:
-                self._running.discard(process)
-        if status:
-            printed = log.read_bytes()[begin:].decode(errors='replace')
-            reason = find_reason(printed)[:300]
-            raise RuntimeError(f'{Path(command[0]).name} failed (see {log}): {reason}')
-
-    def stop(self) -> None:
-        """End what is running, and let nothing begin."""
-        with self._lock:
-            self.is_stopped = True
-            for process in self._running:
-                process.terminate()
-
-
-def find_reason(printed: str) -> str:
-    """Find why a tool failed: its last line that begins with "error:", or else its last line."""
-    lines = [line.strip() for line in re.split(r'[\r\n]', printed) if line.strip()]
-    errors = [line for line in lines if line.startswith('error:')]
-    return (errors or lines or [''])[-1]
+    Raises:
+        RuntimeError: It failed; the message is its last line that begins with "error:", or else
+            its last line.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('ab') as stream:
+        begin = stream.tell()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(TOOLS / command[0]), *command[1:]),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **env},
+        )
+        try:
+            status = await process.wait()
+        except BaseException:
+            process.terminate()
+            await process.wait()
+            raise
+    if status:
+        printed = re.split(r'[\r\n]', log.read_bytes()[begin:].decode(errors='replace'))
+        lines = [line.strip() for line in printed if line.strip()]
+        errors = [line for line in lines if line.startswith('error:')]
+        reason = (errors or lines or [''])[-1][:300]
+        raise RuntimeError(f'{command[0]} failed (see {log}): {reason}')
 
 
 @dataclass(frozen=True)
@@ -159,9 +133,9 @@ class Run:
 
     def fraction(self) -> float:
         """Estimate which fraction of it is done, by its log."""
-        return (1 - EVALUATION_SHARE) * min(1.0, self.read_iteration() / self.max_iters)
+        return (1 - EVALUATION_FRACTION) * min(1.0, self.read_iteration() / self.max_iters)
 
-    def carry_out(self, start: Start, env: Mapping[str, str]) -> None:
+    async def carry_out(self, env: Mapping[str, str]) -> None:
         """Train, or go on, and evaluate the best and the last snapshot.
 
         Raises:
@@ -173,20 +147,18 @@ class Run:
         if self.trained and not is_trained:
             raise RuntimeError(f'{trained}, whose snapshots it samples, is not finished')
         if not is_trained:
-            train = [str(TOOLS / 'train.py'), str(self.config), '--work-dir', str(self.folder)]
-            start([*train, '--resume'], self.folder / LOG, env)
+            train = ['train.py', str(self.config), '--work-dir', str(self.folder), '--resume']
+            await run_tool(train, self.folder / LOG, env)
         best, last = find_run(trained, 'best'), find_run(trained, 'last')
         if best.best is not None:
-            self._evaluate(best.checkpoint, 'best', start, env)
+            await self._evaluate(best.checkpoint, 'best', env)
         if best.best == last.iteration:  # the same weights
             text = (self.folder / REPORTS['best']).read_text()
             write_file(self.folder / REPORTS['last'], text)
         else:
-            self._evaluate(last.checkpoint, 'last', start, env)
+            await self._evaluate(last.checkpoint, 'last', env)
 
-    def _evaluate(
-        self, checkpoint: Path | None, kind: str, start: Start, env: Mapping[str, str]
-    ) -> None:
+    async def _evaluate(self, checkpoint: Path | None, kind: str, env: Mapping[str, str]) -> None:
         out, log = self.folder / REPORTS[kind], self.folder / LOG
         if out.is_file():
             return
@@ -194,10 +166,10 @@ class Run:
             raise RuntimeError(f'{self.trained or self.folder} holds no checkpoint')
         if self.trained:
             own = self.folder / checkpoint.name
-            fit = [str(TOOLS / 'fit_sampler.py'), str(checkpoint), '--out', str(own)]
-            start([*fit, '--sampler', *self.sampler], log, env)
+            fit = ['fit_sampler.py', str(checkpoint), '--out', str(own), '--sampler']
+            await run_tool([*fit, *self.sampler], log, env)
             checkpoint = own
-        start([str(TOOLS / 'evaluate.py'), str(checkpoint), '--out', str(out)], log, env)
+        await run_tool(['evaluate.py', str(checkpoint), '--out', str(out)], log, env)
 
 
 def _leave_out_seed(text: str) -> list[str]:
@@ -216,7 +188,7 @@ class Progress:
         self.num_runs, self.waiting = num_runs, waiting
         self.running: dict[str, Run] = {}
         self.num_ended = 0
-        self._begun = self._reported = time.monotonic()
+        self._begun = time.monotonic()
         self._at_begin = sum(run.fraction() for run in waiting)
 
     def begin(self, run: Run) -> None:
@@ -224,27 +196,23 @@ class Progress:
         self.running[run.name] = run
         self._say(f'{run.name} begins; its log is {run.folder / LOG}')
 
-    def end(self, run: Run, error: BaseException | None) -> None:
+    def end(self, run: Run, error: str | None) -> None:
         """Say how a run ended."""
-        self.running.pop(run.name, None)
+        del self.running[run.name]
         self.num_ended += 1
         self._say(f'{run.name} {f"failed: {error}" if error else "done"}; {self.time_left()}')
 
     def report(self) -> None:
-        """Say where the running ones are, once in a while."""
-        if time.monotonic() - self._reported < REPORT_SECONDS:
-            return
-        self._reported = time.monotonic()
+        """Say where the running ones are."""
         at = [
             f'{run.name}: iteration {run.read_iteration()} of {run.max_iters}'
-            for run in list(self.running.values())
+            for run in self.running.values()
         ]
         self._say(f'{"; ".join(at)}; {self.time_left()}')
 
     def time_left(self) -> str:
         """Estimate the time that is left from what was done since the beginning."""
-        ongoing = sum(run.fraction() for run in list(self.running.values()))
-        done = self.num_ended + ongoing
+        done = self.num_ended + sum(run.fraction() for run in self.running.values())
         gained = done - self._at_begin
         if gained <= 0:
             return 'time left not known yet'
@@ -258,15 +226,12 @@ class Progress:
         print(f'[{num_done}/{self.num_runs}] {text}', flush=True)
 
 
-def train_all(
-    runs: list[Run], jobs: int | None, processes: Processes, after_each: Callable[[], None]
-) -> dict[str, str]:
+def train_all(runs: list[Run], jobs: int | None, after_each: Callable[[], None]) -> dict[str, str]:
     """Carry out what is not finished; a failed run does not stop the others.
 
     Args:
         runs (list[Run]): The runs.
         jobs (int | None): How many at once; None for one on each GPU, or 1.
-        processes (Processes): Ends them on an interruption.
         after_each (Callable): Called after each run, such as to write the table.
 
     Returns:
@@ -283,51 +248,46 @@ def train_all(
     if len(waiting) < len(runs):
         print(f'{len(runs) - len(waiting)} of {len(runs)} runs are there already', flush=True)
     progress = Progress(len(runs), waiting)
-    slots, jobs = _make_slots(jobs)
 
-    def work(run: Run) -> None:
-        env = slots.get()
+    async def work(run: Run, slots: asyncio.Queue[dict[str, str]]) -> None:
+        env = await slots.get()
+        progress.begin(run)
         try:
-            progress.begin(run)
-            run.carry_out(processes.start, env)
-        finally:
-            slots.put(env)
+            await run.carry_out(env)
+        except Exception as error:
+            failed[run.name] = str(error)
+        progress.end(run, failed.get(run.name))
+        after_each()
+        slots.put_nowait(env)
+
+    async def work_all() -> None:
+        slots: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        for env in list_slots(jobs):
+            slots.put_nowait(env)
+        pending = {asyncio.ensure_future(work(run, slots)) for run in waiting}
+        while pending:
+            ended, pending = await asyncio.wait(
+                pending, timeout=REPORT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in ended:
+                task.result()
+            if not ended:
+                progress.report()
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    pool = ThreadPoolExecutor(jobs)
     try:
-        futures = {pool.submit(work, run): run for run in waiting}
-        for future in _list_as_they_end(set(futures), progress):
-            run, error = futures[future], future.exception()
-            if error is not None:
-                failed[run.name] = str(error)
-            progress.end(run, error)
-            after_each()
-    except BaseException:
-        processes.stop()
-        raise
+        asyncio.run(work_all())
     finally:
-        pool.shutdown(cancel_futures=True)
         signal.signal(signal.SIGTERM, before)
     return failed
 
 
-def _list_as_they_end(waiting: set[Future[None]], progress: Progress) -> Iterator[Future[None]]:
-    """Wait in short turns, since an interruption reaches Python only between two of them."""
-    while waiting:
-        ended, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-        yield from ended
-        if waiting:
-            progress.report()
-
-
-def _make_slots(jobs: int | None) -> tuple[queue.SimpleQueue[dict[str, str]], int]:
+def list_slots(jobs: int | None) -> list[dict[str, str]]:
     """Give each run that goes on at a time a GPU of its own, where there are any."""
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
     num_gpus = torch.cuda.device_count()
     names = visible.split(',') if visible else [str(index) for index in range(num_gpus)]
-    jobs = jobs or num_gpus or 1
-    slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-    for index in range(jobs):
-        slots.put({'CUDA_VISIBLE_DEVICES': names[index % num_gpus]} if num_gpus else {})
-    return slots, jobs
+    return [
+        {'CUDA_VISIBLE_DEVICES': names[index % num_gpus]} if num_gpus else {}
+        for index in range(jobs or num_gpus or 1)
+    ]

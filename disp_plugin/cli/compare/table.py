@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from disp_plugin.evaluation.metric_card import Protocol, read_cards
@@ -23,9 +23,6 @@ DISCRIMINATOR = 'the discriminator'
 
 Settings = Mapping[str, object]
 """What all runs share: data sets, iterations, spaces, options."""
-
-# cell -> snapshot -> metric -> value by seed
-Values = dict[str, dict[str, dict[str, list[float]]]]
 
 
 @dataclass(frozen=True)
@@ -55,20 +52,46 @@ class Comparison:
         if not file.is_file():
             raise FileNotFoundError(f'{work_dir} holds no {FILE}: it is no folder of a comparison')
         content = json.loads(file.read_text())
-        cells = {name: Cell(**fields) for name, fields in content['cells'].items()}
-        return cls(cells, content['notes'], content['commands'], content['settings'])
+        cells = {name: Cell(**fields) for name, fields in content.pop('cells').items()}
+        return cls(cells, **content)
 
     def write(self, work_dir: Path) -> None:
         """Write it, beside what earlier commands had in the folder."""
         is_new = not (work_dir / FILE).is_file()
         before = Comparison({}, {}, [], {}) if is_new else Comparison.read(work_dir)
-        content = {
-            'cells': {name: vars(c) for name, c in (before.cells | self.cells).items()},
-            'notes': before.notes | self.notes,
-            'commands': list(dict.fromkeys([*before.commands, *self.commands])),
-            'settings': self.settings,
-        }
-        write_file(work_dir / FILE, json.dumps(content, indent=1) + '\n')
+        both = Comparison(
+            before.cells | self.cells,
+            before.notes | self.notes,
+            list(dict.fromkeys([*before.commands, *self.commands])),
+            self.settings,
+        )
+        write_file(work_dir / FILE, json.dumps(asdict(both), indent=1) + '\n')
+
+
+@dataclass(frozen=True)
+class Row:
+    """The values of one metric over the seeds of a cell.
+
+    Args:
+        cell (Cell): Which was trained.
+        snapshot (str): 'best' or 'last'.
+        metric (str): Name of the protocol, or 'iteration': that of the snapshot.
+        protocol (Protocol | None): None for the iteration.
+        values (list[float]): One for each finished run.
+    """
+
+    cell: Cell
+    snapshot: str
+    metric: str
+    protocol: Protocol | None
+    values: list[float]
+
+    def spell(self, num_seeds: int) -> str:
+        """Write mean and deviation; a mean of fewer seeds than other columns have says so."""
+        mean, deviation = summarize(self.values)
+        spread = '' if deviation is None else f' ± {deviation:.2g}'
+        num = len(self.values)
+        return f'{mean:.4g}{spread}{"" if num == num_seeds else f" (n = {num})"}'
 
 
 def check_settings(work_dir: Path, settings: Settings) -> None:
@@ -97,51 +120,46 @@ def summarize(values: list[float]) -> tuple[float, float | None]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def read_values(work_dir: Path, cells: Iterable[str]) -> tuple[Values, dict[str, Protocol]]:
-    """Collect the numbers of all finished runs, one for each seed, and their protocols by name."""
-    values: Values = {}
-    protocols: dict[str, Protocol] = {}
+def read_rows(work_dir: Path, cells: Iterable[Cell]) -> list[Row]:
+    """Collect the numbers of all finished runs."""
+    rows: dict[tuple[Cell, str, str], Row] = {}
     for cell in cells:
         for snapshot, name in REPORTS.items():
-            found = values.setdefault(cell, {}).setdefault(snapshot, {})
-            for file in sorted((work_dir / cell).glob(f'seed*/{name}')):
+            for file in sorted((work_dir / cell.name).glob(f'seed*/{name}')):
                 cards = read_cards(file)
-                for card in cards:
-                    found.setdefault(card.name, []).append(card.value)
-                    protocols[card.name] = card.protocol
-                if cards and cards[0].snapshot.iteration is not None:
-                    found.setdefault('iteration', []).append(cards[0].snapshot.iteration)
-    return values, protocols
+                found: list[tuple[str, Protocol | None, float]]
+                found = [(card.name, card.protocol, card.value) for card in cards]
+                if cards and (iteration := cards[0].snapshot.iteration) is not None:
+                    found += [('iteration', None, iteration)]
+                for metric, protocol, value in found:
+                    empty = Row(cell, snapshot, metric, protocol, [])
+                    rows.setdefault((cell, snapshot, metric), empty).values.append(value)
+    return list(rows.values())
 
 
 def write_results(work_dir: Path) -> None:
     """Write comparison.csv and comparison.md of the runs that are there."""
     comparison = Comparison.read(work_dir)
-    values, protocols = read_values(work_dir, comparison.cells)
-    write_file(work_dir / 'comparison.csv', format_csv(comparison.cells, values))
-    write_file(work_dir / 'comparison.md', format_markdown(comparison, values, protocols))
+    rows = read_rows(work_dir, comparison.cells.values())
+    write_file(work_dir / 'comparison.csv', format_csv(rows))
+    write_file(work_dir / 'comparison.md', format_markdown(comparison, rows))
 
 
-def format_csv(cells: Mapping[str, Cell], values: Values) -> str:
+def format_csv(rows: Iterable[Row]) -> str:
     """One line for each metric of each cell and snapshot; its last column has every seed's."""
     axes = ('method', 'technique', 'num_images', 'encoder')
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator='\n')
     columns = ('snapshot', 'metric', 'mean', 'standard_deviation', 'num_seeds', 'values')
     table.writerow(['cell', *axes, *columns])
-    for cell, snapshots in values.items():
-        for snapshot, metrics in snapshots.items():
-            for metric, numbers in metrics.items():
-                mean, deviation = summarize(numbers)
-                row = [snapshot, metric, repr(mean), '' if deviation is None else repr(deviation)]
-                row += [str(len(numbers)), ' '.join(map(repr, numbers))]
-                table.writerow([cell, *(getattr(cells[cell], axis) for axis in axes), *row])
+    for row in rows:
+        numbers = [*summarize(row.values), len(row.values), ' '.join(map(repr, row.values))]
+        cell = [row.cell.name, *(getattr(row.cell, axis) for axis in axes)]
+        table.writerow([*cell, row.snapshot, row.metric, *numbers])
     return stream.getvalue()
 
 
-def format_markdown(
-    comparison: Comparison, values: Values, protocols: Mapping[str, Protocol]
-) -> str:
+def format_markdown(comparison: Comparison, rows: Collection[Row]) -> str:
     """A table for each snapshot and space; the memorization floor is its last row."""
     lines = [
         '# Comparison\n',
@@ -159,74 +177,51 @@ def format_markdown(
         'last': 'Last snapshot',
     }
     for snapshot, title in titles.items():
-        of_snapshot = {cell: found[snapshot] for cell, found in values.items() if found[snapshot]}
-        for space, names in _group_by_space(of_snapshot, protocols).items():
-            first = protocols[names[0]]
+        of_snapshot = [row for row in rows if row.snapshot == snapshot]
+        for space, protocols in _group_by_space(of_snapshot).items():
+            first = protocols[0]
             count = f', {first.num_generated} samples, {first.split} images'
             lines.append(f'## {title}: {space}{count if first.num_generated else ""}\n')
-            lines += [*_format_table(comparison.cells, of_snapshot, names, protocols), '']
+            lines += [*_format_table(of_snapshot, protocols, space == DISCRIMINATOR), '']
     notes = [f'* {name}: {note}' for name, note in comparison.notes.items() if note]
-    missing = [cell for cell, found in values.items() if not found['last']]
-    notes += [f'* {cell}: no finished run' for cell in missing]
+    finished = {row.cell.name for row in rows if row.snapshot == 'last'}
+    notes += [f'* {name}: no finished run' for name in comparison.cells if name not in finished]
     return '\n'.join([*lines, *notes]).rstrip() + '\n'
 
 
-def _group_by_space(
-    values: Mapping[str, Mapping[str, list[float]]], protocols: Mapping[str, Protocol]
-) -> dict[str, list[str]]:
-    """Sort the names of metrics, without floors, by where they are measured."""
-    groups: dict[str, list[str]] = {}
-    names = {name for found in values.values() for name in found} & set(protocols)
-    for name in sorted(names, key=lambda name: (protocols[name].rank, name)):
-        space = protocols[name].space
-        if protocols[name].metric not in FLOORS:
-            groups.setdefault(space.name if space else DISCRIMINATOR, []).append(name)
-    if DISCRIMINATOR in groups:
-        groups[DISCRIMINATOR].append('iteration')
+def _group_by_space(rows: Iterable[Row]) -> dict[str, list[Protocol]]:
+    """Sort the metrics, without floors, by where they are measured."""
+    protocols = {row.metric: row.protocol for row in rows if row.protocol}
+    groups: dict[str, list[Protocol]] = {}
+    for protocol in sorted(protocols.values(), key=lambda p: (p.rank, p.name)):
+        if protocol.metric not in FLOORS:
+            space = protocol.space.name if protocol.space else DISCRIMINATOR
+            groups.setdefault(space, []).append(protocol)
     return groups
 
 
-def _format_table(
-    cells: Mapping[str, Cell],
-    values: Mapping[str, Mapping[str, list[float]]],
-    names: list[str],
-    protocols: Mapping[str, Protocol],
-) -> list[str]:
-    rows = [['', 'seeds', *(_shorten(name, protocols) for name in names)]]
-    floors: dict[str, dict[str, list[float]]] = {}
-    for cell, found in values.items():
-        num_seeds = max(map(len, found.values()))
-        rows.append([cells[cell].label, str(num_seeds), *_spell(found, names, num_seeds)])
-        count = cells[cell].num_images
-        label = f'training images{"" if count is None else f", {count}"}'
-        for name, numbers in found.items():
-            floor = protocols[name].metric if name in protocols else ''
-            if floor in FLOORS:  # the same in every run of the same images
-                above = name.replace(floor, FLOORS[floor], 1)
-                floors.setdefault(label, {}).setdefault(above, numbers[:1])
-    for label, found in floors.items():
-        if set(found) & set(names):
-            rows.append([label, '', *_spell(found, names, 1)])
-    texts = ['| ' + ' | '.join(row) + ' |' for row in rows]
-    return [texts[0], '|' + ' --- |' * len(rows[0]), *texts[1:]]
-
-
-def _shorten(name: str, protocols: Mapping[str, Protocol]) -> str:
-    if name not in protocols:
-        return name
-    protocol = protocols[name]
-    return protocol.metric.replace('_', ' ') + (f', k = {protocol.k}' if protocol.k else '')
-
-
-def _spell(found: Mapping[str, list[float]], names: list[str], num_seeds: int) -> list[str]:
-    """A mean of fewer seeds than the row has says so: it is one of other runs."""
-    texts = []
-    for name in names:
-        if name not in found:
-            texts.append('')
-            continue
-        mean, deviation = summarize(found[name])
-        spread = '' if deviation is None else f' ± {deviation:.2g}'
-        num = len(found[name])
-        texts.append(f'{mean:.4g}{spread}{"" if num == num_seeds else f" (n = {num})"}')
-    return texts
+def _format_table(rows: Iterable[Row], protocols: list[Protocol], has_iteration: bool) -> list[str]:
+    columns = {
+        protocol.name: protocol.metric.replace('_', ' ')
+        + (f', k = {protocol.k}' if protocol.k else '')
+        for protocol in protocols
+    }
+    columns |= {'iteration': 'iteration'} if has_iteration else {}
+    cells: dict[Cell, dict[str, Row]] = {}
+    floors: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cells.setdefault(row.cell, {})[row.metric] = row
+        floor, count = row.protocol.metric if row.protocol else '', row.cell.num_images
+        above = row.metric.replace(floor, FLOORS.get(floor, ''), 1)
+        if floor in FLOORS and above in columns:  # the same in every run of the same images
+            label = f'training images{"" if count is None else f", {count}"}'
+            floors.setdefault(label, {}).setdefault(above, f'{row.values[0]:.4g}')
+    table = [['', 'seeds', *columns.values()]]
+    for cell, found in cells.items():
+        num = max(len(row.values) for row in found.values())
+        texts = (found[name].spell(num) if name in found else '' for name in columns)
+        table.append([cell.label, str(num), *texts])
+    for label, values in floors.items():
+        table.append([label, '', *(values.get(name, '') for name in columns)])
+    lines = ['| ' + ' | '.join(line) + ' |' for line in table]
+    return [lines[0], '|' + ' --- |' * len(table[0]), *lines[1:]]
