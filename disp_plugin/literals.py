@@ -17,12 +17,9 @@ def read_literal(node: ast.expr) -> Any:
     match node:
         case ast.Constant(value=value):
             return value
-        case ast.List(elts=items):
-            return [read_literal(item) for item in items]
-        case ast.Tuple(elts=items):
-            return tuple(read_literal(item) for item in items)
-        case ast.Set(elts=items):
-            return {read_literal(item) for item in items}
+        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+            kinds = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
+            return kinds[type(node)](map(read_literal, items))
         case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
             pairs = zip(keys, values, strict=True)
             return {read_literal(key): read_literal(value) for key, value in pairs if key}
@@ -46,14 +43,8 @@ def parse_config_text(text: str) -> ConfigDict:
     Only literals, containers and ``dict(name=value)`` are understood; that is all that mmengine
     writes, and nothing else can do harm.
 
-    Args:
-        text (str): One ``name = value`` after the other.
-
-    Returns:
-        ConfigDict: The config.
-
     Raises:
-        ValueError: Anything else stands there.
+        ValueError: Anything but one ``name = value`` after the other stands there.
     """
     try:
         body = ast.parse(text).body
