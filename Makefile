@@ -80,12 +80,12 @@ demo: $(STAMP)
 	    --ann-file source.txt $(ENCODER)
 	$(BIN)/python tools/build_prior_bank.py $(CONFIG)
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(RUN) --resume
-	$(BIN)/python tools/sample.py "$$(cat $(RUN)/last_checkpoint)" --out $(RUN)/samples --num 64
+	$(BIN)/python tools/sample.py $(RUN) --out $(RUN)/samples --num 64
 	$(BIN)/python benchmarks/digits.py agreement "$$(cat $(RUN)/last_checkpoint)" \
 	    --out $(RUN)/class_agreement.json
 	$(BIN)/python tools/evaluate.py $(RUN)
 	$(BIN)/python tools/report.py $(RUN)
-	@echo 'the picture: $(RUN)/samples/grid.png, the report: $(RUN)/report.html'
+	@echo 'the picture: $(RUN)/samples_grid.png, the report: $(RUN)/report.html'
 
 lock: | $(UV)
 	$(UV) pip compile setup.py requirements/tests.txt --extra lite -c requirements/known_good.txt \

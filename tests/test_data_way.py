@@ -53,7 +53,7 @@ def test_digits_become_an_encoder_a_bank_a_gan_and_pictures(
     shown = sorted((digits_folder / 'test').glob('*.png'))[0]
     variations = ['--out', str(tmp_path / 'variations'), '--num', '2']
     tool('sample.py').main([str(checkpoint), *variations, '--prior-from', str(shown)])
-    grid = np.asarray(Image.open(tmp_path / 'variations' / 'grid.png'))
+    grid = np.asarray(Image.open(tmp_path / 'variations_grid.png'))
     assert grid.shape[2] == 3 and grid.std() > 0
 
     measure = ['--num-images', '60', '--cache-dir', str(tmp_path / 'features')]

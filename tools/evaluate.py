@@ -79,10 +79,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def check_sizes(folders: list[str]) -> None:
-    """Raise if images are of several sizes, which no batch and no comparison can hold."""
+def check_images(folders: list[str], size: int | None) -> None:
+    """Raise if an image is a sheet of many, or if several sizes are to be compared as they are."""
     from PIL import Image, UnidentifiedImageError
 
+    from disp_plugin.applications import is_sheet
     from disp_plugin.datasets import ImageFolderDataset
 
     sizes: dict[tuple[int, int], str] = {}
@@ -91,9 +92,15 @@ def check_sizes(folders: list[str]) -> None:
             try:
                 with Image.open(path) as image:
                     sizes.setdefault(image.size, path)
+                sheet = is_sheet(path)
             except (UnidentifiedImageError, OSError) as error:
                 raise ValueError(f'{path} is no image: {error}') from error
-    if len(sizes) > 1:
+            if sheet:
+                raise ValueError(
+                    f'{path} is a sheet of samples, not one of them: a folder to measure holds '
+                    'samples alone; move it away, or name the folder of the samples'
+                )
+    if size is None and len(sizes) > 1:
         shown = ', '.join(f'{path} {w}x{h}' for (w, h), path in sorted(sizes.items())[:3])
         raise ValueError(
             f'images differ in size ({shown}, ...); give --size N, which crops them centrally to '
@@ -146,8 +153,7 @@ def evaluate_folder(args: argparse.Namespace, shared: dict):
     from disp_plugin.evaluation.reference_set import ReferenceSet
     from disp_plugin.evaluation.spaces import choose_spaces
 
-    if args.size is None:
-        check_sizes([folder for folder in (args.images, args.held_out, args.train) if folder])
+    check_images([f for f in (args.images, args.held_out, args.train) if f], args.size)
     images = ImageFolderDataset(args.images, image_size=args.size)
     generated = ReferenceSet(images, 'generated', args.cache_dir, args.num_images or len(images))
     train = dict(type='ImageFolderDataset', data_root=args.train, image_size=args.size)

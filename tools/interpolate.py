@@ -2,10 +2,11 @@
 
 python tools/interpolate.py work_dirs/disp_biggan_digits/iter_1200.pth --out walks
 python tools/interpolate.py CHECKPOINT one.png other.png --out walk
+
+The folder holds the images alone; all walks lie together beside it: walk_grid.png.
 """
 
 import argparse
-from pathlib import Path
 
 from disp_plugin.cli.errors import check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
@@ -23,7 +24,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', default='walks', help='folder to write (default: walks)')
     parser.add_argument('--num', type=int, default=8, help='walks, each of its noise (default: 8)')
     parser.add_argument('--steps', type=int, default=10, help='images of a walk (default: 10)')
-    add_shared(parser, '--config', '--sample-model', '--batch-size', '--device', '--debug')
+    add_shared(parser, '--overwrite', '--config', '--sample-model', '--batch-size')
+    add_shared(parser, '--device', '--debug')
     add_shared(parser, '--seed', seed='same seed, same images (default: 0)')
     return parser.parse_intermixed_args(argv)
 
@@ -49,31 +51,24 @@ def interpolate(args: argparse.Namespace) -> None:
     if len(args.images) not in (0, 2):
         raise ValueError(f'a walk has two ends, but {len(args.images)} image(s) were given')
 
-    import numpy as np
-
     from disp_plugin import applications
     from disp_plugin.distributed import choose_device
-    from disp_plugin.files import check_out
     from disp_plugin.progress import track
 
     check_range(args, num=1, steps=2, seed=0, batch_size=1)
-    check_out(args.out)
+    names = [f'{walk:03d}_{step:03d}.png' for walk in range(args.num) for step in range(args.steps)]
+    folder = applications.SampleFolder(args.out, names, args.overwrite)
     device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     noise, first, second = draw_ends(gan, cfg, device, args)
-    walks = []
-    for row in track(range(args.num), args.num, 'walking'):
-        ends = (values[row : row + 1] for values in (first, second, noise))
-        walks.append(
-            applications.interpolate_priors(
-                gan, *ends, args.steps, args.batch_size, args.sample_model
-            )
-        )
-        for step, image in enumerate(walks[-1]):
-            applications.write_png(Path(args.out) / f'{row:03d}_{step:03d}.png', image)
-    grid = Path(args.out) / 'grid.png'
-    applications.write_png(grid, applications.make_grid(np.concatenate(walks), args.steps))
-    print(f'{args.num} walks of {args.steps} images in {args.out}, together in {grid}')
+    ends = ([values[row : row + 1] for values in (first, second, noise)] for row in range(args.num))
+    walks = (
+        applications.interpolate_priors(gan, *end, args.steps, args.batch_size, args.sample_model)
+        for end in track(ends, args.num, 'walking')
+    )
+    shown = folder.write(image for walk in walks for image in walk)
+    applications.write_sheet(folder.sheet, shown, args.steps)
+    print(f'{args.num} walks of {args.steps} images in {args.out}, together in {folder.sheet}')
 
 
 def main(argv: list[str] | None = None) -> None:

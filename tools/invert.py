@@ -1,8 +1,9 @@
 """Invert images: find what a trained GAN must be told to make them.
 
 The projected prior of every resolution block is optimized on its own, starting from the image's
-prior. Written are grid.png (in rows: the image, the GAN's first answer, its best), curves.png (the
-error at each step), inversion.json (the same as numbers) and the best answer to each image.
+prior. Written are the best answer to each image and inversion.json (the error at each step) and,
+beside the folder, inverted_curves.png (the same) and inverted_grid.png (in rows: the image, the
+GAN's first answer, its best).
 
 python tools/invert.py work_dirs/disp_biggan_digits/iter_1200.pth my_image.png --out inverted
 """
@@ -22,7 +23,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', default='inverted', help='folder to write (default: inverted)')
     parser.add_argument('--steps', type=int, default=200, help='of Adam (default: 200)')
     parser.add_argument('--lr', type=float, default=0.1, help='learning rate (default: 0.1)')
-    add_shared(parser, '--config', '--sample-model', '--batch-size', '--device', '--debug')
+    add_shared(parser, '--overwrite', '--config', '--sample-model', '--batch-size')
+    add_shared(parser, '--device', '--debug')
     add_shared(parser, '--seed', seed='of the noise (default: 0)')
     return parser.parse_args(argv)
 
@@ -31,6 +33,7 @@ def draw_curves(losses, names, file):
     """Errors (S + 1, N) at each step as lines, on a logarithmic scale."""
     from matplotlib.figure import Figure
 
+    from disp_plugin.applications.sample_folder import SHEET_MARK
     from disp_plugin.files import replace_file
 
     axes = Figure(figsize=(6, 4), layout='constrained').subplots()
@@ -40,7 +43,7 @@ def draw_curves(losses, names, file):
     if len(names) <= 10:
         axes.legend(frameon=False)
     with replace_file(file, is_durable=False) as target:
-        axes.figure.savefig(target, format='png', dpi=150)
+        axes.figure.savefig(target, format='png', dpi=150, metadata=SHEET_MARK)
 
 
 def invert(args: argparse.Namespace) -> None:
@@ -50,10 +53,11 @@ def invert(args: argparse.Namespace) -> None:
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
     from disp_plugin.distributed import choose_device
     from disp_plugin.evaluation.metrics.ivom import inversion_error
-    from disp_plugin.files import check_out, write_file
+    from disp_plugin.files import write_file
 
     check_range(args, steps=0, seed=0, batch_size=1)
-    check_out(args.out)
+    names = [f'{index:06d}.png' for index in range(len(args.images))]
+    folder = applications.SampleFolder(args.out, names, args.overwrite)
     device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     order = channel_order_of(gan)
@@ -73,7 +77,6 @@ def invert(args: argparse.Namespace) -> None:
         gan, found.noise, prior, args.batch_size, sample_model=args.sample_model
     )
     best = to_rgb((found.images + 1) * 127.5, order)
-    out = Path(args.out)
     error = inversion_error(found.losses)
     numbers = {
         'ivom': error._asdict(),
@@ -85,19 +88,18 @@ def invert(args: argparse.Namespace) -> None:
             for file, losses in zip(args.images, found.losses.T, strict=True)
         ],
     }
-    for index, image in enumerate(best):
-        applications.write_png(out / f'{index:06d}.png', image)
+    folder.write(best)
     triples = np.stack([shown, np.concatenate(list(first)), best], axis=1).reshape(
         -1, *shown.shape[1:]
     )
-    applications.write_png(out / 'grid.png', applications.make_grid(triples, 3))
-    draw_curves(
-        found.losses.numpy(), [Path(image).name for image in args.images], out / 'curves.png'
-    )
-    write_file(out / 'inversion.json', json.dumps(numbers, indent=2) + '\n')
+    applications.write_sheet(folder.sheet, triples, 3)
+    files = [Path(image).name for image in args.images]
+    draw_curves(found.losses.numpy(), files, folder.beside('curves.png'))
+    write_file(folder.folder / 'inversion.json', json.dumps(numbers, indent=2) + '\n')
+    at_first = found.losses[0].mean().item()
     print(
-        f'{len(best)} images in {out}: mean squared error {found.losses[0].mean().item():.4g} at '
-        f'first, {error.value:.4g} at best'
+        f'{len(best)} images in {args.out}: mean squared error {at_first:.4g} at first, '
+        f'{error.value:.4g} at best'
     )
 
 

@@ -2,15 +2,16 @@
 
 python tools/sample.py work_dirs/disp_biggan_digits/iter_1200.pth --out samples
 python tools/sample.py CHECKPOINT --out variations --prior-from my_image.png
+
+The folder holds the samples alone; their sheet lies beside it: variations_grid.png.
 """
 
 import argparse
-from pathlib import Path
 
 from disp_plugin.cli.errors import user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
-MAX_IN_GRID = 1024
+MAX_IN_SHEET = 1024
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -27,19 +28,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--prior-from', metavar='IMAGE', help='variations of this image: its prior, many noises'
     )
-    parser.add_argument('--nrow', type=int, help='images in a row of the grid (default: square)')
-    add_shared(parser, '--config', '--sample-model', '--batch-size', '--device', '--debug')
+    parser.add_argument('--nrow', type=int, help='images in a row of the sheet (default: square)')
+    add_shared(parser, '--overwrite', '--config', '--sample-model', '--batch-size')
+    add_shared(parser, '--device', '--debug')
     add_shared(parser, '--seed', seed='same seed, same images (default: 0)')
     return parser.parse_args(argv)
 
 
 def sample(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from disp_plugin import applications
     from disp_plugin.distributed import choose_device
     from disp_plugin.progress import track
 
+    if args.nrow is not None and args.nrow < 1:
+        raise ValueError(f'--nrow must be at least 1, but is {args.nrow}')
+    names = [f'{index:06d}.png' for index in range(args.num)]
+    folder = applications.SampleFolder(args.out, names, args.overwrite)
     device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     prior = applications.encode_image(cfg, args.prior_from, device) if args.prior_from else None
@@ -48,14 +52,9 @@ def sample(args: argparse.Namespace) -> None:
         gan, noise, priors, args.batch_size, args.truncation, args.sample_model
     )
     images = (image for batch in batches for image in batch)
-    shown = []
-    for index, image in enumerate(track(images, args.num, 'sampling')):
-        applications.write_png(Path(args.out) / f'{index:06d}.png', image)
-        if index < MAX_IN_GRID:
-            shown.append(image)
-    grid = Path(args.out) / 'grid.png'
-    applications.write_png(grid, applications.make_grid(np.stack(shown), args.nrow))
-    print(f'{args.num} images in {args.out}, the first {len(shown)} of them in {grid}')
+    shown = folder.write(track(images, args.num, 'sampling'), MAX_IN_SHEET)
+    applications.write_sheet(folder.sheet, shown, args.nrow)
+    print(f'{args.num} images in {args.out}, the first {len(shown)} of them in {folder.sheet}')
 
 
 def main(argv: list[str] | None = None) -> None:

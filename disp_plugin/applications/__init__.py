@@ -9,15 +9,18 @@ from .interpolate_priors import interpolate_priors  # noqa: E402
 from .invert_images import Inversion, invert_images  # noqa: E402
 from .load_gan import load_gan, parse_config_text  # noqa: E402
 from .refit_sampler import refit_sampler  # noqa: E402
+from .sample_folder import SampleFolder, is_sheet, write_sheet  # noqa: E402
 from .sample_images import draw_inputs, make_grid, sample_images, write_png  # noqa: E402
 
 __all__ = [
     'Inversion',
+    'SampleFolder',
     'draw_inputs',
     'encode_image',
     'encode_shown',
     'interpolate_priors',
     'invert_images',
+    'is_sheet',
     'load_gan',
     'make_grid',
     'parse_config_text',
@@ -25,4 +28,5 @@ __all__ = [
     'sample_images',
     'show_as_training',
     'write_png',
+    'write_sheet',
 ]

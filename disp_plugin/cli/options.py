@@ -100,6 +100,9 @@ SHARED: dict[str, dict[str, Any]] = {
         choices=['ema', 'orig'],
         help='EMA generator, or the generator as it was trained (default: ema if there is)',
     ),
+    '--overwrite': dict(
+        action='store_true', help='remove the numbered samples of an earlier command from --out'
+    ),
     '--seed': dict(type=int, default=0, help='of all random draws (default: 0)'),
     '--batch-size': dict(type=int, default=32, help='images at a time (default: 32)'),
     '--device': dict(help='such as cpu or cuda:0 (default: a GPU if there is one)'),

@@ -97,6 +97,26 @@ def test_folders_are_compared_and_copies_are_seen(evaluate, tmp_path):
     assert by_name(out)['fid40_itself_pixels'].value == pytest.approx(0, abs=1e-6)
 
 
+def test_samples_are_measured_as_they_are_and_never_a_sheet(evaluate, use, tmp_path, capsys):
+    samples = use('sample.py', '--num', 6)
+    arguments = ['--images', str(samples), '--held-out', str(samples), '--space', 'pixels=']
+    arguments += ['--cache-dir', str(tmp_path / 'cache'), '--out', str(tmp_path / 'c.json')]
+    arguments += ['--size', '8', '--metrics', 'kid']
+    evaluate.main(arguments)
+    assert set(by_name(tmp_path / 'c.json')) == {'kid6_out_pixels'}
+    grid = samples / 'all.png'
+    samples.with_name('out_grid.png').rename(grid)
+    for by_name_only in (False, True):
+        with pytest.raises(SystemExit):
+            evaluate.main(arguments)
+        assert f'{grid} is a sheet of samples' in capsys.readouterr().err
+        if not by_name_only:  # a grid of mmagic's
+            (samples / 'vis_data/vis_image').mkdir(parents=True)
+            grid.unlink()
+            grid = samples / 'vis_data/vis_image/fake_img_000000.png'
+            Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(grid)
+
+
 def test_folders_of_different_sizes_need_one(evaluate, tmp_path, capsys):
     images = np.zeros((3, 8, 8, 3), dtype=np.uint8)
     folder = write_images(tmp_path / 'a', images)

@@ -19,13 +19,14 @@ def read(path):
 def test_walks_between_priors_of_the_sampler(interpolate):
     folder = interpolate('--num', 2, '--steps', 3, '--seed', 5)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f'00{w}_00{s}.png' for w in range(2) for s in range(3)] + ['grid.png']
-    grid = read(folder / 'grid.png')
+    assert names == [f'00{w}_00{s}.png' for w in range(2) for s in range(3)]
+    grid = read(folder.with_name('out_grid.png'))
     assert grid.shape == (2 * 18 + 2, 3 * 18 + 2, 3)
     assert np.array_equal(grid[20:36, 38:54], read(folder / '001_002.png'))
     again = interpolate('--num', 2, '--steps', 3, '--seed', 5)
-    assert np.array_equal(read(again / 'grid.png'), grid)
-    assert not np.array_equal(read(interpolate('--num', 2, '--steps', 3) / 'grid.png'), grid)
+    assert np.array_equal(read(again.with_name('out_grid.png')), grid)
+    other = interpolate('--num', 2, '--steps', 3)
+    assert not np.array_equal(read(other.with_name('out_grid.png')), grid)
 
 
 def test_a_walk_between_two_images_begins_and_ends_at_their_variations(
@@ -38,6 +39,15 @@ def test_a_walk_between_two_images_begins_and_ends_at_their_variations(
         for walk in range(2):
             first = read(varied / f'00000{walk}.png')
             assert np.abs(first - read(folder / f'00{walk}_00{step}.png')).max() <= 1
+
+
+def test_walks_and_samples_never_share_a_folder(interpolate, use, tmp_path, refusal):
+    out = ['--out', tmp_path / 'w', '--num', 1]
+    interpolate(*out, '--steps', 3)
+    assert '000_002.png' in refusal(interpolate, *out, '--steps', 2)
+    assert 'other samples (000_000.png' in refusal(use, 'sample.py', *out)
+    use('sample.py', *out, '--overwrite')
+    assert [path.name for path in (tmp_path / 'w').iterdir()] == ['000000.png']
 
 
 @pytest.mark.parametrize(

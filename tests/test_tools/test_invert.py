@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from disp_plugin.applications import is_sheet
+
 
 @pytest.fixture(scope='module')
 def queries(digits_folder):
@@ -28,16 +30,11 @@ def read(folder):
     return json.loads((folder / 'inversion.json').read_text())
 
 
-def test_pictures_curves_and_numbers_are_written(invert, queries, capsys):
+def test_pictures_curves_and_numbers_are_written(invert, queries, capsys, refusal):
     folder = invert(*queries)
     names = {path.name for path in folder.iterdir()}
-    assert names == {
-        *(f'{i:06d}.png' for i in range(3)),
-        'grid.png',
-        'curves.png',
-        'inversion.json',
-    }
-    grid = np.asarray(Image.open(folder / 'grid.png'))
+    assert names == {*(f'{i:06d}.png' for i in range(3)), 'inversion.json'}
+    grid = np.asarray(Image.open(folder.with_name('out_grid.png')))
     assert grid.shape == (3 * 18 + 2, 3 * 18 + 2, 3)
     best = np.asarray(Image.open(folder / '000001.png'))
     assert np.array_equal(grid[20:36, 38:54], best)  # second row, third column
@@ -50,7 +47,9 @@ def test_pictures_curves_and_numbers_are_written(invert, queries, capsys):
     assert np.isclose(numbers['ivom']['value'], losses.min(axis=1).mean(), rtol=1e-5)
     assert losses.min(axis=1).mean() < losses[:, 0].mean()
     assert f'{numbers["ivom"]["value"]:.4g} at best' in capsys.readouterr().out
-    assert np.asarray(Image.open(folder / 'curves.png')).std() > 0
+    curves = folder.with_name('out_curves.png')
+    assert np.asarray(Image.open(curves)).std() > 0 and is_sheet(curves)
+    assert '000001.png' in refusal(invert, queries[0], '--out', folder)
 
 
 def test_colors_stay_what_they_are(invert, trained, tmp_path):
@@ -59,7 +58,7 @@ def test_colors_stay_what_they_are(invert, trained, tmp_path):
     pixels[..., 0], pixels[:8, :, 1] = 230, 90
     Image.fromarray(pixels).save(tmp_path / 'red.png')
     folder = invert(tmp_path / 'red.png', '--steps', 40)
-    grid = np.asarray(Image.open(folder / 'grid.png'))
+    grid = np.asarray(Image.open(folder.with_name('out_grid.png')))
     assert np.array_equal(grid[2:18, 2:18], pixels)
     losses = read(folder)['images'][0]['losses']
     best = np.asarray(Image.open(folder / '000000.png'))

@@ -21,12 +21,12 @@ def ten(sample):
     return sample('--num', 10)
 
 
-def test_images_and_grid_are_written_whole(ten):
+def test_images_are_written_whole_and_their_sheet_beside_them(ten):
     names = sorted(path.name for path in ten.iterdir())
-    assert names == [f'{index:06d}.png' for index in range(10)] + ['grid.png']
+    assert names == [f'{index:06d}.png' for index in range(10)]
     images = read(ten)
     assert images.shape == (10, 16, 16, 3) and images.std() > 0
-    grid = np.asarray(Image.open(ten / 'grid.png'))
+    grid = np.asarray(Image.open(ten.with_name('out_grid.png')))
     assert grid.shape == (3 * 18 + 2, 4 * 18 + 2, 3)
     assert np.array_equal(grid[2:18, 20:36], images[1])
 
@@ -60,10 +60,32 @@ def test_variations_share_the_prior_and_differ_by_noise(sample, digits_folder):
         (['--num', '0'], 'number of images must be at least 1'),
         (['--batch-size', '0'], 'batch size must be at least 1'),
         (['--truncation', '-1'], 'truncation must be at least 0'),
-        (['--nrow', '0'], 'needs at least 1 image'),
+        (['--nrow', '0'], '--nrow must be at least 1'),
         (['--prior-from', 'no.png'], 'the image no.png does not exist'),
         (['--device', 'gpu'], "--device 'gpu' cannot be used"),
     ],
 )
 def test_options_out_of_range_are_refused(sample, options, message, refusal):
     assert message in refusal(sample, *options)
+
+
+def test_samples_of_two_commands_never_share_a_folder(sample, tmp_path, refusal):
+    out = ['--out', tmp_path / 's']
+    sample(*out, '--num', 5)
+    (tmp_path / 's/notes.txt').touch()
+    said = refusal(sample, *out, '--num', 3)
+    assert 'holds other samples (000003.png, 000004.png)' in said and '--overwrite' in said
+    assert len(list((tmp_path / 's').glob('*.png'))) == 5
+    sample(*out, '--num', 3, '--overwrite')
+    names = ['000000.png', '000001.png', '000002.png', 'notes.txt']
+    assert sorted(path.name for path in (tmp_path / 's').iterdir()) == names
+    sample(*out, '--num', 4)  # which replaces all that is there
+    (tmp_path / 's/my_cat.JPG').touch()
+    for flags in ([], ['--overwrite']):
+        assert 'no samples (my_cat.JPG)' in refusal(sample, *out, '--num', 9, *flags)
+
+
+def test_a_folder_is_not_emptied_before_there_is_a_sample(sample, tmp_path, refusal):
+    sample('--out', tmp_path / 's', '--num', 2)
+    refusal(sample, '--out', tmp_path / 's', '--num', 1, '--overwrite', '--prior-from', 'no.png')
+    assert len(list((tmp_path / 's').iterdir())) == 2
