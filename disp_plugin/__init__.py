@@ -17,8 +17,8 @@ Rooms, each of which imports only from those above it:
     evaluation/    images -> numbers: metrics, tests for memorization, the report
     cli/           command lines -> runs
 
-``files.py``, ``progress.py`` and ``distributed.py`` serve all rooms. Importing this package is
-cheap; ``import disp_plugin.register`` patches mmagic and registers every class.
+``files.py``, ``weights.py``, ``progress.py`` and ``distributed.py`` serve all rooms. Importing
+this package is cheap; ``import disp_plugin.register`` patches mmagic and registers every class.
 """
 
 import importlib

@@ -1,7 +1,8 @@
 """Load a trained GAN from its checkpoint alone, without running any code of the file."""
 
+import re
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
 from mmagic.models.base_models import BaseGAN
@@ -12,8 +13,9 @@ from torch import Tensor
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
 from disp_plugin.literals import parse_config_text
 from disp_plugin.upstream import patch_config_reading
+from disp_plugin.weights import list_some, read_weights
 
-__all__ = ['find_checkpoint', 'load_gan', 'read_checkpoint']
+__all__ = ['find_checkpoint', 'list_snapshots', 'load_gan', 'read_checkpoint']
 
 
 def find_checkpoint(checkpoint: str | Path) -> Path:
@@ -21,28 +23,60 @@ def find_checkpoint(checkpoint: str | Path) -> Path:
 
     Args:
         checkpoint (str | Path): A file, or the folder that training wrote. Its file
-            ``last_checkpoint`` names the newest one; a folder that was moved is searched first.
+            ``last_checkpoint`` names the newest one, by a path that is looked for within the folder
+            first, since that may have moved.
 
     Raises:
-        FileNotFoundError: The folder holds no ``last_checkpoint``, or what that names is gone.
+        FileNotFoundError: The folder holds no checkpoint, or the newest one is gone; the message
+            names the newest that can be read.
     """
-    path = Path(checkpoint)
+    path = Path(checkpoint).expanduser()
     if not path.is_dir():
         return path
-    pointer = path / 'last_checkpoint'
-    if not pointer.is_file():
+    pointer, snapshots = path / 'last_checkpoint', list_snapshots(path)
+    text = pointer.read_text(encoding='utf-8', errors='replace') if pointer.is_file() else ''
+    named = Path(text.strip())
+    for file in (path / re.split(r'[\\/]', text.strip())[-1], named):
+        if file.is_file():
+            return file
+    # a run that was killed may have saved another before it could name it
+    if snapshots and get_iteration(snapshots[0]) > get_iteration(named):
+        return snapshots[0]
+    if not text.strip():
         raise FileNotFoundError(
             f'{path} is a folder without the file last_checkpoint, which training writes as it '
             'saves; give the work folder of a run that has saved, or a checkpoint file'
         )
-    named = Path(pointer.read_text(encoding='utf-8').strip())
-    for file in (path / named.name, named):
-        if file.is_file():
-            return file
     raise FileNotFoundError(
-        f'{pointer} names {named}, which does not exist, nor does {path / named.name}; give a '
-        'checkpoint file'
+        f'{pointer} names {named}, which does not exist, nor does {path / named.name}'
+        + (_name_another(path / named.name) or '; give a checkpoint file')
     )
+
+
+def list_snapshots(folder: Path) -> list[Path]:
+    """List the checkpoints that training saved by iteration, the newest first."""
+    files = [file for file in folder.glob('*.pth') if get_iteration(file) >= 0]
+    return sorted(files, key=get_iteration, reverse=True)
+
+
+def get_iteration(file: Path) -> int:
+    """Get the iteration that a checkpoint's name says; -1 if none."""
+    match = re.fullmatch(r'(?:iter|epoch)_(\d+)\.pth', file.name)
+    return int(match[1]) if match else -1
+
+
+def _name_another(damaged: Path) -> str:
+    """Name the newest checkpoint beside a damaged one that can be read; '' if none."""
+    for file in list_snapshots(damaged.parent):
+        try:
+            if file != damaged and 'state_dict' in read_weights(file).content:
+                return (
+                    f'. The newest beside it that is whole is {file}: give that one '
+                    f'(training goes on from it by --resume-from {file})'
+                )
+        except ValueError:
+            continue
+    return ''
 
 
 class Checkpoint(TypedDict, total=False):
@@ -58,24 +92,19 @@ def read_checkpoint(checkpoint: str | Path) -> Checkpoint:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint.
+        ValueError: It is no checkpoint; of a run's, the newest other that is whole is named.
     """
     path = Path(checkpoint)
-    if not path.is_file():
-        raise FileNotFoundError(f'the checkpoint {path} does not exist')
     try:
-        content: Checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch raises what the bytes lead to: a text file, a KeyError
+        content = read_weights(path).content
+    except ValueError as error:
+        raise ValueError(f'{error}{_name_another(path)}') from error
+    if 'state_dict' not in content:
         raise ValueError(
-            f'{path} is not a readable checkpoint: it is damaged, is another kind of file, or '
-            'holds more than tensors and plain values, which is not read, since it could run code '
-            f'({type(error).__name__})'
-        ) from error
-    if not isinstance(content, dict) or 'state_dict' not in content:
-        raise ValueError(f'{path} is not a checkpoint of mmengine: it has no state_dict')
-    return content
+            f'{path} is not a checkpoint of mmengine: it has no state_dict, but '
+            f'{list_some(content)}'
+        )
+    return cast(Checkpoint, content)
 
 
 def load_gan(
@@ -106,10 +135,13 @@ def load_gan(
     try:
         gan.load_state_dict(content['state_dict'])
     except RuntimeError as error:
-        lines = str(error).strip().split('\n')
+        found, wanted = content['state_dict'], gan.state_dict()
+        shapes = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
         raise ValueError(
-            f'the checkpoint {path} does not fit the model of its config: '
-            + ' '.join(line.strip() for line in lines[1:4])[:500]
+            f'the checkpoint {path} does not fit the model of its config: it lacks '
+            f'{list_some(sorted(wanted.keys() - found.keys()))}; it has besides '
+            f'{list_some(sorted(found.keys() - wanted.keys()))}; of another shape are '
+            f'{list_some(shapes)}'
         ) from error
     return gan.to(device).eval(), cfg
 

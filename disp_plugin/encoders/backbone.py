@@ -1,7 +1,6 @@
 """Networks by name, from torchvision or timm, and weights out of files of many makers."""
 
 import json
-import pickle
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ from typing import Any, TypedDict
 
 import torch
 import torchvision
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
+
+from disp_plugin.weights import list_some, read_weights
 
 from .fetch_weights import find_local
 
@@ -156,7 +156,7 @@ class _OneOutput(nn.Sequential):
 
 
 def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], Meta]:
-    """Read a checkpoint, ``.safetensors`` or of ``torch.save``, without running code in it.
+    """Read a checkpoint without running code in it, as :func:`read_weights` does.
 
     Returns:
         tuple[dict[str, Tensor], Meta]: All tensors, nested names joined by dots, and what
@@ -167,30 +167,8 @@ def read_checkpoint(file: str | Path) -> tuple[dict[str, Tensor], Meta]:
         ValueError: It is no checkpoint, or holds more than tensors and plain values.
     """
     file = find_local(file, '. tools/pretrain_encoder.py makes one from a folder of images')
-    if file.suffix == '.safetensors':
-        try:
-            with safe_open(file, framework='pt') as opened:
-                meta = (opened.metadata() or {}).get(META_KEY)
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f'{file} is not a safetensors file, or is damaged: {error}') from error
-        return tensors, json.loads(meta) if meta else {}
-    try:
-        content = torch.load(file, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{file} is not a checkpoint that can be read safely: it is damaged, or holds other '
-            f'objects than tensors ({str(error).splitlines()[0]}). If you trust its maker, load it '
-            'by torch.load(..., weights_only=False) and save its state dict anew'
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f'{file} is not a checkpoint, or is damaged: {error}') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f'{file} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
-        )
-    meta = content.get(META_KEY)
-    return dict(_flatten(content)), json.loads(meta) if isinstance(meta, str) else {}
+    content, notes = read_weights(file)
+    return dict(_flatten(content)), json.loads(notes.get(META_KEY, '{}'))
 
 
 def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -> str:
@@ -217,7 +195,7 @@ def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -
     if len(missing) == len(wanted):
         raise ValueError(
             f'{file} holds no weights of this backbone: it expects names such as '
-            f'{_some(list(wanted))}, and the file has {_some(list(tensors))}; set arch= to the '
+            f'{list_some(wanted)}, and the file has {list_some(tensors)}; set arch= to the '
             'network that the file was made with'
         )
     misshapen = [
@@ -226,8 +204,8 @@ def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -
         if prefix + name in tensors and tensors[prefix + name].shape != value.shape
     ]
     if missing or misshapen:
-        problems = [f'missing: {_some(missing)}'] if missing else []
-        problems += [f'of another shape: {_some(misshapen)}'] if misshapen else []
+        problems = [f'missing: {list_some(missing)}'] if missing else []
+        problems += [f'of another shape: {list_some(misshapen)}'] if misshapen else []
         raise ValueError(
             f'{file} holds only {len(wanted) - len(missing) - len(misshapen)} of the '
             f'{len(wanted)} weights of this backbone ({"; ".join(problems)}); set arch= to the '
@@ -238,7 +216,9 @@ def load_all(network: nn.Module, tensors: dict[str, Tensor], file: str | Path) -
     ignored = [name for name in tensors if name not in used]
     report = f'loaded all {len(wanted)} weights of the backbone from {file}'
     report += f', below {prefix!r}' if prefix else ''
-    return report + (f'; ignored {len(ignored)} other entries: {_some(ignored)}' if ignored else '')
+    return report + (
+        f'; ignored {len(ignored)} other entries: {list_some(ignored)}' if ignored else ''
+    )
 
 
 def _find_prefix(wanted: set[str], tensors: dict[str, Tensor]) -> str:
@@ -263,8 +243,3 @@ def _flatten(content: Mapping, prefix: str = '') -> Iterator[tuple[str, Tensor]]
             yield f'{prefix}{name}', value
         elif isinstance(value, Mapping):
             yield from _flatten(value, f'{prefix}{name}.')
-
-
-def _some(names: list[str], limit: int = 4) -> str:
-    rest = f', ... ({len(names)} in all)' if len(names) > limit else ''
-    return ', '.join(names[:limit]) + rest

@@ -7,6 +7,8 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from disp_plugin.weights import list_some, read_weights
+
 from .backbone import seeded
 from .base_encoder import Preprocessing, PriorEncoder
 from .fetch_weights import fetch_url, find_local
@@ -67,19 +69,18 @@ class InceptionEncoder(PriorEncoder):
 def _build_inception(file: Path) -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+    state = read_weights(file).content
     try:
-        state = torch.load(file, map_location='cpu', weights_only=True)
         # The library reads a file itself, and would execute what it brings: it gets a clean copy.
         copy = io.BytesIO()
-        torch.save(dict(state), copy)
+        torch.save(state, copy)
         copy.seek(0)
         with seeded(0):  # it draws weights before it loads others
             network = FeatureExtractorInceptionV3('inception', ['2048'], copy)
-    except Exception as error:  # of many kinds: pickle's, zip's, of names and shapes
-        reason = str(error).strip().split('\n')[0][:200]
+    except Exception as error:  # of many kinds: of names and shapes
         raise ValueError(
-            f'{file} does not hold the state dict of the Inception network of FID: {reason}; '
-            f'fetch {URL} (a TorchScript archive does not serve)'
+            f'{file} does not hold the state dict of the Inception network of FID: it has '
+            f'{list_some(state)}, and Conv2d_1a_3x3.conv.weight and others are wanted; fetch {URL}'
         ) from error
     layers = list(network.children())
     return nn.Sequential(*layers[:-1])  # in the order of its forward, without the classifier

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from mmagic.registry import MODELS
+from torch import Tensor
+
+from disp_plugin.weights import list_some, read_weights
 
 from .backbone import POOLED, NetworkArgs, find_library, seeded, spell_arguments
 from .base_encoder import Preprocessing, PriorEncoder
@@ -61,9 +64,11 @@ class TimmEncoder(PriorEncoder):
         kwargs = dict(model_kwargs or {})
         if checkpoint is not None or pretrained:
             file = _find_file(model, checkpoint, download)
-            # only archives of NumPy arrays need the models' own readers
-            source = {'file': str(file), 'custom_load': file.suffix == '.npz'}
-            kwargs.update(pretrained=True, pretrained_cfg_overlay={'source': 'timm', **source})
+            # archives of NumPy arrays need the models' own readers
+            state = _read_state(file) if file.suffix != '.npz' else {}
+            source = {'state_dict': state} if state else {'file': str(file)}
+            overlay = {'source': 'timm', 'custom_load': not state, **source}
+            kwargs.update(pretrained=True, pretrained_cfg_overlay=overlay)
         try:
             with seeded(seed):
                 # with the head: only then does timm load strictly
@@ -71,10 +76,13 @@ class TimmEncoder(PriorEncoder):
         except (RuntimeError, KeyError) as error:
             if not kwargs.get('pretrained'):
                 raise
+            reason = ' '.join(str(error).split())[:500]
             raise ValueError(
-                f'{file} is not a checkpoint of timm/{model} with its head: {error}. For a '
-                'backbone alone, or one with other names, use CheckpointEncoder'
+                f'{file} is not a checkpoint of timm/{model} with its head: it has '
+                f'{list_some(state)}; {reason}. For a backbone alone, or one with other names, use '
+                'CheckpointEncoder'
             ) from error
+        network.pretrained_cfg.pop('state_dict', None)  # type: ignore[union-attr, operator]
         network.reset_classifier(0)  # type: ignore[operator]  # of every model of timm
         if preprocessing is None:
             preprocessing = read_preprocessing(timm.data.resolve_model_data_config(network))
@@ -106,6 +114,13 @@ def read_preprocessing(data_config: DataConfig) -> Preprocessing:
         tuple(data_config['std']),
         data_config['interpolation'],
     )
+
+
+def _read_state(file: Path) -> dict[str, Tensor]:
+    """Read the averaged weights of a file where it has some, as timm does."""
+    content = read_weights(file).content
+    names = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
+    return next((content[name] for name in names if content.get(name) is not None), content)
 
 
 def _find_file(model: str, checkpoint: str | None, download: bool) -> Path:

@@ -1,29 +1,20 @@
 """Read what a GAN starts from: a file of mmagic's layout, an address, or a name of mmagic's zoo."""
 
 import difflib
-import pickle
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import mmagic
 import torch
 import yaml
 from mmengine.dist import barrier, is_main_process
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from disp_plugin.weights import read_weights
 
 ZOO_FOLDER = 'checkpoints'
 SUFFIXES = ('.pth', '.pt', '.safetensors', '.ckpt')
-# What is refused by its suffix.
-UNREAD = {
-    '.pkl': 'pickled objects, which can run any code',
-    '.npz': 'arrays',
-    '.zip': 'an archive',
-    '.tar': 'an archive',
-}
 CONVERTERS = (
     'weights of StyleGAN2 by NVlabs and rosinality, BigGAN-PyTorch and pfnet SNGAN become a file '
     "of mmagic's layout by tools/model_converters/"
@@ -47,20 +38,16 @@ def read_checkpoint(checkpoint: str) -> GANCheckpoint:
     """Read a checkpoint, without running code of it.
 
     Args:
-        checkpoint (str): A file, .safetensors or of ``torch.save``; an address, or the name of a
-            model of mmagic's zoo, whose file is downloaded to ``checkpoints/`` if it is not there.
+        checkpoint (str): A file; an address, or the name of a model of mmagic's zoo, whose file is
+            downloaded to ``checkpoints/`` if it is not there.
 
     Raises:
         FileNotFoundError: There is no such file, or it cannot be downloaded.
-        ValueError: It holds pickled objects or is damaged, or the zoo has no such model.
+        ValueError: It cannot be read, as :func:`read_weights` says, or the zoo has no such model.
     """
     path = Path(checkpoint)
     if path.is_dir():
         raise ValueError(f'pretrained.checkpoint is the folder {checkpoint}; {CONVERTERS}')
-    if path.suffix in UNREAD:
-        raise ValueError(
-            f'{path.name} is or holds {UNREAD[path.suffix]}, and is not read; {CONVERTERS}'
-        )
     if '://' in checkpoint:
         path = _fetch(checkpoint)
     elif '/' not in checkpoint and path.suffix not in SUFFIXES and not path.exists():
@@ -69,40 +56,10 @@ def read_checkpoint(checkpoint: str) -> GANCheckpoint:
         raise FileNotFoundError(
             f'pretrained.checkpoint is {checkpoint!r}, and there is no such file'
         )
-    if path.suffix == '.safetensors':
-        try:
-            with safe_open(path, framework='pt') as opened:
-                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-                return GANCheckpoint(str(path), state, opened.metadata() or {})
-        except SafetensorError as error:
-            raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
-    content = load_safely(path, f'{path} holds {UNREAD[".pkl"]}, and is not read; {CONVERTERS}')
-    state, meta = content.get('state_dict', content), content.get('meta')
-    notes = meta.items() if isinstance(meta, Mapping) else ()
-    return GANCheckpoint(
-        str(path),
-        {key: value for key, value in state.items() if isinstance(value, Tensor)},
-        {key: value for key, value in notes if isinstance(value, str)},
-    )
-
-
-def load_safely(path: Path, pickle_text: str) -> Mapping:
-    """Load the dict of a file of ``torch.save``, without running code of it.
-
-    Raises:
-        ValueError: It holds pickled objects, as ``pickle_text`` says, or no dict, or is damaged.
-    """
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(pickle_text) from error
-    except (RuntimeError, EOFError, BadZipFile) as error:
-        raise ValueError(f'{path} is no checkpoint, or is damaged: {error}') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f'{path} holds a {type(content).__name__}, but a checkpoint is a dict of tensors'
-        )
-    return content
+    content, notes = read_weights(path)
+    state = content.get('state_dict', content)
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    return GANCheckpoint(str(path), tensors, notes)
 
 
 def find_zoo_url(name: str) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from disp_plugin.distributed import unwrap_model
+from disp_plugin.weights import list_some
 
 from .checkpoint_file import CONVERTERS, GANCheckpoint, read_checkpoint
 from .generators import GeneratorWrapper
@@ -375,8 +376,8 @@ def _check_networks(
             return fault
     if not any(key.startswith(tuple(networks)) for key in report.loaded):
         return (
-            f'no weights match: none of its {len(source)} entries has a place, first '
-            f'{list(source)[:3]}; {CONVERTERS}'
+            f'no weights match: it has {list_some(source)}, and the model wants '
+            f'{list_some(key for key in target if key.startswith(tuple(networks)))}; {CONVERTERS}'
         )
     return None
 

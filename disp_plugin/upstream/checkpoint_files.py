@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from disp_plugin.files import write_file
 from disp_plugin.upstream.patch import patch
@@ -48,7 +48,8 @@ def allow_types(host: ModuleType) -> None:
     True by default since torch 2.6; the message hub in a checkpoint holds ``HistoryBuffer``
     objects, these hold NumPy arrays, and their statistics methods are pickled as
     ``getattr(HistoryBuffer, 'mean')``.
-    Delete when: mmengine allows its own types, or stores plain numbers.
+    Delete when: mmengine allows its own types, or stores plain numbers; then keep the reader, which
+    names files of other kinds.
 
     ``weights_only`` stays True. Instead of ``builtins.getattr`` the unpickler gets a function for
     nothing but those methods. NumPy 1 writes ``numpy.core``, NumPy 2 ``numpy._core``, and each must
@@ -72,6 +73,14 @@ def allow_types(host: ModuleType) -> None:
             allowed.append((getattr(multiarray, name), f'{package}.multiarray.{name}'))
     torch.serialization.add_safe_globals(allowed)
 
+    def read(filename: str, map_location: Any) -> dict[str, Any]:
+        # imported here, since torch takes its time
+        from disp_plugin.weights import read_weights
+
+        return read_weights(filename, map_location or 'cpu').content
+
+    host.CheckpointLoader.register_scheme(prefixes='', loader=read, force=True)
+
 
 def get_statistics_method(owner: object, name: str, *default: object) -> Callable[..., object]:
     """Stand in for ``getattr`` while a checkpoint is unpickled.
@@ -89,6 +98,32 @@ def get_statistics_method(owner: object, name: str, *default: object) -> Callabl
             f'statistics of HistoryBuffer ({", ".join(STATISTICS)}) are allowed'
         )
     return getattr(HistoryBuffer, name)
+
+
+@patch('matching-weights', 'mmengine.runner.checkpoint')
+def refuse_other_weights(host: ModuleType) -> None:
+    """Refuse a checkpoint of which no weight has a place in the model.
+
+    Symptom: ``load_from`` and mmengine's test with weights of another network print a list of names
+    and go on with random weights.
+    Cause: mmengine/runner/checkpoint.py:585 loads with ``strict=False``.
+    Delete when: mmengine raises where nothing matches.
+    """
+    load: Callable[..., None] = host.load_state_dict
+
+    def load_state_dict(module: 'nn.Module', state_dict: dict, *args: object, **kw: object) -> None:
+        from disp_plugin.weights import list_some
+
+        inner: Any = module.module if host.is_model_wrapper(module) else module
+        wanted = inner.state_dict()
+        if wanted and not wanted.keys() & state_dict.keys():
+            raise ValueError(
+                f'the checkpoint holds no weights of {type(inner).__name__}: it has '
+                f'{list_some(state_dict)}, and {list_some(wanted)} are wanted'
+            )
+        load(module, state_dict, *args, **kw)
+
+    vars(host)['load_state_dict'] = load_state_dict
 
 
 @patch('separate-checkpoints', 'mmengine.model.wrappers.seperate_distributed')

@@ -38,7 +38,7 @@ def test_priors_are_the_pooled_features_of_the_backbone(moco_file):
     with torch.no_grad():
         want = reference(moco_file)((img - mean) / std)
     assert_close_to_scale(encoder(img), want)
-    names = (f'state_dict.module.encoder_q.fc.{name}' for name in ('weight', 'bias'))
+    names = (f'state_dict.encoder_q.fc.{name}' for name in ('weight', 'bias'))
     assert encoder.report.endswith(f'ignored 2 other entries: {", ".join(names)}')
 
 

@@ -85,9 +85,9 @@ def test_a_checkpoint_that_timm_would_load_in_part_is_refused(tmp_path):
     state = timm.create_model(NAME).state_dict()
     dropped = next(name for name in state if name.startswith('blocks'))
     del state[dropped]
-    save_file(state, tmp_path / 'x.safetensors')
+    save_file({f'module.{name}': value for name, value in state.items()}, tmp_path / 'x.pth')
     with pytest.raises(ValueError, match=f'is not a checkpoint of timm/{NAME}') as caught:
-        TimmEncoder(NAME, checkpoint=str(tmp_path / 'x.safetensors'))
+        TimmEncoder(NAME, checkpoint=str(tmp_path / 'x.pth'))
     assert dropped in str(caught.value)
     assert 'use CheckpointEncoder' in str(caught.value)
 

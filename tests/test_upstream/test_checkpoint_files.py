@@ -12,6 +12,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.model import ExponentialMovingAverage, MMSeparateDistributedDataParallel
+from mmengine.runner import checkpoint as host
 from mmengine.runner.checkpoint import load_from_local, load_state_dict, save_checkpoint
 from torch import nn
 
@@ -90,6 +91,24 @@ class TestSafeCheckpoints:
         torch.save({'state_dict': Malicious()}, file)
         with pytest.raises(pickle.UnpicklingError):
             load_from_local(str(file), 'cpu')
+
+
+def test_mmengine_names_a_file_of_another_kind(tmp_path):
+    (tmp_path / 'x.pth').write_text('<html>')
+    with pytest.raises(ValueError, match=r'x\.pth is a web page'):
+        host.load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'x.pth'))
+
+
+def test_mmengine_refuses_weights_of_which_none_has_a_place(tmp_path):
+    torch.save({'state_dict': {'a.weight': torch.ones(1)}}, tmp_path / 'x.pth')
+    with pytest.raises(
+        ValueError, match=r'no weights of Linear: it has a\.weight, and weight, bias'
+    ):
+        host.load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'x.pth'))
+    torch.save({'state_dict': {'module.weight': torch.full((1, 1), 7.0)}}, tmp_path / 'x.pth')
+    layer = nn.Linear(1, 1)
+    host.load_checkpoint(layer, str(tmp_path / 'x.pth'))
+    assert layer.weight == 7
 
 
 class Pair(nn.Module):

@@ -12,15 +12,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from disp_plugin.files import replace_file
-from disp_plugin.models.checkpoint_file import load_safely
+from disp_plugin.weights import list_some, read_weights
 
 # Part of a GAN -> its prefix in mmagic's layout, and its names in files of several networks.
 PREFIXES = {
@@ -58,40 +56,11 @@ class Layout:
     is_in_place: bool | None = None
 
 
-PICKLE_TEXT = """{file} holds pickled objects, which can run any code, and is not read. If it is a \
-network pickle of NVlabs, save its weights as tensors: run this with Python in a checkout of \
-github.com/NVlabs/stylegan2-ada-pytorch, and convert the file that it writes
-
-import legacy, torch
-with open({file!r}, 'rb') as file:
-    networks = legacy.load_network_pkl(file)
-torch.save({{name: networks[name].state_dict() for name in ('G', 'D', 'G_ema')}}, {target!r})
-"""
-
-
 def read_file(path: Path) -> Mapping:
-    """Read a file of tensors or of NumPy arrays.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is a pickle, an archive or damaged, or holds something else.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist')
-    help_text = PICKLE_TEXT.format(file=path.name, target=f'{path.stem}-tensors.pth')
-    if path.suffix == '.pkl':
-        raise ValueError(help_text)
-    if path.suffix == '.zip':
-        raise ValueError(f'{path} is an archive; unpack it and give the folder')
-    if path.suffix == '.npz':
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.as_tensor(arrays[name]) for name in arrays.files}
-        except (ValueError, EOFError, BadZipFile) as error:  # objects, which are pickled, or less
-            raise ValueError(f'{path} is damaged, or no file of numbers: {error}') from error
+    """Read a file of tensors or of NumPy arrays, as :func:`read_weights` does."""
     # rosinality's training saves its options, which are plain values in a Namespace
     with torch.serialization.safe_globals([argparse.Namespace]):
-        return load_safely(path, help_text)
+        return read_weights(path).content
 
 
 def _list_folder(folder: Path, patterns: Mapping[str, str]) -> dict[str, Path]:
@@ -154,8 +123,9 @@ def convert(args: argparse.Namespace, layouts: Sequence[Layout]) -> None:
     layout = next((one for one in layouts if names & {*one.signs}), None)
     if layout is None:
         raise ValueError(
-            f'these are no weights of {" or ".join(one.name for one in layouts)}: their first '
-            f'names are {sorted(names)[:3]}'
+            f'these are no weights of {" or ".join(one.name for one in layouts)}: their names are '
+            f'{list_some(sorted(names))}, and one of '
+            f'{", ".join(sign for one in layouts for sign in one.signs)} is wanted'
         )
     state = {}
     for part, network in networks.items():
