@@ -144,13 +144,17 @@ def measure_distance(args):
     import numpy as np
 
     from disp_plugin import applications
+    from disp_plugin.applications.load_gan import read_checkpoint
+    from disp_plugin.evaluation.run import find_run, read_start
 
     def distance(gan):
         noise, prior = applications.draw_inputs(gan, args.num, args.seed)
         batches = applications.sample_images(gan, noise, prior, 64, args.truncation)
         return frechet_distance(features(np.concatenate(list(batches)), 8), unseen)
 
+    start = find_run(args.work_dir, 'last').start  # of another run in the folder nothing is shown
     files = sorted(Path(args.work_dir).glob('iter_*.pth'), key=lambda f: int(f.stem[5:]))
+    files = [file for file in files if read_start(read_checkpoint(file)) == start]
     if not files:
         raise FileNotFoundError(f'{args.work_dir} holds no checkpoint iter_*.pth')
     gan, cfg = applications.load_gan(files[0])

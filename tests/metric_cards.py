@@ -16,7 +16,17 @@ _NAME = re.compile(rf'({_METRICS})(\d*)(?:_k(\d+))?_([^_]+)(?:_(.+))?')
 
 
 def card(
-    name, value, sd=None, iteration=None, run='', reference='A', space='', seed=0, file='', **fields
+    name,
+    value,
+    sd=None,
+    iteration=None,
+    run='',
+    reference='A',
+    space='',
+    seed=0,
+    file='',
+    start='',
+    **fields,
 ):
     """Make a card such as ``precision1000_k10_val_pixels``; images and space by a fingerprint."""
     metric, num, k, split, space_name = _NAME.fullmatch(name).groups()
@@ -30,6 +40,6 @@ def card(
         seed=seed,
         **fields,
     )
-    made = MetricCard(protocol, value, sd, snapshot=Snapshot(iteration, file, run))
+    made = MetricCard(protocol, value, sd, snapshot=Snapshot(iteration, file, run, start))
     assert made.name == name
     return made

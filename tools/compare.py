@@ -79,6 +79,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--table-only', action='store_true', help='write the table of the runs that are there'
     )
+    add_shared(
+        parser,
+        '--overwrite',
+        overwrite='remove the comparison in the work dir, its runs included, and begin anew',
+    )
     add_shared(parser, '--cfg-options', '--debug', cfg_options='fields to change in every config')
     args = parser.parse_args(argv)
     if args.config is None and not (args.table_only and args.work_dir):
@@ -96,8 +101,9 @@ def plan_runs(args: argparse.Namespace, work_dir: Path) -> tuple[list['Run'], di
     import disp_plugin.register  # noqa: F401
     from disp_plugin.cli.compare import cells as axes
     from disp_plugin.cli.compare.plan import Plan
-    from disp_plugin.cli.compare.table import Comparison, check_settings
+    from disp_plugin.cli.compare.table import Comparison, check_settings, remove_comparison
     from disp_plugin.cli.errors import explain_error
+    from disp_plugin.cli.work_folder import was_restarted
 
     techniques, encoders = axes.read_techniques(args.techniques), axes.read_encoders(args.encoder)
     axes.check_methods(args.methods)
@@ -108,6 +114,8 @@ def plan_runs(args: argparse.Namespace, work_dir: Path) -> tuple[list['Run'], di
         args.config, techniques, encoders, options, work_dir, args.held_out, args.space, args.auto
     )
     settings = plan.settings()
+    if args.overwrite and not was_restarted():
+        remove_comparison(work_dir)
     check_settings(work_dir, settings)
     runs, notes, failed = [], {}, {}
     cells = axes.list_cells(args.methods, techniques, args.num_images, encoders)
@@ -131,8 +139,14 @@ def compare(args: argparse.Namespace) -> None:
     from disp_plugin.cli.compare.picture import draw
     from disp_plugin.cli.compare.runs import train_all
     from disp_plugin.cli.compare.table import write_results
+    from disp_plugin.cli.work_folder import list_snapshots
 
     work_dir = Path(args.work_dir or f'work_dirs/compare_{Path(args.config).stem}')
+    if found := list_snapshots(work_dir):
+        raise ValueError(
+            f'the work folder {work_dir} holds a run ({found[0]}), but a comparison needs a folder '
+            'of its own; choose another --work-dir'
+        )
     failed: dict[str, str] = {}
     runs: list[Run] = []
     if not args.table_only:
@@ -154,7 +168,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from disp_plugin.cli.errors import user_errors
 
-    with user_errors(args.debug, resume_hint='Give the same command to go on.'):
+    with user_errors(
+        args.debug, resume_hint='Give the same command, without --overwrite, to go on.'
+    ):
         compare(args)
 
 

@@ -119,7 +119,7 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
     from disp_plugin.evaluation.held_out import find_held_out, find_training_images
     from disp_plugin.evaluation.metric_card import Snapshot
-    from disp_plugin.evaluation.run import find_run
+    from disp_plugin.evaluation.run import find_run, read_start
     from disp_plugin.evaluation.spaces import choose_spaces, run_encoder
 
     path = Path(args.checkpoint)
@@ -140,8 +140,9 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
         **shared,
     )
     evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
-    iteration = (read_checkpoint(path).get('meta') or {}).get('iter')
-    return evaluator, Snapshot(iteration, path.name, path.absolute().parent.name), path.parent
+    content = read_checkpoint(path)
+    iteration, run = (content.get('meta') or {}).get('iter'), path.absolute().parent.name
+    return evaluator, Snapshot(iteration, path.name, run, read_start(content)), path.parent
 
 
 def evaluate_folder(args: argparse.Namespace, shared: dict):

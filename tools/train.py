@@ -20,6 +20,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--resume', action='store_true', help='continue from the newest checkpoint of the work dir'
     )
+    add_shared(
+        parser,
+        '--overwrite',
+        overwrite='remove the checkpoints, metric cards and logs of another run in the work dir',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision; needs a GPU')
     add_shared(parser, '--cfg-options')
     parser.add_argument(
@@ -59,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace) -> None:
     from disp_plugin.cli import prepare_run
     from disp_plugin.cli.config import load_config, merge_options
+    from disp_plugin.cli.work_folder import check_work_folder, remove_run, was_restarted
 
     cfg = load_config(args.config, args.cfg_options, args.method, args.technique)
     prepare_run.check_is_a_run(cfg, args.config)
@@ -71,22 +77,27 @@ def train(args: argparse.Namespace) -> None:
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
     prepare_run.set_resume(cfg, args.resume, args.resume_from)
+    prepare_run.choose_work_dir(cfg, args.work_dir, args.config)
+    overwrite = args.overwrite and not was_restarted()  # else what the first start made
+    check_work_folder(cfg, overwrite)
     if args.amp:
         prepare_run.turn_on_amp(cfg)
     _add_validation(cfg, args)
     if args.dry_run:
-        prepare_run.choose_work_dir(cfg, args.work_dir, args.config)
         print(prepare_run.summarize(cfg))
         return
     prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
     prepare_run.check_training_set(cfg)
     prepare_run.ensure_bank(cfg, build=not args.no_build_bank)
 
+    from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
     from disp_plugin.distributed import leave_group
 
     runner = Runner.from_cfg(cfg)
+    if overwrite and is_main_process():
+        remove_run(cfg.work_dir, keep=runner.timestamp)
     prepare_run.check_space(runner)
     runner.train()
     leave_group()

@@ -88,11 +88,13 @@ class Snapshot:
         iteration (int | None): Iterations of training. Defaults to None, unknown.
         file (str): The checkpoint, or the folder. Defaults to ''.
         run (str): Name of the run's folder. Defaults to ''.
+        start (str): When the run was first started, of :func:`run.read_start`. Defaults to ''.
     """
 
     iteration: int | None = None
     file: str = ''
     run: str = ''
+    start: str = ''
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,8 @@ def _identify(card: MetricCard) -> str:
     where = [source and source.fingerprint for source in sources]
     taken_at = snapshot.file if snapshot.iteration is None else snapshot.iteration
     drawn = [protocol.seed, protocol.sample_model, protocol.truncation, protocol.k]
-    told = [card.name, *drawn, protocol.parameters, *where, snapshot.run, taken_at]
+    told = [card.name, *drawn, protocol.parameters, *where]
+    told += [snapshot.run, snapshot.start, taken_at]
     return json.dumps(told, sort_keys=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os.path as osp
 from contextlib import suppress
 
@@ -25,6 +26,7 @@ from .metric_card import (
 )
 from .metrics.standard_evaluator import StandardEvaluator
 from .report.findings import Finding, History, Series, find_signs
+from .run import read_start
 from .spaces import run_encoder
 
 __all__ = ['MetricCardHook', 'OverfittingHook']
@@ -65,13 +67,15 @@ class MetricCardHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note which snapshot is tested."""
         file = osp.basename(str(getattr(runner, '_load_from', None) or ''))
-        self._tested = Snapshot((checkpoint.get('meta') or {}).get('iter'), file)
+        iteration = (checkpoint.get('meta') or {}).get('iter')
+        self._tested = Snapshot(iteration, file, start=read_start(checkpoint))
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Write the cards of a validation."""
         iteration = training_iteration(runner)
-        snapshot = self._tested if iteration is None else Snapshot(iteration)
+        of_run = read_start({'message_hub': {'runtime_info': runner.message_hub.runtime_info}})
+        snapshot = self._tested if iteration is None else Snapshot(iteration, start=of_run)
         self._write(runner, runner.val_loop, snapshot)
 
     @master_only
@@ -81,7 +85,7 @@ class MetricCardHook(Hook):
 
     def _write(self, runner: Runner, loop: object, snapshot: Snapshot) -> None:
         run = osp.basename(osp.abspath(runner.work_dir))
-        snapshot = Snapshot(snapshot.iteration, snapshot.file, run)
+        snapshot = dataclasses.replace(snapshot, run=run)
         cards = [card.of(snapshot) for card in _list_cards(loop)]
         if not cards:
             return

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from disp_plugin.applications.load_gan import read_checkpoint
+from disp_plugin.applications.load_gan import find_checkpoint, read_checkpoint
 from disp_plugin.literals import parse_config_text
 
 from .metric_card import CARDS_FILE, MetricCard, read_cards
 from .spaces import Config
 
-__all__ = ['Run', 'RunLog', 'find_run', 'read_log']
+__all__ = ['Run', 'RunLog', 'find_run', 'read_log', 'read_start']
 
 Content = TypeVar('Content')
 
@@ -29,6 +30,8 @@ class Run:
     """The folder in which the snapshot lies."""
     checkpoint: Path | None
     """The snapshot to report on."""
+    start: str
+    """When its run was first started, of :func:`read_start`; '' where unknown."""
     iteration: int | None
     """That of the snapshot."""
     best: int | None
@@ -45,7 +48,7 @@ class Run:
     problems: list[str]
     """What is missing or damaged, in plain words."""
     elsewhere: str
-    """Says that the snapshot lies in another folder than the one that was looked through, and that
+    """Says that the snapshot is of another folder or run than what was looked through, and that
     cards and logs are therefore left out; '' otherwise."""
 
 
@@ -59,7 +62,9 @@ class RunLog(NamedTuple):
 
 
 def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
-    """Look through a work folder.
+    """Look through a work folder for the run that its newest checkpoint belongs to.
+
+    Best snapshots, cards and logs of an older run in the same folder are left out.
 
     Args:
         work_dir (str | Path): The run's work folder.
@@ -67,7 +72,8 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
             'last', or a file. Defaults to 'best'.
 
     Returns:
-        Run: What was found. If the file lies in another folder, nothing but the file is looked at.
+        Run: What was found. If the file lies in another folder, or belongs to another run, nothing
+        but the file is looked at.
 
     Raises:
         FileNotFoundError: The folder or the file does not exist, or the folder is no run's.
@@ -76,16 +82,20 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
     if not folder.is_dir():
         raise FileNotFoundError(f'the work folder {work_dir} does not exist')
     problems: list[str] = []
-    file = _choose_checkpoint(folder, checkpoint, problems)
+    newest = _find_newest(folder)
+    start = '' if newest is None else _read_start_of(newest) or ''
+    best = _find_best(folder, start, problems)
+    file = _choose_checkpoint(checkpoint, best, newest, problems)
     logs = sorted(folder.glob('*/vis_data/config.py'))
     if file is None and not logs and not (folder / CARDS_FILE).is_file():
         raise FileNotFoundError(
             f'{work_dir} is no work folder of a run: it holds neither a checkpoint nor a log; give '
             'the folder that tools/train.py wrote (--work-dir)'
         )
-    meta: object = None
+    content: Mapping[str, Any] = {}
     if file is not None:
-        meta = _attempt(lambda: read_checkpoint(file).get('meta'), 'checkpoint', None, problems)
+        content = _attempt(lambda: read_checkpoint(file), 'checkpoint', {}, problems)
+    meta: object = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     elsewhere = ''
     if file is not None and file.parent.resolve() != folder.resolve():
@@ -94,19 +104,32 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
             'are not its own, and are left out.'
         )
         folder, logs = file.parent, []
+    elif start and read_start(content) != start:
+        elsewhere = (
+            f'The snapshot {file} belongs to another run than the newest checkpoint of {folder}: '
+            'the numbers and curves of that run are not its own, and are left out.'
+        )
+        logs = []
+    if elsewhere:
         problems.append(elsewhere)
+        start, best = read_start(content), None
     text = meta.get('cfg')
     if not isinstance(text, str):
         text = logs[-1].read_text(encoding='utf-8', errors='replace') if logs else ''
     cards: list[MetricCard] = []
     if not elsewhere and (folder / CARDS_FILE).is_file():
         cards = _attempt(lambda: read_cards(folder / CARDS_FILE), 'metric cards', [], problems)
+        others = [card for card in cards if start and card.snapshot.start not in ('', start)]
+        cards = [card for card in cards if card not in others]
+        if others:
+            problems.append(f'{len(others)} numbers of another run in this folder are left out.')
     iteration, seed = meta.get('iter'), meta.get('seed')
     return Run(
         work_dir=folder,
         checkpoint=file,
+        start=start,
         iteration=iteration if isinstance(iteration, int) else None,
-        best=None if elsewhere else _iteration_of(_find_best(folder)),
+        best=_iteration_of(best),
         config_text=text,
         cfg=_attempt(lambda: parse_config_text(text), 'config', {}, problems),
         cards=cards,
@@ -117,7 +140,47 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
     )
 
 
-def _choose_checkpoint(folder: Path, checkpoint: str, problems: list[str]) -> Path | None:
+def read_start(checkpoint: Mapping[str, Any]) -> str:
+    """Read when a checkpoint's run was first started: the name of its first log folder.
+
+    mmengine ends a run's name with it and keeps that name over every resume, so it tells two runs
+    in one folder from each other.
+
+    Args:
+        checkpoint (Mapping[str, Any]): What was read of the file.
+
+    Returns:
+        str: Such as '20260131_235959'; '' where the file does not say.
+    """
+    info = checkpoint
+    for name in ('message_hub', 'runtime_info'):
+        part = info.get(name)
+        info = part if isinstance(part, Mapping) else {}
+    match = re.search(r'\d{8}_\d{6}$', str(info.get('experiment_name')))
+    return match.group() if match else ''
+
+
+def _read_start_of(file: Path) -> str | None:
+    """Read it of a file; None of a damaged one."""
+    try:
+        return read_start(read_checkpoint(file))
+    except (OSError, ValueError):
+        return None
+
+
+def _find_newest(folder: Path) -> Path | None:
+    """Find what was saved last, or went farthest, of all but the best snapshots."""
+    with suppress(FileNotFoundError):
+        named = find_checkpoint(folder)
+        if named.parent.resolve() == folder.resolve():
+            return named
+    snapshots = [file for file in folder.glob('*.pth') if not file.name.startswith('best_')]
+    return max(snapshots, key=lambda file: _iteration_of(file) or -1, default=None)
+
+
+def _choose_checkpoint(
+    checkpoint: str, best: Path | None, newest: Path | None, problems: list[str]
+) -> Path | None:
     if checkpoint not in ('best', 'last'):
         if not Path(checkpoint).is_file():
             raise FileNotFoundError(
@@ -125,25 +188,27 @@ def _choose_checkpoint(folder: Path, checkpoint: str, problems: list[str]) -> Pa
                 'file'
             )
         return Path(checkpoint)
-    if checkpoint == 'best':
-        best = _find_best(folder)
-        if best is not None:
-            return best
-    snapshots = [file for file in folder.glob('*.pth') if not file.name.startswith('best_')]
-    last = max(snapshots, key=lambda file: _iteration_of(file) or -1, default=None)
-    if last is None:
+    if checkpoint == 'best' and best is not None:
+        return best
+    if newest is None:
         problems.append('The folder holds no checkpoint: nothing can be sampled.')
     elif checkpoint == 'best':
         problems.append(
             'No best snapshot was kept: this is the last one. A run keeps the best one with '
             'default_hooks.checkpoint.save_best=NAME_OF_A_METRIC.'
         )
-    return last
+    return newest
 
 
-def _find_best(folder: Path) -> Path | None:
+def _find_best(folder: Path, start: str, problems: list[str]) -> Path | None:
+    """Find the newest best snapshot of the run that was started then."""
     files = sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
-    return files[-1] if files else None
+    others = [file for file in files if start and _read_start_of(file) not in (None, start)]
+    own = [file for file in files if file not in others]
+    if others:
+        names = ', '.join(file.name for file in others)
+        problems.append(f'{names}: of another run in this folder, and left out.')
+    return own[-1] if own else None
 
 
 def _iteration_of(file: Path | None) -> int | None:
@@ -161,15 +226,22 @@ def _attempt(
         return instead
 
 
-def read_log(work_dir: str | Path) -> RunLog:
+def read_log(work_dir: str | Path, start: str = '') -> RunLog:
     """Merge the logs of a run and of all that resumed it, from its work folder.
 
     Each start of a run has a folder named by its time. If a later start did iterations again, its
     records replace the earlier ones.
+
+    Args:
+        work_dir (str | Path): The folder.
+        start (str): Of :func:`read_start`: older logs, and later ones of what resumed no run, are
+            left out. Defaults to '': all are of one run.
     """
     records: list[tuple[int, dict[str, object]]] = []
     problems: list[str] = []
     for folder in sorted(Path(work_dir).glob('*/vis_data')):
+        if start and not _continues(folder, start):
+            continue
         session = list(_read_session(folder, problems))
         trained = [step for step, record in session if 'iter' in record]
         if not trained:
@@ -189,6 +261,15 @@ def read_log(work_dir: str | Path) -> RunLog:
     if num_lost:
         problems.append(f'{num_lost} logged values are not finite numbers; the curves omit them')
     return RunLog({name: sorted(pairs.items()) for name, pairs in series.items()}, problems)
+
+
+def _continues(folder: Path, start: str) -> bool:
+    """Tell whether a log is of a run's first start, or of a later one that resumed."""
+    name, config = folder.parent.name, folder / 'config.py'
+    if name <= start or not config.is_file():
+        return name >= start
+    text = config.read_text(encoding='utf-8', errors='replace')
+    return re.search(r'^resume = True$', text, re.MULTILINE) is not None
 
 
 def _read_session(folder: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, object]]]:

@@ -108,6 +108,14 @@ def interrupt(monkeypatch, gan, at):
     monkeypatch.setattr(gan, 'train_step', step)
 
 
+def test_a_run_and_a_comparison_share_no_folder(compare, capsys):
+    compare.out.mkdir()
+    (compare.out / 'iter_2.pth').touch()
+    with pytest.raises(SystemExit, match='2'):
+        compare.run()
+    assert 'out holds a run (iter_2.pth)' in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_and_states_the_statistics_of_its_runs(
     compare, monkeypatch, capsys
@@ -209,7 +217,7 @@ def test_other_settings_are_refused_before_anything_is_written(
         with pytest.raises(SystemExit, match='2'):
             compare.run('--seeds', '2', *arguments, methods=('disp',), options=options)
         message = capsys.readouterr().err
-        assert told in message and 'choose another --work-dir' in message
+        assert told in message and 'remove these runs by --overwrite' in message
     assert (compare.out / 'comparison.json').read_text() == before
 
 
@@ -269,6 +277,29 @@ class TestRuns:
         run.config.write_text('a = 2\n')
         with pytest.raises(RuntimeError, match='another config than .*seed0.py would be now'):
             run.is_finished()
+
+    def test_a_run_of_something_else_is_not_continued(self, modules, tmp_path):
+        run = self.make(modules, tmp_path)
+        run.folder.mkdir()
+        (run.folder / 'iter_2.pth').touch()
+        with pytest.raises(RuntimeError, match='a run that is none of a comparison'):
+            run.is_finished()
+
+    def test_a_comparison_is_removed_and_nothing_else(self, modules, tmp_path):
+        cell = modules.cells.Cell('disp', 'plain')
+        run = self.make(modules, tmp_path / cell.name)
+        run.folder.mkdir(parents=True)
+        own = [run.config, run.folder / 'iter_4.pth', run.folder / 'report_best.json']
+        own += [run.folder / 'compare.log', tmp_path / 'comparison.md']
+        others = [run.folder / 'notes.txt', tmp_path / cell.name / 'mine.py', tmp_path / 'bank']
+        for file in (*own, *others):
+            file.touch()
+        modules.table.remove_comparison(tmp_path)  # none was ever written there
+        assert all(file.exists() for file in own)
+        modules.table.Comparison({cell.name: cell}, {}, [], {}).write(tmp_path)
+        modules.table.remove_comparison(tmp_path)
+        assert not [file for file in (*own, tmp_path / 'comparison.json') if file.exists()]
+        assert all(file.exists() for file in others)
 
     def test_seeds_of_another_config_do_not_go_into_one_row(self, modules, tmp_path):
         (tmp_path / 'seed0.py').write_text("a = 1\nrandomness = {'seed': 0}\n")

@@ -42,7 +42,8 @@ def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
     assert set(cards) == names | {'disc_gap_report', 'disc_gap_in_sd_report'}
     card = cards['kid40_report_pixels']
     assert card.protocol.reference.num == 596 and card.protocol.reference.split == 'report'
-    assert card.snapshot == Snapshot(4, 'iter_4.pth', 'trained')
+    start = min(checkpoint.parent.glob('*/vis_data')).parent.name
+    assert card.snapshot == Snapshot(4, 'iter_4.pth', 'trained', start)
     assert card.protocol.sample_model == 'ema'
     printed = capsys.readouterr().out
     assert 'the number to look at first: kid40_report_pixels' in printed
@@ -165,6 +166,8 @@ def test_a_run_measures_itself_by_held_out_images(train, small_run, tmp_path, ca
     assert 'the best snapshot is chosen by kid40_val_pixels' in capsys.readouterr().out
     cards = [c for c in read_cards(work_dir / 'metric_cards.json') if c.protocol.metric == 'kid']
     assert [card.snapshot.iteration for card in cards] == [2, 4]
+    (start,) = {card.snapshot.start for card in cards}
+    assert (work_dir / start / 'vis_data').is_dir()
     best = min(cards, key=lambda card: card.value).snapshot.iteration
     assert [p.name for p in work_dir.glob('best_*.pth')] == [
         f'best_kid40_val_pixels_iter_{best}.pth'
@@ -176,7 +179,8 @@ def test_a_test_by_the_runner_knows_its_snapshot(tool, small_run, checkpoint, tm
     config, *arguments = small_run.arguments(tmp_path / 'tested', *options)
     tool('test.py').main([config, str(checkpoint), *arguments])
     snapshots = [card.snapshot for card in read_cards(tmp_path / 'tested/metric_cards.json')]
-    expected = Snapshot(4, 'iter_4.pth', 'tested')
+    start = min(checkpoint.parent.glob('*/vis_data')).parent.name
+    expected = Snapshot(4, 'iter_4.pth', 'tested', start)
     assert snapshots and all(snapshot == expected for snapshot in snapshots)
 
 

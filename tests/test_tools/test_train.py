@@ -4,6 +4,9 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from disp_plugin.applications.load_gan import read_checkpoint
+from disp_plugin.evaluation.run import read_start
+
 
 def weights(checkpoint):
     return torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict']
@@ -34,11 +37,34 @@ def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(train, train
     ours, theirs = weights(work_dir / 'iter_4.pth'), weights(trained / 'iter_4.pth')
     assert set(ours) == set(theirs)
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    starts = {
+        read_start(read_checkpoint(folder / f'iter_{iteration}.pth'))
+        for folder, iteration in ((trained, 2), (trained, 4), (work_dir, 4))
+    }
+    assert starts == {min(trained.glob('*/vis_data')).parent.name}
 
 
 def test_resume_takes_the_newest_checkpoint_of_the_work_folder(train, trained, small_run, capsys):
     train.main(small_run.arguments(trained, flags=['--resume']))
     assert 'iter_4.pth' in capsys.readouterr().out
+
+
+def test_a_second_run_in_a_folder_is_refused_or_replaces_the_first(
+    train, small_run, tmp_path, monkeypatch, capsys
+):
+    for name in ('iter_9.pth', 'best_kid9_val_x_iter_9.pth', 'notes.txt'):
+        (tmp_path / name).touch()
+    (tmp_path / '20200101_000000').mkdir()
+    for flags in ([], ['--dry-run'], ['--resume-from', str(small_run.bank_file)]):
+        said = refused(train, small_run.arguments(tmp_path, flags=flags), capsys)
+        assert 'holds a run already (best_kid9_val_x_iter_9.pth, iter_9.pth)' in said
+    assert (tmp_path / 'iter_9.pth').is_file()
+    monkeypatch.setattr(Runner, 'train', lambda self: None)
+    train.main(small_run.arguments(tmp_path, flags=['--overwrite']))
+    left = sorted(path.name for path in tmp_path.iterdir() if path.suffix != '.py')
+    assert len(left) == 2 and left[1] == 'notes.txt' and left[0] > '2026'
+    for flags in ([], ['--resume']):  # which saved nothing, and can be started again
+        train.main(small_run.arguments(tmp_path, flags=flags))
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(train, small_run, tmp_path, capsys):

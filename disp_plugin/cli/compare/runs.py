@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from disp_plugin import find_shipped
+from disp_plugin.cli.work_folder import list_snapshots, remove_run
 from disp_plugin.evaluation.run import find_run
 from disp_plugin.files import write_file
 
@@ -103,16 +104,21 @@ class Run:
         Raises:
             RuntimeError: What is there was made by another config.
         """
+        way_out = 'choose another --work-dir, or remove the runs of this comparison by --overwrite'
+        if not self.config.is_file() and list_snapshots(self.folder):
+            raise RuntimeError(
+                f'{self.folder} holds a run that is none of a comparison; choose another --work-dir'
+            )
         if self.config.is_file() and self.config.read_text() != self.text:
             raise RuntimeError(
                 f'{self.folder} holds a run of another config than {self.config} would be now; '
-                'delete both, or choose another --work-dir'
+                f'{way_out}'
             )
         for other in sorted(self.config.parent.glob('seed*.py')):
             if _leave_out_seed(other.read_text()) != _leave_out_seed(self.text):
                 raise RuntimeError(
                     f'{other} is of another config than {self.config} would be now, and one row '
-                    'cannot hold both; delete its run, or choose another --work-dir'
+                    f'cannot hold both; {way_out}'
                 )
         return (self.folder / REPORTS['last']).is_file()
 
@@ -170,6 +176,17 @@ class Run:
             await run_tool([*fit, *self.sampler], log, env)
             checkpoint = own
         await run_tool(['evaluate.py', str(checkpoint), '--out', str(out)], log, env)
+
+
+def remove_runs(folder: Path) -> None:
+    """Remove all runs of a cell: configs, checkpoints, logs and numbers, and nothing else."""
+    for config in folder.glob('seed*.py'):
+        run = config.with_suffix('')
+        if run.is_dir():
+            remove_run(run)
+        for name in (LOG, *REPORTS.values()):
+            (run / name).unlink(missing_ok=True)
+        config.unlink()
 
 
 def _leave_out_seed(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from disp_plugin.evaluation.metric_card import Protocol, read_cards
 from disp_plugin.files import write_file
 
 from .cells import Cell, flatten
-from .runs import REPORTS
+from .runs import REPORTS, remove_runs
 
 FILE = 'comparison.json'
 FLOORS = {'kid_floor': 'kid', 'fid_floor': 'fid'}
@@ -111,8 +111,19 @@ def check_settings(work_dir: Path, settings: Settings) -> None:
     if differing:
         raise ValueError(
             f'{work_dir} holds runs with other settings, and one table cannot hold both: '
-            f'{"; ".join(differing)}; choose another --work-dir'
+            f'{"; ".join(differing)}; choose another --work-dir, or remove these runs by '
+            '--overwrite'
         )
+
+
+def remove_comparison(work_dir: Path) -> None:
+    """Remove a comparison and its runs; banks, manifests and files of others stay."""
+    if not (work_dir / FILE).is_file():
+        return
+    for name in Comparison.read(work_dir).cells:
+        remove_runs(work_dir / name)
+    for name in ('comparison.md', 'comparison.csv', 'comparison.png', FILE):
+        (work_dir / name).unlink(missing_ok=True)
 
 
 def summarize(values: list[float]) -> tuple[float, float | None]:

@@ -89,7 +89,7 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
     import jinja2
 
     run = find_run(work_dir, checkpoint)
-    log = RunLog({}, []) if run.elsewhere else read_log(work_dir)
+    log = RunLog({}, []) if run.elsewhere else read_log(work_dir, run.start)
     loaded = _attempt(lambda: _load(run))
 
     def show(make: Callable[[BaseGAN, Config], Content]) -> Attempt[Content]:
