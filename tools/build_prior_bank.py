@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='let --merge wait for parts, but no longer than this while none comes (default: 0)',
     )
     group = parser.add_argument_group('without a config')
-    group.add_argument('--images', metavar='FOLDER', help='folder of images')
+    group.add_argument('--images', metavar='FOLDER', help='folder of images, or a manifest in it')
     group.add_argument('--ann-file', default='', help='manifest: one image of the folder a line')
     group.add_argument('--image-size', type=int, default=128, help='of the crop (default: 128)')
     group.add_argument('--crop', choices=['center', 'none'], default='center')

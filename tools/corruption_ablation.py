@@ -21,7 +21,7 @@ from disp_plugin.cli.options import add_shared, make_parser
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('data_root', help='folder of labeled images')
+    parser.add_argument('data_root', help='folder of labeled images, or a manifest')
     parser.add_argument('--out', required=True, help='folder to write')
     parser.add_argument(
         '--percents',

@@ -3,10 +3,11 @@
 python tools/evaluate.py work_dirs/disp_biggan_folder --held-out my_test_photos
 python tools/evaluate.py --images samples --held-out my_test_photos --train my_photos
 
-Held-out images are a folder, or a manifest in the folder of the training images. Every number is
-printed with its protocol in its name and added, with the rest of the protocol, to metric_cards.json
-beside the checkpoint. Several processes: torchrun --nproc_per_node 2 tools/evaluate.py ...
---launcher pytorch
+Images are a folder, or a manifest: a text file with one image's path a line. Paths start at the
+manifest's own folder; those of --held-out, beside a checkpoint, at the folder of the training
+images, if they are there. Every number is printed with its protocol in its name and added, with the
+rest of the protocol, to metric_cards.json beside the checkpoint. Several processes: torchrun
+--nproc_per_node 2 tools/evaluate.py ... --launcher pytorch
 """
 
 import argparse
@@ -21,12 +22,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint', nargs='?', help="a checkpoint, or a run's folder: its best snapshot"
     )
-    parser.add_argument('--images', help='folder of images to evaluate in place of a checkpoint')
+    parser.add_argument('--images', help='images to evaluate in place of a checkpoint')
     parser.add_argument(
         '--held-out', help="folder or manifest of unseen images (default: the config's test set)"
     )
     parser.add_argument('--split', help='name of the held-out images (default: by --held-out)')
-    parser.add_argument('--train', help='folder of training images, beside --images')
+    parser.add_argument('--train', help='folder or manifest of training images, beside --images')
     parser.add_argument('--size', type=int, help='beside --images: crop and resize all to this')
     parser.add_argument(
         '--num-images', type=int, help='images to sample (default: as the config, or 10k)'
@@ -63,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if (args.checkpoint is None) == (args.images is None):
         parser.error('give either a checkpoint or --images')
     if args.images is not None and args.held_out is None:
-        parser.error('--images needs --held-out, a folder of unseen images')
+        parser.error('--images needs --held-out, a folder or manifest of unseen images')
     for name, least in (('batch_size', 1), ('num_images', 2), ('size', 1), ('truncation', 0)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -75,7 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if {'disc_gap', 'ivom'} & set(args.metrics or ()):
             parser.error('disc_gap and ivom need a checkpoint, not --images')
         if args.train is None and {'copying', 'floor'} & set(args.metrics or ()):
-            parser.error('copying and floor need --train, the folder of training images')
+            parser.error('copying and floor need --train, the training images')
     return args
 
 
@@ -158,13 +159,14 @@ def evaluate_folder(args: argparse.Namespace, shared: dict):
     images = ImageFolderDataset(args.images, image_size=args.size)
     generated = ReferenceSet(images, 'generated', args.cache_dir, args.num_images or len(images))
     train = dict(type='ImageFolderDataset', data_root=args.train, image_size=args.size)
+    given = Path(args.held_out)
     metrics = ['fid', 'kid', 'precision_recall', *(['copying', 'floor'] if args.train else [])]
     evaluator = StandardEvaluator(
         choose_spaces(args.space),
         args.metrics or metrics,
         train if args.train else None,
         fake_nums=len(generated),
-        split=args.split or Path(args.held_out).name,
+        split=args.split or (given.stem if given.is_file() else given.name),
         **shared,
     )
     held_out = ImageFolderDataset(args.held_out, image_size=args.size)

@@ -19,7 +19,9 @@ from disp_plugin.cli.options import add_shared, make_parser
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_shared(parser, 'checkpoint')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE', help='files, or folders or manifests (.txt) of them'
+    )
     parser.add_argument('--out', default='inverted', help='folder to write (default: inverted)')
     parser.add_argument('--steps', type=int, default=200, help='of Adam (default: 200)')
     parser.add_argument('--lr', type=float, default=0.1, help='learning rate (default: 0.1)')
@@ -51,11 +53,13 @@ def invert(args: argparse.Namespace) -> None:
 
     from disp_plugin import applications
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
+    from disp_plugin.datasets import find_images
     from disp_plugin.distributed import choose_device
     from disp_plugin.evaluation.metrics.ivom import inversion_error
     from disp_plugin.files import write_file
 
     check_range(args, steps=0, seed=0, batch_size=1)
+    args.images = [image for place in args.images for image in find_images(place)]
     names = [f'{index:06d}.png' for index in range(len(args.images))]
     folder = applications.SampleFolder(args.out, names, args.overwrite)
     device = choose_device(args.device)

@@ -16,7 +16,7 @@ from disp_plugin.cli.options import add_shared, make_parser
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('data_root', help='folder of images, with any subfolders')
+    parser.add_argument('data_root', help='folder of images, with any subfolders, or a manifest')
     parser.add_argument('out', help='file to write, .pth or .safetensors')
     training = add_training_options(parser)
     training.add_argument('--temperature', type=float, default=0.2, help='of the NT-Xent loss')

@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 import disp_plugin
 from disp_plugin.cli.options import accepted_fields, check_options, find_class, nearest
+from disp_plugin.datasets import split_manifest
 from disp_plugin.hooks.check_top_level import (
     SHORT_NAMES,
     check_top_level,
@@ -177,7 +178,8 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
 
     A short name of :data:`SHORT_NAMES` reaches every place that it stands for; ``data_root`` and
     ``image_size`` also reach the data sets of validation and test that held the training set's
-    value. An option with the whole path wins. An ``encoder.type`` that differs from the config's
+    value; a manifest as ``data_root`` stands for its folder and ``ann_file``. An option with the
+    whole path wins. An ``encoder.type`` that differs from the config's
     replaces the encoder as a whole, because the arguments of another type would not fit; so does
     ``encoder=dict(...)``; and likewise for ``model.sampler``.
 
@@ -189,6 +191,9 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
         ValueError: An option names a field that does not exist.
     """
     expanded: dict[str, object] = {}
+    data_root, ann_file = split_manifest(str(options.get('data_root', '')))
+    if ann_file:
+        options = {'ann_file': ann_file, **options, 'data_root': data_root}
     for name, value in options.items():
         if name in SHORT_NAMES:
             places = find_places(cfg, name) + _find_followers(cfg, name)

@@ -5,7 +5,13 @@ from disp_plugin.upstream import apply_patches
 apply_patches()
 
 from .decode_image import IMG_EXTENSIONS, BadImageError, decode_image  # noqa: E402
-from .image_folder_dataset import ImageFolderDataset, fit_image  # noqa: E402
+from .image_folder_dataset import (  # noqa: E402
+    ImageFolderDataset,
+    find_images,
+    fit_image,
+    read_manifest,
+    split_manifest,
+)
 from .image_views import ImageViews, check_views  # noqa: E402
 from .resumable_sampler import ResumableSampler  # noqa: E402
 from .seeded_draws import (  # noqa: E402
@@ -26,8 +32,11 @@ __all__ = [
     'SeededDraws',
     'check_views',
     'decode_image',
+    'find_images',
     'fit_image',
     'keep_randomness',
+    'read_manifest',
     'seed_randomness',
+    'split_manifest',
     'takes_positions',
 ]

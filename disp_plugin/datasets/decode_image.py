@@ -1,30 +1,43 @@
 """The one decoder: training, the bank and every tool see the same pixels of a file."""
 
 import os
+from contextlib import suppress
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-#: Endings of the files that are taken for images, in lower case; compare with ``suffix.lower()``.
-IMG_EXTENSIONS = (
-    '.jpg',
-    '.jpeg',
-    '.jpe',
-    '.jfif',
-    '.png',
-    '.apng',
-    '.webp',
-    '.gif',
-    '.bmp',
-    '.ppm',
-    '.pgm',
-    '.pbm',
-    '.pnm',
-    '.tif',
-    '.tiff',
+_NO_PHOTOS = frozenset(
+    'BUFR GRIB HDF5 FITS IPTC MPEG FLI WMF EPS CUR ICO ICNS GBR'.split()  # noqa: SIM905
 )
+"""Formats that Pillow knows but that hold measurements, video, vectors, icons or brushes."""
+
+DECODERS = {
+    **dict.fromkeys(('.heic', '.heif', '.hif'), 'pillow-heif'),
+    **dict.fromkeys(('.avif', '.avifs'), 'pillow-avif-plugin'),
+    '.jxl': 'pillow-jxl-plugin',
+}
+"""Ending -> package that makes Pillow read such images, where it does not by itself."""
+
+
+def _find_extensions() -> frozenset[str]:
+    """List the endings of all images that Pillow, with the plugins installed, can decode."""
+    with suppress(ImportError):
+        import_module('pillow_heif').register_heif_opener()
+    if '.avif' not in Image.registered_extensions():  # Pillow has it from 11.3 on
+        with suppress(ImportError):
+            import_module('pillow_avif')
+    with suppress(ImportError):
+        import_module('pillow_jxl')
+    formats = Image.registered_extensions().items()
+    endings = {e for e, name in formats if name in Image.OPEN and name not in _NO_PHOTOS}
+    return frozenset(endings - {'.pfm'})  # floating-point numbers
+
+
+#: Endings of the files that are taken for images, in lower case; compare with ``suffix.lower()``.
+IMG_EXTENSIONS = _find_extensions()
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS_PER_SAMPLE = 258
@@ -77,6 +90,7 @@ def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
             on pixels, or of a kind that has no known range (32-bit and floating-point pixels).
     """
     name = '<bytes>' if isinstance(file, bytes) else os.fspath(file)
+    content = b''
     try:
         content = file if isinstance(file, bytes) else Path(file).read_bytes()
         if not content:
@@ -88,7 +102,7 @@ def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
         raise BadImageError(name, error.reason) from None
     # Decoders of damaged files raise nearly everything: SyntaxError, struct.error, IndexError, ...
     except Exception as error:
-        raise BadImageError(name, _explain(error)) from error
+        raise BadImageError(name, _explain(error, content)) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -124,7 +138,7 @@ def _scale_gray(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(gray).clip(0, 255).astype(np.uint8)).convert('RGB')
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, content: bytes) -> str:
     if isinstance(error, FileNotFoundError):
         return 'the file does not exist'
     if isinstance(error, IsADirectoryError):
@@ -132,6 +146,10 @@ def _explain(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return 'this user may not read the file'
     if isinstance(error, UnidentifiedImageError):
+        brand = content[8:12] if content[4:8] == b'ftyp' else b''
+        ending = {b'heic': '.heic', b'heix': '.heic', b'mif1': '.heic', b'avif': '.avif'}.get(brand)
+        if ending:
+            return f'it is {ending[1:].upper()}, which is read after pip install {DECODERS[ending]}'
         return 'it is not an image of a known format'
     if isinstance(error, Image.DecompressionBombError):
         limit = Image.MAX_IMAGE_PIXELS or 0

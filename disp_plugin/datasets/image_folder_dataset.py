@@ -1,8 +1,10 @@
 """A folder of images as a data set that states how its images are seen."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import mmcv
@@ -11,14 +13,17 @@ import torch
 from mmagic.registry import DATASETS, TRANSFORMS
 from mmagic.structures import DataSample
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
-from .decode_image import IMG_EXTENSIONS, BadImageError, decode_image
+from disp_plugin.distributed import read_launch
+
+from .decode_image import DECODERS, IMG_EXTENSIONS, BadImageError, decode_image
 from .seeded_draws import spawn_words
 
 
 @DATASETS.register_module()
 class ImageFolderDataset(BaseDataset):
-    """All images below a folder, in the order of their names.
+    r"""All images below a folder, in the order of their names.
 
     Each image is known by its *image key*: its path relative to ``data_root``, with ``/`` between
     folders and with its extension. What is stored per image (a prior) is found by this key.
@@ -34,10 +39,11 @@ class ImageFolderDataset(BaseDataset):
     and processes, and after a resume.
 
     Args:
-        data_root (str): The folder.
+        data_root (str): The folder; or a manifest, whose paths then start at its own folder.
         ann_file (str): A manifest: a text file that names one image key on each line (blank lines
-            are ignored); only these images are used. A relative path starts at ``data_root``.
-            Defaults to '', which takes every image below the folder.
+            are ignored, and folders may be separated by ``\``, as Windows does); only these images
+            are used. A relative path starts at ``data_root``. Defaults to '', which takes every
+            image below the folder; what is left out is counted by its ending and printed.
         image_size (int, optional): Side of the square that images are resized to. Defaults to
             None: images stay as they are, uncropped.
         crop (str): What is cut out before resizing: 'center', the largest central square, or
@@ -78,6 +84,7 @@ class ImageFolderDataset(BaseDataset):
             raise ValueError(f'image_size must be at least 1, but is {image_size}')
         if crop not in ('center', 'none'):
             raise ValueError(f"crop must be 'center' or 'none', but is {crop!r}")
+        data_root, ann_file = split_manifest(str(data_root), ann_file)
         self.image_size, self.crop, self.flip, self.seed = image_size, crop, flip, seed
         self.bank_path = Path(data_root, bank_file) if bank_file else None
         self._load_prior = None
@@ -87,7 +94,7 @@ class ImageFolderDataset(BaseDataset):
         super().__init__(
             ann_file=ann_file,
             metainfo=metainfo,
-            data_root=str(data_root),
+            data_root=data_root,
             data_prefix={'gt': ''},
             **kwargs,
         )
@@ -187,17 +194,19 @@ class ImageFolderDataset(BaseDataset):
         ]
 
     def _keys_of_folder(self, root: Path) -> list[str]:
-        keys, others = [], 0
+        keys, others = [], Counter[str]()
         for path in _walk(root):
-            if path.suffix.lower() in IMG_EXTENSIONS:
+            ending = path.suffix.lower()
+            if ending in IMG_EXTENSIONS:
                 keys.append(path.relative_to(root).as_posix())
-            else:
-                others += 1
+            elif ending not in _OURS:
+                others[ending] += 1
+        left_out = f'{others.total()} other files ({_count(others)})'
         if not keys:
-            found = f'only {others} other files' if others else 'no file at all'
+            found = f'only {left_out}' if others else 'no file at all'
             raise ValueError(
                 f'data_root {self.data_root!r} holds no image, {found}; images are told by '
-                f'their ending: {", ".join(IMG_EXTENSIONS)}'
+                'their ending, such as .jpg, .png, .webp, .tif'
             )
         unnameable = [key for key in keys if key.encode(errors='ignore').decode() != key]
         if unnameable:
@@ -205,6 +214,8 @@ class ImageFolderDataset(BaseDataset):
                 f'{len(unnameable)} file names below data_root {self.data_root!r} are not valid '
                 f'UTF-8, such as {os.fsencode(unnameable[0])!r}; rename these files'
             )
+        if others:
+            tell(f'{self.data_root} holds {len(keys)} images; left out: {left_out}')
         return keys
 
     def _keys_of_manifest(self, root: Path) -> list[str]:
@@ -213,11 +224,14 @@ class ImageFolderDataset(BaseDataset):
                 f'ann_file {self.ann_file!r} does not exist; it is the manifest of the images to '
                 "use, and a relative path starts at data_root; ann_file='' takes every image"
             )
-        lines = Path(self.ann_file).read_text(encoding='utf-8-sig').splitlines()
-        keys = [PurePosixPath(line.strip()).as_posix() for line in lines if line.strip()]
+        keys = read_manifest(self.ann_file, root)
         if not keys:
             raise ValueError(f'the manifest {self.ann_file!r} names no image')
-        outside = [key for key in keys if key.startswith('/') or '..' in PurePosixPath(key).parts]
+        outside = [
+            key
+            for key in keys
+            if key.startswith('/') or PureWindowsPath(key).drive or '..' in PurePosixPath(key).parts
+        ]
         if outside:
             raise ValueError(
                 f'the manifest {self.ann_file!r} names {outside[0]!r}, but its paths must be '
@@ -233,6 +247,79 @@ class ImageFolderDataset(BaseDataset):
                 f'are not below data_root {self.data_root!r}, such as {", ".join(missing[:5])}'
             )
         return keys
+
+
+_OURS = ('.safetensors', '.lock')
+"""Endings of what this project writes beside the images: banks, encoders, locks."""
+
+
+def split_manifest(data_root: str, ann_file: str = '') -> tuple[str, str]:
+    """Split a manifest that stands in place of a folder into its folder and its name.
+
+    Raises:
+        ValueError: There is another manifest, too.
+    """
+    if not os.path.isfile(data_root):
+        return data_root, ann_file
+    if ann_file:
+        raise ValueError(
+            f'data_root {data_root!r} is a file, not a folder, and ann_file is {ann_file!r}; give '
+            'the folder of the images, or one manifest alone'
+        )
+    folder, name = os.path.split(data_root)
+    return folder or '.', name
+
+
+def read_manifest(file: str | os.PathLike, root: str | os.PathLike) -> list[str]:
+    r"""Read the image keys of a manifest, one from each line that is not blank.
+
+    Where ``root`` has no file of that name, ``\`` separates folders. The text is UTF-8, or UTF-16
+    with a mark at its start, as Windows writes it.
+
+    Raises:
+        ValueError: The file is no such text.
+    """
+    reason = 'it is no text in UTF-8'
+    with open(file, 'rb') as stream:
+        head = stream.read(4096)
+        encoding = 'utf-16' if head[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig'
+        try:
+            if encoding != 'utf-16' and b'\0' in head:
+                raise ValueError(reason)
+            lines = (head + stream.read()).decode(encoding).splitlines()
+        except ValueError:
+            raise ValueError(
+                f'{os.fspath(file)!r} is neither a folder nor a manifest: {reason}, one image a '
+                'line; give the folder of the images'
+            ) from None
+    names = [name for name in map(str.strip, lines) if name]
+    for row, name in enumerate(names):
+        if '\\' in name and not Path(root, name).is_file():
+            names[row] = name.replace('\\', '/')
+    return [PurePosixPath(name).as_posix() for name in names]
+
+
+def find_images(place: str | os.PathLike) -> list[str]:
+    """List the files of a folder or of a manifest (``.txt``), or name the one file that it is."""
+    path = Path(place)
+    if path.is_dir() or (path.suffix.lower() == '.txt' and path.is_file()):
+        return ImageFolderDataset(str(path)).image_paths
+    return [str(path)]
+
+
+@cache
+def tell(text: str) -> None:
+    """Print a line about the images, once a run, in its first process."""
+    if read_launch().rank == 0:
+        print_log(text, logger='current')
+
+
+def _count(endings: Counter[str]) -> str:
+    told = []
+    for ending, num in sorted(endings.items()):
+        way_out = f', read after pip install {DECODERS[ending]}' if ending in DECODERS else ''
+        told.append(f'{num} {ending or "without ending"}{way_out}')
+    return '; '.join(told)
 
 
 def fit_image(image: np.ndarray, image_size: int | None, crop: str = 'center') -> np.ndarray:
@@ -256,8 +343,11 @@ def _walk(root: Path) -> Iterator[Path]:
             subfolders.clear()
             continue
         seen.add(real)
-        # '._photo.jpg' and the like are not images but what a system stores beside them.
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+        # '._photo.jpg' and the like are not images but what a system stores beside them; '.parts'
+        # holds a bank that is being built.
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith('.') and not name.endswith('.parts')
+        )
         for name in files:
             if not name.startswith('.'):
                 yield Path(folder, name)

@@ -8,6 +8,8 @@ from pathlib import Path
 from mmagic.registry import DATASETS
 from mmengine.config import Config as RunConfig
 
+from disp_plugin.datasets import read_manifest, split_manifest
+
 from .metric_card import LEAST_FOR_FID, Protocol, Space
 from .reference_set import check_disjoint
 from .spaces import Config, choose_spaces
@@ -72,8 +74,9 @@ def find_held_out(
 
     Args:
         cfg (Config): The run's config.
-        held_out (str | None): A folder, or a manifest of images in the folder of the training
-            images. None takes the config's ``test_dataloader``.
+        held_out (str | None): A folder, or a manifest; its paths start at the folder of the
+            training images or, where no such images are there, at its own. None takes the config's
+            ``test_dataloader``.
         split (str | None): A name for them. Defaults to None: 'test' for a folder, the manifest's
             name, or what the config says.
 
@@ -94,12 +97,15 @@ def find_held_out(
         name = (cfg.get('test_evaluator') or {}).get('split', 'test')
         return find_training_images({**cfg, 'train_dataloader': test}, flip=False), split or name
     train = find_training_images(cfg, flip=False)
-    root, given = Path(train['data_root']), Path(held_out)
+    data_root, _ = split_manifest(str(train['data_root']))
+    root, given = Path(data_root), Path(held_out)
     if given.is_dir():
         changes, name = {'data_root': str(given), 'ann_file': ''}, 'test'
     elif (root / given).is_file() or given.is_file():
-        in_root = (root / given).is_file()
-        changes, name = {'ann_file': str(given if in_root else given.absolute())}, given.stem
+        file, name = (root / given if (root / given).is_file() else given.absolute()), given.stem
+        changes = {'data_root': data_root, 'ann_file': str(given if root / given == file else file)}
+        if not any((root / key).is_file() for key in read_manifest(file, root)):
+            changes = {'data_root': str(file.parent), 'ann_file': file.name}
     else:
         raise FileNotFoundError(
             f'--held-out {given} is neither a folder nor a manifest, here or in {root}'

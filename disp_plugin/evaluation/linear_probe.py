@@ -142,7 +142,10 @@ def _look_up(keys: Sequence[str], file: Path) -> list[str]:
             raise ValueError(
                 f'a line of {file} is {",".join(row)!r}, but should be an image key and its label'
             )
-    table = {key.strip(): label.strip() for key, label in rows}
+    known = set(keys)
+    named = {key.strip(): label.strip() for key, label in rows}
+    # as Windows writes paths
+    table = {k if k in known else k.replace('\\', '/'): label for k, label in named.items()}
     missing = [key for key in keys if key not in table]
     if missing:
         raise ValueError(

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from disp_plugin.datasets import split_manifest
+
 __all__ = [
     'SHORT_NAMES',
     'check_top_level',
@@ -75,7 +77,7 @@ def find_bank_file(cfg: Mapping[str, object]) -> Path | None:
     if not bank_file:
         return None
     root = '' if '.pipeline.' in place else get_value(cfg, find_places(cfg, 'data_root')[0])
-    return Path(root or '', bank_file)
+    return Path(split_manifest(str(root or ''))[0], bank_file)
 
 
 def check_top_level(cfg: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ from mmengine.config import Config
 import disp_plugin.register  # noqa: F401
 from disp_plugin.cli.choose_schedule import choose_options
 from disp_plugin.cli.config import load_config, merge_options
+from disp_plugin.hooks.check_top_level import find_bank_file
 
 TEXT = """
 encoder = dict(type='TorchvisionEncoder', model='vgg16', layer='fc7')
@@ -44,6 +45,16 @@ def test_data_sets_of_validation_follow_only_what_they_shared(config_file):
     cfg = load_config(config_file, {'data_root': 'photos', 'image_size': 64, 'batch_size': 3})
     assert cfg.val_dataloader.dataset == dict(data_root='data/held_out', image_size=64)
     assert cfg.val_dataloader.batch_size == 16
+
+
+def test_a_manifest_as_data_root_stands_for_its_folder_and_itself(config_file, tmp_path):
+    (tmp_path / 'few.txt').write_text('a.png')
+    cfg = load_config(config_file, {'data_root': str(tmp_path / 'few.txt')})
+    dataset = cfg.train_dataloader.dataset
+    assert (dataset.data_root, dataset.ann_file) == (str(tmp_path), 'few.txt')
+    assert find_bank_file(cfg) == tmp_path / dataset.bank_file
+    dataset.update(data_root=str(tmp_path / 'few.txt'), ann_file='')  # as a file may say it
+    assert find_bank_file(cfg) == tmp_path / dataset.bank_file
 
 
 def test_a_whole_path_wins_over_a_short_name(config_file):

@@ -3,9 +3,9 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError, features
 
-from disp_plugin.datasets import BadImageError, decode_image
+from disp_plugin.datasets import IMG_EXTENSIONS, BadImageError, decode_image
 
 
 def colors(height=6, width=8):
@@ -126,6 +126,38 @@ def test_exif_orientation_is_undone(tmp_path, orientation, ending):
     decoded = decode_image(save(stored, tmp_path / f'a{ending}', exif=exif))[..., 0]
     assert decoded.shape == upright.shape
     assert np.abs(decoded.astype(int) - upright).max() <= (6 if ending == '.jpg' else 0)
+
+
+@pytest.mark.skipif(not features.check('avif'), reason='this Pillow reads no AVIF')
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_avif_is_shown_upright(tmp_path, orientation):
+    upright = np.kron(np.array([[0, 60, 120], [180, 210, 250]]), np.ones((8, 8))).astype(np.uint8)
+    whole = decode_image(save(upright, tmp_path / 'a.png'))
+    turned = Image.open(tmp_path / 'a.png')
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    back = {5: 5, 6: 2, 7: 6, 8: 4, 2: 0, 3: 3, 4: 1}.get(orientation)
+    stored = turned if back is None else turned.transpose(Image.Transpose(back))
+    decoded = decode_image(save(stored, tmp_path / 'a.avif', exif=exif, quality=100))
+    assert np.abs(decoded.astype(int) - whole).max() <= 6
+
+
+def test_heic_is_read_where_its_plugin_is_installed(tmp_path):
+    pytest.importorskip('pillow_heif')
+    image = np.broadcast_to(np.array([220, 120, 20], np.uint8), (64, 64, 3)).copy()
+    decoded = decode_image(save(image, tmp_path / 'a.heic', quality=95))
+    assert '.heic' in IMG_EXTENSIONS and np.abs(decoded.astype(int) - image).max() <= 8
+
+
+def test_what_is_named_jpg_but_is_heic_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'open', lambda file: _raise(UnidentifiedImageError()))
+    (tmp_path / 'a.jpg').write_bytes(b'\0\0\0\x18ftypheic')
+    with pytest.raises(BadImageError, match='it is HEIC, which is read after pip install pillow-h'):
+        decode_image(tmp_path / 'a.jpg')
+
+
+def _raise(error):
+    raise error
 
 
 def test_damaged_exif_does_not_cost_the_image(tmp_path):

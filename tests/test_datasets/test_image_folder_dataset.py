@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 from mmagic.registry import DATASETS, TRANSFORMS
-from PIL import Image
+from PIL import Image, features
 from torch.utils.data import DataLoader
 
 from disp_plugin.datasets import (
+    IMG_EXTENSIONS,
     BadImageError,
     ImageFolderDataset,
     ImageViews,
     ResumableSampler,
     SeededDraws,
     decode_image,
+    find_images,
 )
 from disp_plugin.priors import PriorBank
 
@@ -87,6 +89,7 @@ def test_a_manifest_chooses_images_and_allows_spaces_blank_lines_and_dots(mixed_
         ('gone.png\nimage_0005.png', FileNotFoundError, '1 of 2 images .* such as gone.png'),
         ('\n \n', ValueError, 'names no image'),
         ('/etc/passwd', ValueError, "names '/etc/passwd', but its paths must be relative"),
+        (r'C:\photos\image_0005.png', ValueError, 'must be relative to data_root'),
         ('b/../../x.png', ValueError, 'must be relative to data_root'),
         ('image_0005.png\n./image_0005.png', ValueError, "'image_0005.png' more than once"),
     ],
@@ -95,6 +98,72 @@ def test_a_manifest_that_cannot_be_meant_is_refused(mixed_folder, manifest, erro
     (mixed_folder / 'few.txt').write_text(manifest)
     with pytest.raises(error, match=words):
         ImageFolderDataset(str(mixed_folder), ann_file='few.txt')
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'b\\image_0003.png\r\n.\\a\\deep\\image_0001.png\r\n',
+        'b\\image_0003.png\na\\deep/image_0001.png'.encode('utf-16'),  # of PowerShell
+        b'\xef\xbb\xbfb\\image_0003.png\na/deep/image_0001.png',  # of Notepad
+    ],
+)
+def test_a_manifest_written_on_windows_names_the_same_images(mixed_folder, content):
+    (mixed_folder / 'few.txt').write_bytes(content)
+    dataset = ImageFolderDataset(str(mixed_folder), ann_file='few.txt')
+    assert keys_of(dataset) == ['a/deep/image_0001.png', 'b/image_0003.png']
+
+
+def test_a_backslash_in_a_name_is_kept_where_there_is_such_a_file(mixed_folder):
+    (mixed_folder / 'image_0005.png').rename(mixed_folder / r'b\image_0003.png')
+    (mixed_folder / 'few.txt').write_text('b\\image_0003.png')
+    assert keys_of(ImageFolderDataset(str(mixed_folder), 'few.txt')) == [r'b\image_0003.png']
+
+
+def test_a_manifest_alone_stands_for_its_folder(mixed_folder, monkeypatch):
+    manifest = mixed_folder / 'b' / 'few.txt'
+    manifest.write_text('image_0003.png')
+    (mixed_folder / 'b' / 'a.bank').write_bytes(b'')
+    dataset = ImageFolderDataset(str(manifest))
+    assert keys_of(dataset) == ['image_0003.png']
+    assert dataset.image_paths == [str(mixed_folder / 'b' / 'image_0003.png')]
+    assert dataset.data_root == str(mixed_folder / 'b')
+    with pytest.raises(ValueError, match=r"few.txt' is a file, not a folder, and ann_file is 'x'"):
+        ImageFolderDataset(str(manifest), 'x')
+    monkeypatch.chdir(mixed_folder / 'b')
+    assert keys_of(ImageFolderDataset('few.txt')) == ['image_0003.png']
+    with pytest.raises(ValueError, match=r'UPPER case.PNG. is neither a folder nor a manifest'):
+        ImageFolderDataset(str(mixed_folder / 'UPPER case.PNG'))
+    assert find_images(manifest) == dataset.image_paths
+    assert find_images(mixed_folder / 'b') == [
+        str(mixed_folder / 'b' / name) for name in ('image_0000.png', 'image_0003.png')
+    ]
+    assert find_images('image_0000.png') == ['image_0000.png']
+
+
+def test_every_format_that_pillow_decodes_is_taken_and_the_rest_is_counted(tmp_path, capsys):
+    endings = ['png', 'jpg', 'tga', 'jp2', 'ppm', *(['avif'] if features.check('avif') else [])]
+    for ending in endings:
+        Image.new('RGB', (8, 8), 'red').save(tmp_path / f'a.{ending}')
+    for name in ('a.pdf', 'b.PDF', 'c.h5', 'd.jxr', 'noending', 'bank.safetensors'):
+        (tmp_path / name).write_bytes(b'x')
+    dataset = ImageFolderDataset(str(tmp_path))
+    assert keys_of(dataset) == sorted(f'a.{ending}' for ending in endings)
+    for index in range(len(dataset)):
+        assert np.abs(dataset.view(index) - np.array([255, 0, 0])).max() <= 8
+    ImageFolderDataset(str(tmp_path))
+    printed = capsys.readouterr()
+    told = '5 other files (1 without ending; 1 .h5; 1 .jxr; 2 .pdf)'
+    assert (printed.out + printed.err).count(f'holds {len(endings)} images; left out: {told}') == 1
+
+
+@pytest.mark.parametrize('ending', ['heic', 'jxl'])
+def test_an_image_that_a_plugin_would_decode_is_named_with_it(tmp_path, ending):
+    if f'.{ending}' in IMG_EXTENSIONS:
+        pytest.skip('the plugin is installed')
+    (tmp_path / f'a.{ending}').write_bytes(b'x')
+    with pytest.raises(ValueError, match=f'.{ending}, read after pip install pillow-'):
+        ImageFolderDataset(str(tmp_path))
 
 
 def test_a_manifest_that_is_not_there_is_named(mixed_folder):
@@ -109,10 +178,8 @@ def test_a_missing_folder_an_empty_one_and_one_without_images_are_told_apart(tmp
         ImageFolderDataset(str(tmp_path))
     for index in range(3):
         (tmp_path / f'{index}.txt').write_text('')
-    with pytest.raises(ValueError, match=r'holds no image, only 3 other files; .*\.png'):
+    with pytest.raises(ValueError, match=r'no image, only 3 other files \(3 \.txt\); .*\.png'):
         ImageFolderDataset(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match='is a file, not a folder'):
-        ImageFolderDataset(str(tmp_path / '0.txt'))
 
 
 def test_a_name_that_is_not_utf8_is_refused_with_the_way_out(tmp_path, make_image_folder):

@@ -45,6 +45,25 @@ def test_a_folder(run, make_image_folder, tmp_path):
     assert find_held_out(run, str(folder), 'mine')[1] == 'mine'
 
 
+def test_a_manifest_elsewhere_starts_at_the_training_images_else_at_its_own_folder(
+    run, make_image_folder, tmp_path
+):
+    root = run['train_dataloader']['dataset']['data_root']
+    other = make_image_folder(tmp_path / 'others', num=2, seed=1)
+    (other / 'deep').mkdir()
+    (other / 'image_0001.png').rename(other / 'deep' / 'new.png')
+    (other / 'own.txt').write_text('deep\\new.png\r\n')
+    dataset, split = find_held_out(run, str(other / 'own.txt'))
+    assert (dataset['data_root'], dataset['ann_file'], split) == (str(other), 'own.txt', 'own')
+    (other / 'theirs.txt').write_text('image_0005.png')
+    dataset, _ = find_held_out(run, str(other / 'theirs.txt'))
+    assert (dataset['data_root'], dataset['ann_file']) == (root, str(other / 'theirs.txt'))
+    # a run on a manifest alone
+    run['train_dataloader']['dataset'].update(data_root=f'{root}/train.txt', ann_file='')
+    dataset, _ = find_held_out(run, 'unseen.txt')
+    assert (dataset['data_root'], dataset['ann_file']) == (root, 'unseen.txt')
+
+
 def test_the_test_set_of_the_config(run):
     test = dict(type='ImageFolderDataset', data_root='x', ann_file='test.txt', flip=False)
     run = dict(run, test_dataloader=dict(dataset=test), test_evaluator=dict(split='report'))

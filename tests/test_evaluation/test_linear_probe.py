@@ -79,6 +79,9 @@ def test_labels_come_from_a_table(tmp_path):
     lines = 'b.png, dog\n"a,1.png",cat\n\nunused.png,bird\n'
     table.write_text(lines, encoding='utf-8-sig')  # as spreadsheets write it
     assert image_labels(['a,1.png', 'b.png'], table) == ['cat', 'dog']
+    table.write_text('cats\\1.png,cat\r\n')
+    assert image_labels(['cats/1.png'], table) == ['cat']
+    table.write_text(lines)
     with pytest.raises(ValueError, match=r"no label for 1 of 2 images, such as 'c\.png'"):
         image_labels(['b.png', 'c.png'], table)
     table.write_text('b.png\n')

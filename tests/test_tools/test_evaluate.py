@@ -118,6 +118,22 @@ def test_samples_are_measured_as_they_are_and_never_a_sheet(evaluate, use, tmp_p
             Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(grid)
 
 
+def test_manifests_stand_for_folders(evaluate, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (18, 8, 8, 3), dtype=np.uint8)
+    write_images(tmp_path / 'all', images)
+    places = {}
+    for number, name in enumerate(('images', 'held-out', 'train')):
+        places[name] = tmp_path / f'{name}.txt'
+        lines = [f'all\\{i:03d}.png' for i in range(6 * number, 6 * number + 6)]
+        places[name].write_text('\r\n'.join(lines))
+    arguments = [text for name, file in places.items() for text in (f'--{name}', str(file))]
+    arguments += ['--space', 'pixels=', '--metrics', 'fid', 'floor', '--out', f'{tmp_path}/c.json']
+    evaluate.main([*arguments, '--cache-dir', str(tmp_path / 'cache')])
+    cards = by_name(tmp_path / 'c.json')
+    assert set(cards) == {f'{m}6_held-out_pixels' for m in ('fid', 'fid_floor', 'kid_floor')}
+    assert cards['fid_floor6_held-out_pixels'].protocol.train.num == 6
+
+
 def test_folders_of_different_sizes_need_one(evaluate, tmp_path, capsys):
     images = np.zeros((3, 8, 8, 3), dtype=np.uint8)
     folder = write_images(tmp_path / 'a', images)

@@ -85,7 +85,7 @@ def test_an_interrupted_inversion_leaves_nothing(invert, queries, tmp_path, monk
     ('options', 'message'),
     [
         (['no.png'], 'the image no.png does not exist'),
-        (['.'], 'is a folder, not an image'),
+        (['disp_plugin'], 'holds no image, only'),
         (['QUERY', '--steps', '-1'], '--steps must be at least 0'),
         (['QUERY', '--seed', '-1'], '--seed must be at least 0'),
         (['QUERY', '--device', 'gpu'], "--device 'gpu' cannot be used"),

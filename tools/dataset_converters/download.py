@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from prepared_set import Chosen, PreparedSet, decode_square
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
-
 
 class Download:
     """A downloaded folder or archive.
@@ -105,7 +103,9 @@ class Download:
 
     def image_names(self) -> list[str]:
         """List the names that end as images do, in order."""
-        return [name for name in self.names if name.lower().endswith(IMAGE_SUFFIXES)]
+        from disp_plugin.datasets import IMG_EXTENSIONS
+
+        return [name for name in self.names if Path(name).suffix.lower() in IMG_EXTENSIONS]
 
     def prepare(self, prepared: PreparedSet, splits: dict[str, Chosen], size: int) -> None:
         """Write the images of each split, each the central square of one, resized."""
