@@ -90,8 +90,8 @@ def measure_agreement(args):
     import torch
 
     from disp_plugin import applications
-    from disp_plugin.hooks.check_top_level import find_bank_file
     from disp_plugin.priors import PriorBank
+    from disp_plugin.settings import find_bank_file
 
     gan, cfg = applications.load_gan(args.checkpoint, args.config)
     classifier, accuracy = train_classifier(cfg, args.held_out)

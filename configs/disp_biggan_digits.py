@@ -1,4 +1,7 @@
-"""DISP-BigGAN on 100 digits of the classes 5 to 9: minutes on a CPU."""
+"""DISP-BigGAN on 100 digits of the classes 5 to 9: minutes on a CPU.
+
+_base_/priors/digits_simclr.py says how its images and encoder are made.
+"""
 
 _base_ = [
     '_base_/models/disp_biggan_16.py',

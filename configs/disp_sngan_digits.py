@@ -1,4 +1,7 @@
-"""DISP-SNGAN on 100 digits of the classes 5 to 9: minutes on a CPU."""
+"""DISP-SNGAN on 100 digits of the classes 5 to 9: minutes on a CPU.
+
+_base_/priors/digits_simclr.py says how its images and encoder are made.
+"""
 
 _base_ = [
     '_base_/models/disp_sngan_16.py',

@@ -1,4 +1,7 @@
-"""DISP-StyleGAN2 on 100 digits of the classes 5 to 9: half an hour on a CPU."""
+"""DISP-StyleGAN2 on 100 digits of the classes 5 to 9: half an hour on a CPU.
+
+_base_/priors/digits_simclr.py says how its images and encoder are made.
+"""
 
 _base_ = [
     '_base_/models/disp_stylegan2_16.py',

@@ -17,8 +17,10 @@ Rooms, each of which imports only from those above it:
     evaluation/    images -> numbers: metrics, tests for memorization, the report
     cli/           command lines -> runs
 
-``files.py``, ``weights.py``, ``progress.py`` and ``distributed.py`` serve all rooms. Importing
-this package is cheap; ``import disp_plugin.register`` patches mmagic and registers every class.
+Files beside them serve all rooms: ``settings.py`` (where a config holds what), ``weights.py``,
+``files.py``, ``literals.py``, ``progress.py``, ``distributed.py``. ``doctor.py`` checks an
+installation. Importing this package is cheap; ``import disp_plugin.register`` patches mmagic and
+registers every class. Decisions are in ``configs/``, commands in ``tools/``.
 """
 
 import importlib
@@ -41,6 +43,7 @@ __all__ = ['__version__', 'base', *_LAZY]
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    importlib.import_module(f'{__name__}.register')  # classes find each other by their registry
     return getattr(importlib.import_module(f'{__name__}.{_LAZY[name]}'), name)
 
 

@@ -23,6 +23,7 @@ from torch import distributed, nn
 __all__ = [
     'Launch',
     'choose_device',
+    'count_cores',
     'leave_group',
     'lock_file',
     'on_main_process',
@@ -247,6 +248,12 @@ def lock_file(path: str | Path, timeout: float = -1) -> Iterator[bool]:
 def unwrap_model(model: nn.Module) -> Any:
     """Take a runner's model out of its distributed wrapper, if it is in one."""
     return model.module if is_model_wrapper(model) else model
+
+
+def count_cores() -> int:
+    """Count the cores that this process may use."""
+    can_ask = hasattr(os, 'sched_getaffinity')
+    return len(os.sched_getaffinity(0)) if can_ask else os.cpu_count() or 1
 
 
 def leave_group() -> None:

@@ -38,3 +38,12 @@ def test_importing_the_package_is_cheap_and_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout.strip() == '[]', done.stderr
+
+
+def test_the_python_api_builds_a_data_set_with_a_bank_in_a_fresh_process(tmp_path):
+    code = (
+        'import disp_plugin; '
+        f'disp_plugin.ImageFolderDataset({str(tmp_path)!r}, bank_file="bank.safetensors")'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert 'holds no image' in done.stderr and 'registry' not in done.stderr

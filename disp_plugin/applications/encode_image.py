@@ -11,8 +11,8 @@ from torch import Tensor
 
 from disp_plugin.datasets import decode_image, fit_image
 from disp_plugin.encoders import PriorEncoder
-from disp_plugin.hooks.check_top_level import find_bank_file, find_dataset, get_value
 from disp_plugin.priors import PriorBank, check_encoder
+from disp_plugin.settings import find_bank_file, find_dataset, get_value
 
 __all__ = ['encode_image', 'encode_shown', 'show_as_training']
 

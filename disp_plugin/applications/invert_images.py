@@ -118,7 +118,7 @@ def invert_images(
             rows = slice(start, start + batch_size)
             query, raw, z = (values[rows].to(device) for values in (images, prior, noise))
             with torch.no_grad():
-                prior_emb = generator.prior_projection(gan.condition(raw).to(raw.dtype))
+                prior_emb = generator.prior_projection(gan.normalize_prior(raw).to(raw.dtype))
             parts.append(_invert_batch(generator, query, prior_emb, z, num_steps, lr, steps))
     next(steps, None)  # the bar ends when it is asked for more
     best_images, losses, prior_embs = zip(*parts, strict=True)

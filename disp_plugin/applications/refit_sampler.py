@@ -8,10 +8,10 @@ from mmagic.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 
 from disp_plugin.files import replace_file
-from disp_plugin.hooks.check_top_level import find_bank_file
 from disp_plugin.hooks.prior_sampler_hook import describe_sampler
 from disp_plugin.priors import PriorBank, check_encoder, list_images
 from disp_plugin.samplers import PriorSampler
+from disp_plugin.settings import find_bank_file
 
 from .load_gan import Checkpoint, find_checkpoint, load_gan, read_checkpoint
 

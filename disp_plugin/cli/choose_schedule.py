@@ -12,7 +12,7 @@ from PIL import Image
 
 from disp_plugin.cli.config import build_training_set
 from disp_plugin.datasets import ImageViews
-from disp_plugin.hooks.check_top_level import find_places, get_value
+from disp_plugin.settings import find_places, get_value
 
 __all__ = ['Schedule', 'choose_options', 'choose_schedule']
 

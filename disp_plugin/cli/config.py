@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 import disp_plugin
 from disp_plugin.cli.options import accepted_fields, check_options, find_class, nearest
 from disp_plugin.datasets import split_manifest
-from disp_plugin.hooks.check_top_level import (
+from disp_plugin.settings import (
     SHORT_NAMES,
     check_top_level,
     find_dataset,

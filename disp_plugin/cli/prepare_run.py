@@ -19,7 +19,7 @@ from disp_plugin.cli.options import accepted_fields, find_class
 from disp_plugin.datasets import ImageViews
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
-from disp_plugin.hooks.check_top_level import (
+from disp_plugin.settings import (
     find_bank_file,
     find_dataset,
     find_places,

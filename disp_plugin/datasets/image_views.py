@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from disp_plugin.distributed import count_cores
 from disp_plugin.progress import track
 
 from .decode_image import BadImageError
@@ -114,8 +114,7 @@ def stack_views(dataset: ImageViews, index: int) -> np.ndarray:
 
 def choose_num_workers(num_images: int, on_gpu: bool = False) -> int:
     """Choose how many processes decode while the main one works; 0 for few images."""
-    can_ask = hasattr(os, 'sched_getaffinity')
-    num_cores = len(os.sched_getaffinity(0)) if can_ask else os.cpu_count() or 1
+    num_cores = count_cores()
     if num_images < 128:
         return 0
     return min(num_cores, 16) if on_gpu else max(1, num_cores // 2)

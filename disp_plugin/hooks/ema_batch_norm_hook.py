@@ -126,7 +126,7 @@ def estimate_batch_norm(gan: BaseGAN, num_batches: int, batch_size: int, seed: i
         for _ in range(num_batches):
             if isinstance(gan, DISPGAN):
                 noise, prior = gan.draw_latents(batch_size, randomness)
-                options = {} if prior is None else {'prior': gan.condition(prior)}
+                options = {} if prior is None else {'prior': gan.normalize_prior(prior)}
             else:  # of mmagic: its generator draws labels itself
                 noise = torch.randn(batch_size, gan.noise_size, generator=randomness).to(device)
                 options = {}

@@ -1,7 +1,6 @@
 """Before training: check the bank, fit the normalization of priors and their sampler to it."""
 
 import json
-import os
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -15,13 +14,12 @@ from mmengine.runner import Runner
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from disp_plugin.distributed import on_main_process, unwrap_model
+from disp_plugin.distributed import count_cores, on_main_process, unwrap_model
 from disp_plugin.models.disp_gan import PriorGAN
 from disp_plugin.models.prior_normalizer import FittedModule, PriorNormalizer
 from disp_plugin.priors import PriorBank, check_dataset, check_encoder, find_bank, list_images
 from disp_plugin.samplers import PriorSampler
-
-from .check_top_level import check_top_level
+from disp_plugin.settings import check_top_level
 
 PRIOR_BANK = 'prior_bank'
 
@@ -212,10 +210,11 @@ def _open_bank(runner: Runner, gan: FittedGAN) -> PriorBank:
 
 
 def _fit(part: PriorNormalizer | PriorSampler, bank: PriorBank) -> None:
-    can_ask = hasattr(os, 'sched_getaffinity')
-    num_cores = len(os.sched_getaffinity(0)) if can_ask else os.cpu_count() or 1
     # The other processes wait meanwhile, and torchrun left this one a single thread.
-    with threadpool_limits(num_cores if get_world_size() > 1 else None), warnings.catch_warnings():
+    with (
+        threadpool_limits(count_cores() if get_world_size() > 1 else None),
+        warnings.catch_warnings(),
+    ):
         # The priors are mapped into memory for reading, and are only read.
         warnings.filterwarnings('ignore', message='.*not writable')
         if isinstance(part, PriorSampler):

@@ -46,6 +46,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self._batches = _Batches(loader)
         super().__init__(runner, self._batches, max_iters, **kwargs)
         self.dataloader = loader
+        self._first_iter = 0
         batches: Any = loader.batch_sampler
         self._draws_per_iter: int = batches.batch_size * get_world_size()
         self._sampler_name = type(batches.sampler).__name__
@@ -77,8 +78,6 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             done = self._sampler.start + (self._iter + 1 - self._first_iter) * self._draws_per_iter
             self.runner.message_hub.update_info(NUM_DRAWS, done)
         super().run_iter(data_batch)
-
-    _first_iter = 0
 
     def _stop_workers(self) -> None:
         """Stop the loader's processes while their queues still work.

@@ -62,7 +62,7 @@ class PriorGAN(Protocol):
         """Draw the noise and the raw priors of new images."""
         ...
 
-    def condition(self, prior: Tensor | None) -> Tensor | None:
+    def normalize_prior(self, prior: Tensor | None) -> Tensor | None:
         """Normalize raw priors into what the networks take."""
         ...
 
@@ -70,8 +70,8 @@ class PriorGAN(Protocol):
 class DISPGAN(BaseGAN):
     r"""What makes one of mmagic's GANs a DISP GAN: equations (2) and (3) of the method.
 
-    A subclass names it before the host's class. Real and fake images of one step are scored against
-    the priors of the same real images,
+    A subclass lists it before the host's class among its bases. Real and fake images of one step
+    are scored against the priors of the same real images,
 
     .. math::
         L_D &= E_x[\max(0, 1 - D(x, C(x)))] + E_{x,z}[\max(0, 1 + D(G(z|C(x)), C(x)))] \\
@@ -205,7 +205,8 @@ class DISPGAN(BaseGAN):
         for auxiliary in self.gen_auxiliary_losses or ():
             if isinstance(auxiliary, LazyLoss):
                 auxiliary.check_generator(self.generator)
-        # A prior is no image. mmagic would extend the list of its class, for every model there is.
+        # Keep the preprocessor from normalizing priors as images. The list belongs to mmagic's
+        # class and all models share it: this model gets its own.
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
@@ -217,6 +218,7 @@ class DISPGAN(BaseGAN):
 
     @staticmethod
     def _get_valid_num_classes(*args: object) -> None:
+        # priors take the place of class labels, and mmagic's check would ask for labels
         return None
 
     def init_weights(self) -> None:
@@ -283,7 +285,7 @@ class DISPGAN(BaseGAN):
         world_size = get_world_size()
         return self.sampler.sample(num * world_size)[get_rank() :: world_size].to(self.device)
 
-    def condition(self, prior: Tensor | None) -> Tensor | None:
+    def normalize_prior(self, prior: Tensor | None) -> Tensor | None:
         """Normalize raw priors (N, D) into what the networks take; None stays None."""
         if prior is None or self.prior_dim == 0:
             return None
@@ -312,7 +314,7 @@ class DISPGAN(BaseGAN):
         prior = self._draw_priors(num_batches, None) if prior is None else prior.to(self.device)
         sample_kwargs = dict(inputs.get('sample_kwargs') or {})
         if prior is not None:
-            sample_kwargs['prior'] = self.condition(prior)
+            sample_kwargs['prior'] = self.normalize_prior(prior)
         inputs['sample_kwargs'] = sample_kwargs
         # the host's forward would sample labels
         samples = BaseGAN.forward(self, inputs, data_samples, mode)  # type: ignore[arg-type]
@@ -336,14 +338,14 @@ class DISPGAN(BaseGAN):
         if self.prior_dim == 0:
             return None
         if self.per_image:
-            return self.condition(self._one_hot(data_samples.sample_idx))
+            return self.normalize_prior(self._one_hot(data_samples.sample_idx))
         if 'gt_prior' not in data_samples:
             raise ValueError(
                 "the batch carries no 'gt_prior': give train_dataloader.dataset.bank_file, or, for "
                 "a data set of another type, dict(type='LoadPrior', bank_file=...) in its pipeline "
                 "and PackInputs(..., data_keys=['gt_prior'])"
             )
-        return self.condition(data_samples.gt_prior)
+        return self.normalize_prior(data_samples.gt_prior)
 
     def _one_hot(self, rows: list[int] | Tensor) -> Tensor:
         """Return the priors of the per-image baseline for rows of the training set."""

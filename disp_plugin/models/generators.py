@@ -115,7 +115,7 @@ class DISPSNGANGenerator(SNGANGenerator):
             condition = self.prior_projection(prior)
         else:
             condition = noise
-        # mmagic refuses a float label, but passes on whatever a function returns in its place.
+        # mmagic refuses a float tensor as label, but calls a function and takes what it returns.
         out = super().forward(
             noise, num_batches=len(noise), label=lambda _: condition, return_noise=return_noise
         )

@@ -9,12 +9,17 @@ from torch import Tensor, nn
 
 PRIOR_NORMS = ('none', 'l2', 'centered_l2', 'whitened')
 
+MAX_FIT_PRIORS = 50_000
+"""'whitened' is fitted to at most so many random priors of the bank."""
+
 
 class FittedModule(nn.Module):
     """A module whose buffers are fitted to data, so that their sizes are known only afterwards.
 
     Buffers begin empty, are set by :meth:`set_buffer`, are saved with the model and take the size
-    of what is loaded: sampling from a checkpoint needs neither bank nor data set.
+    of what is loaded: sampling from a checkpoint needs neither bank nor data set. Whether the
+    module is fitted is judged by its own buffers, not by those of its children: without a buffer
+    that begins empty it counts as fitted, and ``fit`` is never called.
     """
 
     def set_buffer(self, name: str, value: Tensor) -> None:
@@ -59,8 +64,6 @@ class PriorNormalizer(FittedModule):
     Args:
         prior_dim (int): D, length of a prior.
         mode (str): One of those four. Defaults to 'none'.
-        max_fit_priors (int): At most so many random rows of the bank are used to fit 'whitened'.
-            Defaults to 50000.
         length (float, optional): L. Defaults to None: :math:`\sqrt{D}`.
 
     Raises:
@@ -75,7 +78,6 @@ class PriorNormalizer(FittedModule):
         self,
         prior_dim: int,
         mode: str = 'none',
-        max_fit_priors: int = 50_000,
         length: float | None = None,
     ) -> None:
         super().__init__()
@@ -91,7 +93,6 @@ class PriorNormalizer(FittedModule):
         self.prior_dim = prior_dim
         self.mode = mode
         self.length = prior_dim**0.5 if length is None else length
-        self.max_fit_priors = max_fit_priors
         if mode in ('centered_l2', 'whitened'):
             self.register_buffer('mean', torch.empty(0))
         if mode == 'whitened':
@@ -122,9 +123,9 @@ class PriorNormalizer(FittedModule):
             self._fit_directions(priors)
 
     def _fit_directions(self, priors: Tensor) -> None:
-        if len(priors) > self.max_fit_priors:
+        if len(priors) > MAX_FIT_PRIORS:
             chosen = torch.randperm(len(priors), generator=torch.Generator().manual_seed(0))
-            priors = priors[chosen[: self.max_fit_priors].sort().values]
+            priors = priors[chosen[:MAX_FIT_PRIORS].sort().values]
         solver = 'covariance_eigh' if len(priors) > self.prior_dim else 'full'
         pca = PCA(svd_solver=solver).fit(priors.double().cpu().numpy())
         kept = pca.explained_variance_ > 1e-7 * pca.explained_variance_[0]

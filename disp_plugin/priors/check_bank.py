@@ -25,14 +25,17 @@ def check_encoder(bank: PriorBank, encoder: PriorEncoder | Mapping[str, Any]) ->
     Args:
         bank (PriorBank): The bank.
         encoder (PriorEncoder | Mapping): The encoder, or its config. A config equal to the bank's
-            is taken at its word; any other is built and compared.
+            is taken at its word, unless it names a checkpoint that is there and may have changed;
+            any other is built and compared.
 
     Raises:
         ValueError: They are not; the message names what differs.
     """
     if isinstance(encoder, PriorEncoder):
         built = encoder
-    elif simplify_config(encoder) == bank.origin.encoder_config:
+    elif simplify_config(encoder) == bank.origin.encoder_config and not (
+        encoder.get('checkpoint') and os.path.isfile(encoder['checkpoint'])
+    ):
         return
     else:
         built = MODELS.build(dict(encoder))

@@ -7,8 +7,8 @@ apply_patches()
 from .base_sampler import PriorSampler  # noqa: E402
 from .empirical_prior_sampler import EmpiricalPriorSampler, VicinalMixSampler  # noqa: E402
 from .gmm_prior_sampler import GMMPriorSampler  # noqa: E402
+from .kmeans_prior_sampler import KMeansPriorSampler  # noqa: E402
 from .per_image_sampler import PerImageSampler  # noqa: E402
-from .space_sampler import KMeansPriorSampler  # noqa: E402
 
 __all__ = [
     'EmpiricalPriorSampler',

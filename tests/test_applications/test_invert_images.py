@@ -100,7 +100,7 @@ def make_query(gan, num=3, dtype=torch.float32):
     sizes = gan.prior_dim, gan.noise_size
     prior, noise = (torch.randn(num, size, generator=rng).to(dtype) for size in sizes)
     generator = find_generator(gan.to(dtype))
-    prior_embs = project(generator, gan.condition(prior).to(dtype))
+    prior_embs = project(generator, gan.normalize_prior(prior).to(dtype))
     away = torch.randn(prior_embs.shape, generator=rng).to(dtype) * 0.5
     images = generate_by_blocks(generator, noise, prior_embs + away).clamp(-1, 1)
     return images, prior, noise

@@ -40,7 +40,7 @@ def test_the_images_are_those_of_the_given_noise_and_raw_priors(runner):
     inputs = inputs_of(runner, sample_model='orig')[0]
     samples = model.val_step({'inputs': inputs})
     image = model.generator(
-        inputs['noise'], prior=model.condition(inputs['prior']), return_noise=False
+        inputs['noise'], prior=model.normalize_prior(inputs['prior']), return_noise=False
     )
     expected = (image * 127.5 + 127.5).clamp(0, 255)
     assert_close_to_scale(torch.stack([sample.fake_img for sample in samples]), expected)

@@ -49,7 +49,7 @@ def test_samples_come_from_the_sampler_unless_priors_are_brought(name):
     inputs = dict(noise=3 * noise, prior=prior, sample_model='orig')
     inputs['sample_kwargs'] = dict(truncation=0.3)
     first, second = gan.forward(dict(inputs)), gan.forward(dict(inputs))
-    expected = gan.generator((3 * noise).clamp(-0.3, 0.3), gan.condition(prior))
+    expected = gan.generator((3 * noise).clamp(-0.3, 0.3), gan.normalize_prior(prior))
     for index in range(3):
         assert torch.equal(first[index].fake_img, second[index].fake_img)
         assert torch.equal(first[index].prior, prior[index])

@@ -115,3 +115,22 @@ def test_the_hash_of_a_data_set_follows_view_keys_and_sizes():
         hash_dataset({'image_size': 8}, ['a', 'b'], sizes + 1),
     ]
     assert len({first, *others}) == 4
+
+
+def test_checkpoint_trained_anew_under_its_name_is_noticed(tmp_path, make_encoder):
+    file = tmp_path / 'encoder.pth'
+    file.write_bytes(b'weights')
+    config = {'type': 'TinyEncoderWithFile', 'checkpoint': str(file)}
+
+    def build(checkpoint, seed=1):
+        return make_encoder(seed=seed)
+
+    MODELS.register_module(name='TinyEncoderWithFile', module=build, force=True)
+    old = make_encoder(seed=0)
+    origin = BankOrigin(
+        encoder=old.describe(), encoder_fingerprint=old.fingerprint(), encoder_config=config
+    )
+    bank = PriorBank(['a'], torch.ones(1, 6), origin=origin)
+    assert 'another encoder' in change_of(check_encoder, bank, config)
+    file.unlink()
+    check_encoder(bank, config)  # the bank has come without its encoder

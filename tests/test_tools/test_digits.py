@@ -23,8 +23,8 @@ def test_a_gan_that_shows_the_image_of_each_prior_agrees(
     digits, trained, tmp_path, capsys, monkeypatch
 ):
     from disp_plugin import applications
-    from disp_plugin.hooks.check_top_level import find_bank_file
     from disp_plugin.priors import PriorBank
+    from disp_plugin.settings import find_bank_file
 
     cfg = applications.load_gan(trained / 'iter_4.pth')[1]
 

@@ -26,9 +26,9 @@ from disp_plugin.evaluation.held_out import (
 )
 from disp_plugin.evaluation.spaces import RUN_ENCODER
 from disp_plugin.files import write_file
-from disp_plugin.hooks.check_top_level import find_places, get_value
 from disp_plugin.models.prior_normalizer import PriorNormalizer
 from disp_plugin.priors import PriorBank
+from disp_plugin.settings import find_places, get_value
 
 from .cells import BASELINES, DISP_METHODS, Cell, Overrides, choose_subset, flatten, rank_keys
 from .runs import Run

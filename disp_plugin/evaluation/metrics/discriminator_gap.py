@@ -107,7 +107,7 @@ class DiscriminatorGapMetric(GanMetric):
     def _discriminate(self, pixels: Tensor, prior: Tensor | None) -> Tensor:
         network = unwrap_model(self.gan.discriminator)
         if prior is not None:
-            return network(pixels, self.gan.condition(prior))
+            return network(pixels, self.gan.normalize_prior(prior))
         if getattr(self.gan, 'per_image', False) and hasattr(network, 'prior_projection'):
             return network.discriminator(pixels)
         if getattr(network, 'num_classes', 0):

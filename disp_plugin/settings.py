@@ -1,4 +1,4 @@
-"""Short names of settings: where each is read, and a check that none stands unread at the top."""
+"""Where a config holds each setting, and the short names of the command line."""
 
 import ast
 from collections.abc import Mapping
