@@ -6,7 +6,7 @@ from mmengine.config import Config
 import disp_plugin.register  # noqa: F401
 from disp_plugin.cli.choose_schedule import choose_options
 from disp_plugin.cli.config import load_config, merge_options
-from disp_plugin.hooks.check_top_level import find_bank_file
+from disp_plugin.settings import find_bank_file
 
 TEXT = """
 encoder = dict(type='TorchvisionEncoder', model='vgg16', layer='fc7')
