@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ['WeightsFile', 'list_some', 'read_weights']
+__all__ = ['NonFiniteError', 'WeightsFile', 'find_non_finite', 'list_some', 'read_weights']
 
 # First bytes -> what a file is, and the way out.
 _KINDS = {
@@ -229,3 +229,22 @@ def _describe(path: Path, head: bytes) -> str:
         f'{path} is no file of torch.save, safetensors or npz: it begins with the bytes '
         f'{head[:8].hex(" ")}; give such a file, or {_ANEW}'
     )
+
+
+class NonFiniteError(ValueError):
+    """Losses or weights that are NaN or infinite."""
+
+
+def find_non_finite(state: object, name: str = '') -> str | None:
+    """Describe the first tensor of nested dicts with NaN or infinite values; None without one.
+
+    The first part of an entry's name is its network.
+    """
+    if isinstance(state, Mapping):
+        found = (find_non_finite(v, f'{name}.{k}' if name else str(k)) for k, v in state.items())
+        return next(filter(None, found), None)
+    if not isinstance(state, Tensor) or bool(state.isfinite().all()):
+        return None
+    network, _, entry = name.partition('.')
+    bad = int((~state.isfinite()).sum())
+    return f'{network} is not finite: NaN or infinite in {bad} of {state.numel()} values of {entry}'

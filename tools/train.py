@@ -98,6 +98,7 @@ def train(args: argparse.Namespace) -> None:
     runner = Runner.from_cfg(cfg)
     if overwrite and is_main_process():
         remove_run(cfg.work_dir, keep=runner.timestamp)
+    prepare_run.check_finite(runner)
     prepare_run.check_space(runner)
     runner.train()
     leave_group()

@@ -13,6 +13,7 @@ sync_bn = 'torch'
 
 # This list holds no decision: a hook that has nothing to do in a run does nothing.
 custom_hooks = [
+    dict(type='FiniteHook'),
     dict(type='PriorSamplerHook'),
     dict(type='RandomStateHook'),
     dict(type='EMABatchNormHook'),

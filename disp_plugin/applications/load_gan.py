@@ -13,7 +13,7 @@ from torch import Tensor
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
 from disp_plugin.literals import parse_config_text
 from disp_plugin.upstream import patch_config_reading
-from disp_plugin.weights import list_some, read_weights
+from disp_plugin.weights import NonFiniteError, find_non_finite, list_some, read_weights
 
 __all__ = ['find_checkpoint', 'list_snapshots', 'load_gan', 'read_checkpoint']
 
@@ -124,6 +124,7 @@ def load_gan(
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: The file is no checkpoint, holds no config, or does not fit the config.
+        NonFiniteError: A network has weights that are NaN or infinite.
     """
     path = find_checkpoint(checkpoint)
     content = read_checkpoint(path)
@@ -143,6 +144,8 @@ def load_gan(
             f'{list_some(sorted(found.keys() - wanted.keys()))}; of another shape are '
             f'{list_some(shapes)}'
         ) from error
+    if (fault := find_non_finite(content['state_dict'])) is not None:
+        raise NonFiniteError(f'{path} cannot be used: {fault}; give an earlier snapshot of the run')
     return gan.to(device).eval(), cfg
 
 

@@ -19,6 +19,7 @@ from disp_plugin.cli.options import accepted_fields, find_class
 from disp_plugin.datasets import ImageViews
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
+from disp_plugin.hooks import FiniteHook
 from disp_plugin.settings import (
     find_bank_file,
     find_dataset,
@@ -27,6 +28,7 @@ from disp_plugin.settings import (
 )
 
 __all__ = [
+    'check_finite',
     'check_is_a_run',
     'check_sizes',
     'check_space',
@@ -284,6 +286,12 @@ def _build(cfg: Config, bank_file: Path) -> None:
             f'--image-size SIZE --bank-file {bank_file} (and --flip where training flips)'
         )
     build_bank(dataset, cfg.encoder, bank_file)
+
+
+def check_finite(runner: Runner) -> None:
+    """Add the check of finite losses and weights to a run whose config lacks it."""
+    if not any(isinstance(hook, FiniteHook) for hook in runner.hooks):
+        runner.register_hook(FiniteHook())
 
 
 def check_space(runner: Runner) -> None:

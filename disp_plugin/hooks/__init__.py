@@ -5,6 +5,7 @@ from disp_plugin.upstream import apply_patches
 apply_patches()
 
 from .ema_batch_norm_hook import EMABatchNormHook, estimate_batch_norm  # noqa: E402
+from .finite_hook import FiniteHook  # noqa: E402
 from .fixed_priors import FixedPriorsSampler  # noqa: E402
 from .prior_sampler_hook import GMMSamplerHook, PriorSamplerHook  # noqa: E402
 from .random_state_hook import RandomStateHook  # noqa: E402
@@ -17,6 +18,7 @@ from .validation_hooks import (  # noqa: E402
 
 __all__ = [
     'EMABatchNormHook',
+    'FiniteHook',
     'FixedPriorsSampler',
     'GMMSamplerHook',
     'PriorSamplerHook',

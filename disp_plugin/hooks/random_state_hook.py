@@ -85,7 +85,7 @@ class RandomStateHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Keep the states that the step left, before any other hook acts."""
-        self._keep(for_all=any(_saves_now(hook, runner) for hook in runner.hooks))
+        self._keep(for_all=any(saves_now(hook, runner) for hook in runner.hooks))
 
     def before_val(self, runner: Runner) -> None:
         """Keep the states that training left."""
@@ -147,7 +147,7 @@ class _RestoreStateHook(Hook):
     after_val = after_test = after_train_iter
 
 
-def _saves_now(hook: Hook, runner: Runner) -> bool:
+def saves_now(hook: Hook, runner: Runner) -> bool:
     """Tell whether a hook will save a checkpoint after this training iteration."""
     if not isinstance(hook, CheckpointHook) or hook.by_epoch:
         return False

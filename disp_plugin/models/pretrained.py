@@ -20,9 +20,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from disp_plugin.distributed import unwrap_model
-from disp_plugin.weights import list_some
+from disp_plugin.weights import NonFiniteError, find_non_finite, list_some
 
-from .checkpoint_file import CONVERTERS, GANCheckpoint, read_checkpoint
+from .checkpoint_file import (
+    CONVERTERS,
+    GANCheckpoint,
+    read_checkpoint,
+)
 from .generators import GeneratorWrapper
 from .stylegan2_networks import FIRST_MAPPING_WEIGHT, DISPStyleGAN2Generator
 
@@ -134,6 +138,8 @@ def load_pretrained(
             part; or ``channel_order`` is another word.
     """
     read = read_checkpoint(checkpoint)
+    if (bad := find_non_finite(read.state)) is not None:
+        raise NonFiniteError(f'{read.file} cannot be used: {bad}; start from another checkpoint')
     target: State = gan.state_dict()
     networks = _find_networks(gan)
     source = _rename(read.state, use_ema, networks)

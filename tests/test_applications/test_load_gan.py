@@ -8,7 +8,7 @@ from mmengine.config import Config
 from disp_plugin.applications import load_gan
 from disp_plugin.applications.load_gan import find_checkpoint
 from disp_plugin.literals import parse_config_text
-from tests.gans import gan_config
+from tests.gans import TYPE, gan_config
 
 
 def test_what_mmengine_writes_is_read_back():
@@ -76,6 +76,19 @@ def save_tiny(path, **entries):
 def test_weights_of_another_model_are_refused(tmp_path):
     save_tiny(tmp_path / 'x.pth', x=torch.ones(1))
     with pytest.raises(ValueError, match='does not fit the model of its config'):
+        load_gan(tmp_path / 'x.pth')
+
+
+@pytest.mark.parametrize('kind', sorted(TYPE))
+@pytest.mark.parametrize('part', ['generator', 'generator_ema', 'discriminator'])
+def test_weights_that_are_not_finite_are_refused_by_their_network(tmp_path, kind, part):
+    model = gan_config(kind, ema_config=dict(type='ExponentialMovingAverage'))
+    state = MODELS.build(model).state_dict()
+    name = next(k for k, v in state.items() if k.startswith(f'{part}.') and v.dim() > 1)
+    state[name].view(-1)[0] = float('nan')
+    config = Config(dict(model=model)).pretty_text
+    torch.save({'state_dict': state, 'meta': {'cfg': config}}, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match=rf'x.pth cannot be used: {part} is not finite: NaN or'):
         load_gan(tmp_path / 'x.pth')
 
 

@@ -130,3 +130,39 @@ def test_an_interrupt_says_how_to_continue(
         train.main(small_run.arguments(tmp_path / 'interrupted'))
     assert error.value.code == 130
     assert '--resume --work-dir' in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_ends_with_an_error_and_its_last_finite_snapshot(
+    train, trained, small_run, tmp_path, capsys
+):
+    options = ['optim_wrapper.generator.optimizer.lr=1e30']
+    said = refused(train, small_run.arguments(tmp_path / 'run', *options), capsys)
+    kept = tmp_path / 'run' / 'iter_2.pth'
+    assert 'training stopped at iteration 4: generator' in said
+    assert f'the last finite snapshot is {kept}' in said
+    assert [*(tmp_path / 'run').glob('*.pth')] == [kept]
+
+
+def test_every_tool_refuses_weights_that_are_not_finite(
+    tool, trained, small_run, tmp_path, digits_folder, capsys
+):
+    content = torch.load(trained / 'iter_4.pth', weights_only=True)
+    name = 'generator_ema.module.output_layer.conv.weight_orig'
+    content['state_dict'][name].view(-1)[0] = float('nan')
+    bad = str(tmp_path / 'iter_4.pth')
+    torch.save(content, bad)
+    out = ['--out', str(tmp_path / 'out')]
+    config, *options = small_run.arguments(tmp_path / 'run')
+    images = [str(path) for path in sorted(digits_folder.rglob('*.png'))[:2]]
+    for script, arguments in {
+        'sample.py': [bad, *out],
+        'interpolate.py': [bad, *out],
+        'invert.py': [bad, *images, *out],
+        'evaluate.py': [bad, '--held-out', str(digits_folder), *out],
+        'report.py': [str(trained), '--checkpoint', bad, *out],
+        'fit_sampler.py': [bad, '--sampler', 'type=EmpiricalPriorSampler', *out],
+        'test.py': [config, bad, *options],
+        'train.py': [config, '--resume-from', bad, *options],
+    }.items():
+        said = refused(tool(script), arguments, capsys)
+        assert f'{bad} cannot be used: generator_ema is not finite' in said, (script, said)

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from disp_plugin.files import replace_file
-from disp_plugin.weights import list_some, read_weights
+from disp_plugin.weights import NonFiniteError, find_non_finite, list_some, read_weights
 
 # Part of a GAN -> its prefix in mmagic's layout, and its names in files of several networks.
 PREFIXES = {
@@ -136,6 +136,8 @@ def convert(args: argparse.Namespace, layouts: Sequence[Layout]) -> None:
         # a tensor that two networks share is written for each
         state.update({PREFIXES[part] + name: value.clone() for name, value in renamed.items()})
     state = {name: value.contiguous() for name, value in state.items()}
+    if (fault := find_non_finite(state)) is not None:
+        raise NonFiniteError(f'the weights cannot be used: {fault}')
     meta = {'layout': layout.name, 'channel_order': 'RGB'}
     if layout.is_in_place is not None:
         meta['activations_in_place'] = str(layout.is_in_place)

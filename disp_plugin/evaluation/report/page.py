@@ -15,6 +15,7 @@ from mmagic.registry import DATASETS
 from disp_plugin import __version__
 from disp_plugin.applications.load_gan import load_gan
 from disp_plugin.files import check_out, write_file
+from disp_plugin.weights import NonFiniteError
 
 from ..held_out import find_image_size, find_training_images
 from ..metric_card import MetricCard
@@ -67,7 +68,7 @@ def write_report(
 
     Raises:
         FileNotFoundError: The folder or the checkpoint does not exist, or the folder is no run's.
-        ValueError: The file cannot be written there.
+        ValueError: The file cannot be written there, or weights are NaN or infinite.
     """
     file = Path(work_dir if out_file is None else out_file)
     if out_file is None or file.is_dir():
@@ -158,6 +159,8 @@ def _load(run: Run) -> tuple[BaseGAN, Config]:
 def _attempt(make: Callable[[], Content]) -> Attempt[Content]:
     try:
         return Attempt(make())
+    except NonFiniteError:
+        raise
     except _EXPECTED as error:
         return Attempt(None, str(error) or type(error).__name__)
 
