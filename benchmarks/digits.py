@@ -145,7 +145,8 @@ def measure_distance(args):
 
     from disp_plugin import applications
     from disp_plugin.applications.load_gan import read_checkpoint
-    from disp_plugin.evaluation.run import find_run, read_start
+    from disp_plugin.evaluation.metric_card import read_start
+    from disp_plugin.evaluation.run import find_run
 
     def distance(gan):
         noise, prior = applications.draw_inputs(gan, args.num, args.seed)

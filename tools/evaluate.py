@@ -119,8 +119,8 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
     from disp_plugin.evaluation import StandardEvaluator
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
     from disp_plugin.evaluation.held_out import find_held_out, find_training_images
-    from disp_plugin.evaluation.metric_card import Snapshot
-    from disp_plugin.evaluation.run import find_run, read_start
+    from disp_plugin.evaluation.metric_card import Snapshot, read_start
+    from disp_plugin.evaluation.run import find_run
     from disp_plugin.evaluation.spaces import choose_spaces, run_encoder
 
     path = Path(args.checkpoint)

@@ -7,10 +7,10 @@ import json
 import math
 import re
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from disp_plugin.files import write_file
 
@@ -25,6 +25,7 @@ __all__ = [
     'format_cards',
     'merge_cards',
     'read_cards',
+    'read_start',
     'write_cards',
 ]
 
@@ -88,7 +89,7 @@ class Snapshot:
         iteration (int | None): Iterations of training. Defaults to None, unknown.
         file (str): The checkpoint, or the folder. Defaults to ''.
         run (str): Name of the run's folder. Defaults to ''.
-        start (str): When the run was first started, of :func:`run.read_start`. Defaults to ''.
+        start (str): When the run was first started, of :func:`read_start`. Defaults to ''.
     """
 
     iteration: int | None = None
@@ -200,6 +201,26 @@ class MetricCard:
     def of(self, snapshot: Snapshot) -> MetricCard:
         """Copy the card for a snapshot."""
         return dataclasses.replace(self, snapshot=snapshot)
+
+
+def read_start(checkpoint: Mapping[str, Any]) -> str:
+    """Read when a checkpoint's run was first started: the name of its first log folder.
+
+    mmengine ends a run's name with it and keeps that name over every resume, so it tells two runs
+    in one folder from each other.
+
+    Args:
+        checkpoint (Mapping[str, Any]): What was read of the file.
+
+    Returns:
+        str: Such as '20260131_235959'; '' where the file does not say.
+    """
+    info = checkpoint
+    for name in ('message_hub', 'runtime_info'):
+        part = info.get(name)
+        info = part if isinstance(part, Mapping) else {}
+    match = re.search(r'\d{8}_\d{6}$', str(info.get('experiment_name')))
+    return match.group() if match else ''
 
 
 def _spell(name: str) -> str:

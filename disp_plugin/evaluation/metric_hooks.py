@@ -22,11 +22,11 @@ from .metric_card import (
     Snapshot,
     choose_headline,
     format_cards,
+    read_start,
     write_cards,
 )
 from .metrics.standard_evaluator import StandardEvaluator
 from .report.findings import Finding, History, Series, find_signs
-from .run import read_start
 from .spaces import run_encoder
 
 __all__ = ['MetricCardHook', 'OverfittingHook']

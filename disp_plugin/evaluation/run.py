@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 from disp_plugin.applications.load_gan import find_checkpoint, read_checkpoint
 from disp_plugin.literals import parse_config_text
 
-from .metric_card import CARDS_FILE, MetricCard, read_cards
+from .metric_card import CARDS_FILE, MetricCard, read_cards, read_start
 from .spaces import Config
 
-__all__ = ['Run', 'RunLog', 'find_run', 'read_log', 'read_start']
+__all__ = ['Run', 'RunLog', 'find_run', 'read_log']
 
 Content = TypeVar('Content')
 
@@ -138,26 +138,6 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
         problems=problems,
         elsewhere=elsewhere,
     )
-
-
-def read_start(checkpoint: Mapping[str, Any]) -> str:
-    """Read when a checkpoint's run was first started: the name of its first log folder.
-
-    mmengine ends a run's name with it and keeps that name over every resume, so it tells two runs
-    in one folder from each other.
-
-    Args:
-        checkpoint (Mapping[str, Any]): What was read of the file.
-
-    Returns:
-        str: Such as '20260131_235959'; '' where the file does not say.
-    """
-    info = checkpoint
-    for name in ('message_hub', 'runtime_info'):
-        part = info.get(name)
-        info = part if isinstance(part, Mapping) else {}
-    match = re.search(r'\d{8}_\d{6}$', str(info.get('experiment_name')))
-    return match.group() if match else ''
 
 
 def _read_start_of(file: Path) -> str | None:

@@ -5,7 +5,7 @@ import torch
 from mmengine.runner import Runner
 
 from disp_plugin.applications.load_gan import read_checkpoint
-from disp_plugin.evaluation.run import read_start
+from disp_plugin.evaluation.metric_card import read_start
 
 
 def weights(checkpoint):
