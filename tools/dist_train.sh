@@ -3,7 +3,7 @@
 #
 #   tools/dist_train.sh CONFIG NUM_PROCESSES [options of train.py]
 #
-# Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, PYTHON.
+# Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT (several machines: 29500; one: a free one), PYTHON.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -14,10 +14,13 @@ CONFIG=$1
 GPUS=$2
 HERE="$(cd "$(dirname "$0")" && pwd)"
 
-"${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$GPUS" \
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    PLACE=(--standalone --local_addr=127.0.0.1)
+else
+    PLACE=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}")
+    PLACE+=(--master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
+fi
+
+# In place of this shell, which would keep signals to itself.
+exec "${PYTHON:-python}" -m torch.distributed.run "${PLACE[@]}" --nproc_per_node="$GPUS" \
     "$HERE/train.py" "$CONFIG" --launcher pytorch "${@:3}"

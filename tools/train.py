@@ -7,6 +7,7 @@ python tools/train.py configs/disp_sngan_anime100.py --method per_image --techni
 
 import argparse
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -119,16 +120,21 @@ def _add_validation(cfg: Any, args: argparse.Namespace) -> None:
     print(f'the best snapshot is chosen by {metric}')
 
 
+def _say_how_to_go_on(args: argparse.Namespace, words: list[str]) -> str:
+    if args.launcher != 'none':
+        return 'Give the same command with --resume to go on from the newest checkpoint.'
+    begins = ('--resume', '--overwrite', '--resume-from', f'--resume-from={args.resume_from}')
+    words = [word for word in words if word not in (*begins, args.resume_from)]
+    return f'Go on with: {shlex.join(["python", sys.argv[0], *words, "--resume"])}'
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
     from disp_plugin.cli.errors import user_errors
 
-    again = ['python', sys.argv[0], args.config, '--resume']
-    if args.work_dir:
-        again += ['--work-dir', args.work_dir]
-    hint = f'Continue from the newest checkpoint with: {" ".join(again)} (and the same options)'
+    hint = _say_how_to_go_on(args, sys.argv[1:] if argv is None else argv)
     with user_errors(args.debug, resume_hint=hint):
         train(args)
 

@@ -2,13 +2,16 @@
 
 import errno
 import re
+import signal
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from disp_plugin.cli.options import accepted_fields, find_class, nearest, registered_names
+from disp_plugin.signals import STOP, Stopped
 
 __all__ = ['LARGEST_SEED', 'check_range', 'explain_error', 'user_errors']
 
@@ -83,27 +86,41 @@ def _explain_argument(text: str) -> str | None:
 def user_errors(debug: bool = False, resume_hint: str = '') -> Iterator[None]:
     """Run the body of a tool; end it with one message where the user is to blame.
 
-    The exit status is 2 for a user's error, 130 after an interrupt. Any other error passes.
+    The exit status is 2 for a user's error, 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1.
+    Any other error passes, unless a signal came before: what it ended raises errors elsewhere.
 
     Args:
         debug (bool): Print the traceback as well. Defaults to False.
-        resume_hint (str): What to say after an interrupt. Defaults to ''.
+        resume_hint (str): What to say after a signal. Defaults to ''.
 
     Raises:
-        SystemExit: A user's error or an interrupt.
+        SystemExit: A user's error or a signal.
     """
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f'\ninterrupted. {resume_hint}'.rstrip(), file=sys.stderr)
-        raise SystemExit(130) from None
-    except Exception as error:
-        message = explain_error(error)
-        if message is None:
-            raise
-        if debug:
-            traceback.print_exc()
-        print(f'error: {message}', file=sys.stderr)
-        if not debug:
-            print('(--debug prints the traceback)', file=sys.stderr)
-        raise SystemExit(USER_ERROR) from None
+    with STOP.caught():
+        try:
+            yield
+        except KeyboardInterrupt:
+            _end_by(signal.SIGINT, resume_hint)
+        except Stopped as stop:
+            if stop.is_told:
+                raise
+            _end_by(stop.number, resume_hint)
+        except Exception as error:
+            message = explain_error(error)
+            if message is None and STOP.received and not debug:
+                _end_by(STOP.received, resume_hint)
+            if message is None:
+                raise
+            if debug:
+                traceback.print_exc()
+            print(f'error: {message}', file=sys.stderr)
+            if not debug:
+                print('(--debug prints the traceback)', file=sys.stderr)
+            raise SystemExit(USER_ERROR) from None
+
+
+def _end_by(number: int, hint: str) -> NoReturn:
+    """Say that a signal ended the tool, and end it with the status that shells give."""
+    name = 'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name
+    print(f'\nstopped by {name}. {hint}'.rstrip(), file=sys.stderr)
+    raise SystemExit(128 + number) from None

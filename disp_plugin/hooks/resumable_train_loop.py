@@ -1,15 +1,21 @@
-"""A training loop that goes on in the data where it stopped, without reading the past again."""
+"""A training loop that stops on a signal, and goes on in the data where it stopped."""
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import torch
 from mmagic.registry import LOOPS
-from mmengine.dist import get_world_size
+from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
 from disp_plugin.datasets import ResumableSampler, SeededDraws, takes_positions
+from disp_plugin.distributed import leave_group
+from disp_plugin.signals import STOP, Stopped, spare_processes
 
 NUM_DRAWS = 'num_train_draws'
 DRAW_SEED = 'train_draw_seed'
@@ -17,7 +23,7 @@ DRAW_SEED = 'train_draw_seed'
 
 @LOOPS.register_module()
 class ResumableTrainLoop(IterBasedTrainLoop):
-    """Resume mmengine's ``IterBasedTrainLoop`` exactly, at no cost.
+    """Stop mmengine's ``IterBasedTrainLoop`` on a signal, and resume it exactly, at no cost.
 
     On resume mmengine reads and throws away every batch of the past. Here the sampler starts at the
     right draw. The number of draws and their seed are in the checkpoint (in mmengine's message
@@ -26,6 +32,10 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     The data loader needs ``sampler=dict(type='ResumableSampler')``; with another sampler this loop
     warns on resume and reads the past as mmengine does. Random flips and crops are repeated by data
     sets that take positions: :class:`ImageFolderDataset`, or any other in :class:`SeededDraws`.
+
+    After SIGTERM, SIGUSR1 or Ctrl-C all processes finish their step and train one more, which
+    ``CheckpointHook`` saves; then :class:`Stopped` ends the run. After a step that is saved already
+    the run ends at once, even during its validation, and so it does by a second Ctrl-C.
 
     Args:
         runner (Runner): The runner.
@@ -68,16 +78,46 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         if self._sampler is not None:
             self.runner.message_hub.update_info(DRAW_SEED, self._sampler.seed)
         try:
-            return super().run()
+            with STOP.caught():
+                return super().run()
         finally:
             self._stop_workers()
 
     def run_iter(self, data_batch: dict) -> None:
-        """Train one batch, and count its draws before a hook can save a checkpoint."""
+        """Train one batch, and count its draws before a hook can save a checkpoint.
+
+        Raises:
+            Stopped: A signal came; the iteration is saved.
+        """
         if self._sampler is not None:
             done = self._sampler.start + (self._iter + 1 - self._first_iter) * self._draws_per_iter
             self.runner.message_hub.update_info(NUM_DRAWS, done)
+        saving = next((h for h in self.runner.hooks if isinstance(h, CheckpointHook)), None)
+        if saving is None or saving.by_epoch:  # nothing could save what is deferred
+            super().run_iter(data_batch)
+            return
+        STOP.is_deferred = True
+        number = _agree(STOP.received)
+        if number:  # all that prepares a checkpoint prepares one of this iteration
+            saving.interval, saving.save_begin = 1, 0
         super().run_iter(data_batch)
+        is_saved = Path(saving.last_ckpt or '').name == saving.filename_tmpl.format(self._iter)
+        if is_saved and not number:  # by all, since the main process has written it by then
+            number = _agree(STOP.received)
+        if number:
+            self._stop(number, saving.last_ckpt)
+        elif is_saved:
+            STOP.end_deferral()
+
+    def _stop(self, number: int, checkpoint: str | None) -> None:
+        self.runner.logger.warning(
+            f'{signal.Signals(number).name} came: the run stops after iteration {self._iter}; '
+            f'the newest checkpoint is {checkpoint}'
+        )
+        self.runner.call_hook('after_run')
+        is_told = not is_main_process()
+        leave_group()
+        raise Stopped(number, is_told)
 
     def _stop_workers(self) -> None:
         """Stop the loader's processes while their queues still work.
@@ -118,6 +158,15 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             )
 
 
+def _agree(received: int) -> int:
+    """Give all processes the signal that any of them has received."""
+    number = torch.tensor(received)
+    if get_world_size() > 1:
+        # It costs a GPU little: mmengine reads the losses, and so waits for it, in every step.
+        all_reduce(number, 'max')
+    return int(number)
+
+
 class _Batches:
     """A data loader whose workers start when the first batch is asked for.
 
@@ -135,4 +184,6 @@ class _Batches:
         for _ in range(self.num_past):
             yield None
         self.num_past = 0
-        yield from self._loader
+        with spare_processes():
+            batches = iter(self._loader)
+        yield from batches

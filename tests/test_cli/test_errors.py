@@ -1,6 +1,8 @@
 """A user's error becomes one message and exit status 2; a bug stays a traceback."""
 
 import errno
+import os
+import signal
 from argparse import Namespace
 
 import pytest
@@ -8,6 +10,7 @@ from mmengine.registry import HOOKS
 
 import disp_plugin.register  # noqa: F401
 from disp_plugin.cli.errors import check_range, explain_error, user_errors
+from disp_plugin.signals import Stopped
 
 
 def catch(function):
@@ -61,11 +64,42 @@ def test_debug_adds_the_traceback(capsys):
     assert said.endswith('error: prior_dim is 3\n')
 
 
-def test_an_interrupt_says_how_to_continue(capsys):
-    with pytest.raises(SystemExit) as stop, user_errors(resume_hint='Continue with --resume'):
-        raise KeyboardInterrupt
-    assert stop.value.code == 130
-    assert 'Continue with --resume' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('number', 'name'),
+    [(signal.SIGINT, 'Ctrl-C'), (signal.SIGTERM, 'SIGTERM'), (signal.SIGUSR1, 'SIGUSR1')],
+)
+def test_a_signal_ends_a_tool_with_one_line_that_says_how_to_go_on(capsys, number, name):
+    before = signal.signal(number, signal.default_int_handler)
+    with pytest.raises(SystemExit) as stop, user_errors(resume_hint='Give it again.'):
+        os.kill(os.getpid(), number)
+    assert stop.value.code == 128 + number
+    assert capsys.readouterr().err == f'\nstopped by {name}. Give it again.\n'
+    assert signal.signal(number, before) is signal.default_int_handler
+
+
+def test_what_a_signal_broke_on_its_way_is_no_error_of_the_program(capsys):
+    with pytest.raises(SystemExit) as stop, user_errors():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise RuntimeError('DataLoader worker is killed by signal: Terminated')
+    assert stop.value.code == 143
+    assert capsys.readouterr().err == '\nstopped by SIGTERM.\n'
+    with pytest.raises(RuntimeError), user_errors():  # later
+        raise RuntimeError
+
+
+def test_another_process_says_what_ended_this_one(capsys):
+    with pytest.raises(SystemExit) as stop, user_errors():
+        raise Stopped(signal.SIGTERM, is_told=True)
+    assert stop.value.code == 143 and not capsys.readouterr().err
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with user_errors():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN
 
 
 def test_the_option_its_bound_and_the_value_are_named():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 
-from tests.test_hooks.tiny_runs import GMM, gan_cfg
+from tests.test_hooks.tiny_runs import GMM, assert_same, gan_cfg
 
 pytestmark = pytest.mark.slow
 
@@ -50,3 +50,7 @@ def test_the_first_process_fits_the_sampler_once_per_bank_and_the_other_receives
     (first_fits, first), (other_fits, other) = found['changed']
     assert (first_fits, other_fits) == (1, 0) and torch.equal(first, other)
     assert not any(torch.equal(first, before) for before in found['samplers'])
+
+
+def test_a_signal_to_one_process_ends_the_step_of_both_and_saves_it(found):
+    assert_same(*found['steps'])

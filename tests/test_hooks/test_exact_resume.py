@@ -4,10 +4,10 @@ import functools
 
 import pytest
 import torch
-from torch.utils._pytree import tree_flatten
 
 from tests.test_hooks.tiny_runs import (
     EMA_BATCH_NORM,
+    assert_same,
     find_differences,
     load,
     snapshot,
@@ -21,13 +21,6 @@ HOOKS = [EMA_BATCH_NORM, visualization(3)]
 def whole(train):
     """A function: name of a GAN -> its uninterrupted run of 7 iterations."""
     return functools.cache(lambda gan: train(gan, 7, hooks=HOOKS))
-
-
-def assert_same(first, second):
-    (first, names), (second, same_names) = tree_flatten(first), tree_flatten(second)
-    assert names == same_names
-    for one, other in zip(first, second, strict=True):
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 # G is updated every 2nd (BigGAN) or 3rd (SNGAN) iteration: these lie on and between.

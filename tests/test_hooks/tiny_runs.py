@@ -6,6 +6,7 @@ from copy import deepcopy
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch.utils._pytree import tree_flatten
 
 import disp_plugin.register  # noqa: F401
 from disp_plugin.priors import PriorBank
@@ -166,3 +167,11 @@ def find_differences(first, second):
     """The names of what is not equal, bit for bit, in two state dicts."""
     assert first.keys() == second.keys()
     return {name for name, value in first.items() if not torch.equal(value, second[name])}
+
+
+def assert_same(first, second):
+    """Compare nested tensors and numbers, bit for bit."""
+    (first, names), (second, same_names) = tree_flatten(first), tree_flatten(second)
+    assert names == same_names
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other

@@ -1,9 +1,14 @@
 """Run by each of two processes: train, resume, and compare; see test_distributed_resume.py."""
 
+import os
+import signal
 import sys
 
+import pytest
 import torch
+from mmagic.registry import HOOKS
 from mmengine.dist import all_gather_object, barrier, get_rank
+from mmengine.hooks import Hook
 from tiny_runs import (  # beside this script; the name 'tests' may be another package's
     EMA_BATCH_NORM,
     GMM,
@@ -17,6 +22,7 @@ from tiny_runs import (  # beside this script; the name 'tests' may be another p
 
 from disp_plugin.distributed import leave_group
 from disp_plugin.samplers import GMMPriorSampler
+from disp_plugin.signals import Stopped
 
 torch.set_num_threads(1)
 fits = []
@@ -24,7 +30,16 @@ fit = GMMPriorSampler.fit
 GMMPriorSampler.fit = lambda self, bank: fits.append(get_rank()) or fit(self, bank)
 
 
-def train(folder, bank_file, work_dir, resume_from=None):
+@HOOKS.register_module()
+class SignalHook(Hook):
+    """Send SIGTERM to the second process in the second step."""
+
+    def before_train_iter(self, runner, batch_idx, *args, **kwargs):
+        if batch_idx == 1 and get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train(folder, bank_file, work_dir, resume_from=None, hooks=(), interval=1):
     """Train five iterations with all hooks; give the runner and the sampler's means."""
     runner = build_runner(
         folder,
@@ -41,7 +56,8 @@ def train(folder, bank_file, work_dir, resume_from=None):
             broadcast_buffers=False,
             find_unused_parameters=False,
         ),
-        hooks=[EMA_BATCH_NORM],
+        hooks=[EMA_BATCH_NORM, *hooks],
+        checkpoint=dict(interval=interval),
         resume_from=resume_from,
     )
     runner.train()
@@ -63,7 +79,10 @@ def main(folder, bank_file, work_dir):
     barrier()
     _, means = train(folder, f'{work_dir}/other', f'{work_dir}/changed', stop)
     changed = all_gather_object((len(fits), means))
-    if get_rank() == 0:
+    rank, stopped = get_rank(), f'{work_dir}/stopped'
+    with pytest.raises(Stopped):  # both, though one is told
+        train(folder, bank_file, stopped, hooks=[dict(type='SignalHook')], interval=100)
+    if rank == 0:
         whole, resumed = load(first, 5), load(second, 5)
         found = dict(
             names=list(whole['state_dict']),
@@ -73,6 +92,10 @@ def main(folder, bank_file, work_dir):
             fits=all_fits,
             samplers=[value for values in samplers for value in values],
             changed=changed,
+            steps=[
+                {part: checkpoint[part] for part in ('state_dict', 'optimizer', 'random_state')}
+                for checkpoint in (load(first, 3), torch.load(f'{stopped}/iter_3.pth'))
+            ],
         )
         torch.save(found, f'{work_dir}/found.pth')
 

@@ -1,7 +1,10 @@
 """The shell scripts start train.py and test.py with mmagic's arguments."""
 
 import os
+import socket
 import subprocess
+import sys
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -39,8 +42,32 @@ def test_dist_train_starts_one_process_each(call, repo_root):
 def test_dist_test_hands_the_checkpoint_on(call, repo_root):
     lines = call('dist_test.sh', 'c.py', 'x.pth', '4').stdout.split('\n')
     script = lines.index(str(repo_root / 'tools' / 'test.py'))
-    assert '--nproc_per_node=4' in lines
+    assert '--nproc_per_node=4' in lines and '--standalone' in lines
     assert lines[script + 1 : -1] == ['c.py', 'x.pth', '--launcher', 'pytorch']
+
+
+def test_several_machines_meet_at_one_port(call):
+    environment = dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='first')
+    lines = call('dist_train.sh', 'c.py', '4', **environment).stdout.split('\n')
+    expected = {'--nnodes=2', '--node_rank=1', '--master_addr=first', '--master_port=29500'}
+    assert expected <= set(lines) and '--standalone' not in lines
+
+
+@pytest.mark.slow
+def test_a_second_run_on_one_machine_finds_a_free_port(repo_root, tmp_path):
+    config = str(repo_root / 'configs/disp_sngan_digits.py')
+    with ExitStack() as taken:
+        with suppress(OSError):  # another run has it, which is as good
+            taken.enter_context(socket.create_server(('127.0.0.1', 29500)))
+        done = subprocess.run(
+            [str(repo_root / 'tools/dist_train.sh'), config, '1', '--dry-run'],
+            env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(repo_root)},
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+    assert done.returncode == 0, done.stderr
+    assert 'DISPSNGAN' in done.stdout
 
 
 def test_slurm_train_takes_mmagics_arguments_and_environment(call, repo_root):

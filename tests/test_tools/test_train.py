@@ -1,5 +1,9 @@
 """tools/train.py: from a command to checkpoints, and each user's error in the user's words."""
 
+import os
+import shlex
+import signal
+
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -119,17 +123,22 @@ def test_amp_without_a_gpu_is_refused(train, small_run, tmp_path, capsys):
     assert '--amp needs a CUDA GPU' in refused(train, arguments, capsys)
 
 
-def test_an_interrupt_says_how_to_continue(
-    train, trained, small_run, tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize('flags', [(), ('--resume',), ('--resume-from', 'iter_2.pth')])
+def test_a_signal_says_by_which_command_to_go_on(
+    train, trained, small_run, tmp_path, monkeypatch, capsys, flags
 ):
     def stop(self):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGTERM)
 
+    monkeypatch.chdir(trained)
     monkeypatch.setattr(Runner, 'train', stop)
+    arguments = small_run.arguments(tmp_path / 'a run')
     with pytest.raises(SystemExit) as error:
-        train.main(small_run.arguments(tmp_path / 'interrupted'))
-    assert error.value.code == 130
-    assert '--resume --work-dir' in capsys.readouterr().err
+        train.main([*arguments, *flags])
+    assert error.value.code == 143
+    said = capsys.readouterr().err
+    assert said.startswith('\nstopped by SIGTERM. Go on with: python ')
+    assert shlex.split(said)[-len(arguments) - 1 :] == [*arguments, '--resume']
 
 
 def test_a_run_that_diverges_ends_with_an_error_and_its_last_finite_snapshot(

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -291,11 +290,7 @@ def train_all(runs: list[Run], jobs: int | None, after_each: Callable[[], None])
             if not ended:
                 progress.report()
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        asyncio.run(work_all())
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    asyncio.run(work_all())
     return failed
 
 
