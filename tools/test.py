@@ -6,7 +6,6 @@ python tools/test.py my_config.py work_dirs/my_config/iter_1600.pth --out metric
 import argparse
 import json
 import os
-from pathlib import Path
 
 from disp_plugin.cli.options import add_shared, make_parser
 
@@ -14,7 +13,7 @@ from disp_plugin.cli.options import add_shared, make_parser
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('config', help='file of the config')
-    parser.add_argument('checkpoint', help='file of the checkpoint')
+    parser.add_argument('checkpoint', help='checkpoint, or work folder: its last one')
     parser.add_argument('--out', help='JSON file to write the metrics to')
     parser.add_argument('--work-dir', help='where the log goes')
     add_shared(parser, '--cfg-options', '--launcher', '--local-rank', '--debug')
@@ -22,19 +21,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def evaluate(args: argparse.Namespace) -> None:
+    from disp_plugin.applications.load_gan import find_checkpoint, read_checkpoint
     from disp_plugin.cli import prepare_run
     from disp_plugin.cli.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'the checkpoint {args.checkpoint} does not exist')
+    cfg.load_from = str(find_checkpoint(args.checkpoint))
+    read_checkpoint(cfg.load_from)  # what is damaged is refused before anything is built
     if cfg.get('test_dataloader') is None:
         raise ValueError(
             f'{args.config} has no test_dataloader, test_cfg and test_evaluator, so that there is '
             'nothing to evaluate; give it all three'
         )
-    cfg.load_from = args.checkpoint
     cfg.resume = False
     prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
 

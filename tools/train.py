@@ -63,7 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace) -> None:
-    from disp_plugin.cli import prepare_run
+    from disp_plugin.cli import prepare_run, resume
     from disp_plugin.cli.config import load_config, merge_options
     from disp_plugin.cli.work_folder import check_work_folder, remove_run, was_restarted
 
@@ -77,13 +77,14 @@ def train(args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
-    prepare_run.set_resume(cfg, args.resume, args.resume_from)
     prepare_run.choose_work_dir(cfg, args.work_dir, args.config)
+    resume.set_resume(cfg, args.resume, args.resume_from)
     overwrite = args.overwrite and not was_restarted()  # else what the first start made
     check_work_folder(cfg, overwrite)
     if args.amp:
         prepare_run.turn_on_amp(cfg)
     _add_validation(cfg, args)
+    resume.check_resume(cfg)
     if args.dry_run:
         print(prepare_run.summarize(cfg))
         return

@@ -36,7 +36,6 @@ __all__ = [
     'choose_work_dir',
     'ensure_bank',
     'prepare_work_dir',
-    'set_resume',
     'summarize',
     'turn_on_amp',
 ]
@@ -90,20 +89,6 @@ def _file_on_the_way(folder: str) -> Path:
     """Find the part of a path that is no folder."""
     path = Path(folder)
     return next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), path)
-
-
-def set_resume(cfg: Config, resume: bool, checkpoint: str | None) -> None:
-    """Make the run continue from a checkpoint, or from the newest of its work folder.
-
-    Raises:
-        FileNotFoundError: The checkpoint does not exist.
-    """
-    if checkpoint is not None:
-        if not Path(checkpoint).is_file():
-            raise FileNotFoundError(f'the checkpoint {checkpoint} to resume from does not exist')
-        cfg.load_from = checkpoint
-    if resume or checkpoint is not None:
-        cfg.resume = True
 
 
 def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:

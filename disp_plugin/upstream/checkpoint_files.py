@@ -100,6 +100,28 @@ def get_statistics_method(owner: object, name: str, *default: object) -> Callabl
     return getattr(HistoryBuffer, name)
 
 
+@patch('moved-folders', 'mmengine.hooks.checkpoint_hook')
+def look_for_best_in_own_folder(host: ModuleType) -> None:
+    """Let a resumed run take the best checkpoint of its own work folder for the former best.
+
+    Symptom: a run that is resumed in a moved or copied work folder, or in another one, keeps two
+    best checkpoints, or removes that of the folder it came from.
+    Cause: checkpoint_hook.py:298 takes the path, which may be absolute, from the message hub.
+    Delete when: mmengine stores the name of the file.
+    """
+    begin: Callable[..., None] = host.CheckpointHook.before_train
+
+    def before_train(self: Any, runner: Any) -> None:
+        infos = runner.message_hub.runtime_info
+        for name in [
+            n for n in infos if n.startswith('best_ckpt') and infos[n] and not self.out_dir
+        ]:
+            infos[name] = str(Path(runner.work_dir) / Path(infos[name]).name)
+        begin(self, runner)
+
+    host.CheckpointHook.before_train = before_train
+
+
 @patch('matching-weights', 'mmengine.runner.checkpoint')
 def refuse_other_weights(host: ModuleType) -> None:
     """Refuse a checkpoint of which no weight has a place in the model.

@@ -75,7 +75,7 @@ def save_tiny(path, **entries):
 
 def test_weights_of_another_model_are_refused(tmp_path):
     save_tiny(tmp_path / 'x.pth', x=torch.ones(1))
-    with pytest.raises(ValueError, match='does not fit the model of its config'):
+    with pytest.raises(ValueError, match='does not fit the model of its config: .*besides x;'):
         load_gan(tmp_path / 'x.pth')
 
 
@@ -116,4 +116,13 @@ def test_a_folder_without_a_checkpoint_is_refused_by_what_is_missing(tmp_path):
         load_gan(tmp_path)
     (tmp_path / 'last_checkpoint').write_text('/gone/iter_4.pth')
     with pytest.raises(FileNotFoundError, match='names /gone/iter_4.pth, which does not exist'):
+        load_gan(tmp_path)
+
+
+def test_a_damaged_newest_checkpoint_is_named_with_the_newest_whole_one(tmp_path):
+    for iteration in (2, 4):
+        save_tiny(tmp_path / f'iter_{iteration}.pth')
+    (tmp_path / 'last_checkpoint').write_text('iter_6.pth')
+    (tmp_path / 'iter_6.pth').write_bytes(b'')
+    with pytest.raises(ValueError, match='iter_6.pth is empty.*whole is .*iter_4.pth: give that'):
         load_gan(tmp_path)

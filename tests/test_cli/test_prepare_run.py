@@ -213,15 +213,6 @@ def test_the_per_image_baseline_needs_a_prior_for_each_image(image_folder):
         prepare_run.check_training_set(cfg)
 
 
-def test_to_resume_from_a_file_it_must_exist(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'nothing\.pth to resume from'):
-        prepare_run.set_resume(Config(dict()), False, str(tmp_path / 'nothing.pth'))
-    (tmp_path / 'iter_5.pth').write_text('')
-    cfg = Config(dict())
-    prepare_run.set_resume(cfg, False, str(tmp_path / 'iter_5.pth'))
-    assert cfg.resume is True and cfg.load_from.endswith('iter_5.pth')
-
-
 def test_only_rank_0_builds_and_the_others_wait_for_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('WORLD_SIZE', '2')

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 
 import pytest
@@ -69,6 +70,28 @@ def test_a_second_run_in_a_folder_is_refused_or_replaces_the_first(
     assert len(left) == 2 and left[1] == 'notes.txt' and left[0] > '2026'
     for flags in ([], ['--resume']):  # which saved nothing, and can be started again
         train.main(small_run.arguments(tmp_path, flags=flags))
+
+
+def test_a_moved_work_folder_goes_on_to_the_same_weights(train, trained, small_run, capsys):
+    moved = shutil.copytree(trained, small_run.folder / 'moved')
+    (moved / 'iter_4.pth').unlink()
+    (moved / 'last_checkpoint').write_text('/gone/iter_2.pth')
+    arguments = small_run.arguments(moved, 'train_dataloader.num_workers=1', flags=['--resume'])
+    train.main(arguments)
+    said = capsys.readouterr().out
+    assert 'which is possible: ' in said and 'train_dataloader.num_workers: 0 -> 1' in said
+    ours, theirs = weights(moved / 'iter_4.pth'), weights(trained / 'iter_4.pth')
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_a_damaged_checkpoint_and_a_changed_config_are_refused(train, trained, small_run, capsys):
+    folder = shutil.copytree(trained, small_run.folder / 'damaged')
+    said = refused(train, small_run.arguments(folder, 'prior_norm=l2', flags=['--resume']), capsys)
+    assert 'made with another config: model.prior_norm: centered_l2 -> l2.' in said
+    newest = folder / 'iter_4.pth'
+    newest.write_bytes(newest.read_bytes()[:200_000])
+    said = refused(train, small_run.arguments(folder, flags=['--resume']), capsys)
+    assert f'{newest} was cut short' in said and f'--resume-from {folder / "iter_2.pth"}' in said
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(train, small_run, tmp_path, capsys):

@@ -2,14 +2,17 @@
 
 import copy
 import errno
+import logging
 import os
 import pickle
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import ExponentialMovingAverage, MMSeparateDistributedDataParallel
 from mmengine.runner import checkpoint as host
@@ -97,6 +100,16 @@ def test_mmengine_names_a_file_of_another_kind(tmp_path):
     (tmp_path / 'x.pth').write_text('<html>')
     with pytest.raises(ValueError, match=r'x\.pth is a web page'):
         host.load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'x.pth'))
+
+
+def test_the_best_checkpoint_of_a_moved_run_is_looked_for_where_it_is(tmp_path):
+    infos = {'best_ckpt': '/moved/from/best_fid_iter_4.pth', 'best_score': 3.0}
+    hub = SimpleNamespace(runtime_info=infos, get_info=infos.__getitem__)
+    runner = SimpleNamespace(work_dir=str(tmp_path), message_hub=hub, logger=logging.getLogger())
+    hook = CheckpointHook(by_epoch=False, save_best='fid', rule='less')
+    hook.before_train(runner)
+    assert hook.best_ckpt_path == str(tmp_path / 'best_fid_iter_4.pth') == infos['best_ckpt']
+    assert infos['best_score'] == 3
 
 
 def test_mmengine_refuses_weights_of_which_none_has_a_place(tmp_path):
