@@ -125,10 +125,11 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
 
     path = Path(args.checkpoint)
     if path.is_dir():
-        path = find_run(path).checkpoint
-        if path is None:
+        run = find_run(path)
+        if run.checkpoint is None:
             raise FileNotFoundError(f'{args.checkpoint} holds no checkpoint')
-        print(f'evaluating {path}')
+        path = run.checkpoint
+        print(*run.problems, f'evaluating {path}', sep='\n')
     gan, cfg = applications.load_gan(path, args.config, choose_device())
     dataset, split = find_held_out(cfg, args.held_out, args.split)
     evaluator = StandardEvaluator(

@@ -85,6 +85,7 @@ def train(args: argparse.Namespace) -> None:
         prepare_run.turn_on_amp(cfg)
     _add_validation(cfg, args)
     resume.check_resume(cfg)
+    prepare_run.check_weights(cfg)
     if args.dry_run:
         print(prepare_run.summarize(cfg))
         return

@@ -20,12 +20,14 @@ from disp_plugin.datasets import ImageViews
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
 from disp_plugin.hooks import FiniteHook
+from disp_plugin.models.checkpoint_file import SUFFIXES, find_zoo_url, read_checkpoint
 from disp_plugin.settings import (
     find_bank_file,
     find_dataset,
     find_places,
     get_value,
 )
+from disp_plugin.weights import read_weights
 
 __all__ = [
     'check_finite',
@@ -33,6 +35,7 @@ __all__ = [
     'check_sizes',
     'check_space',
     'check_training_set',
+    'check_weights',
     'choose_work_dir',
     'ensure_bank',
     'prepare_work_dir',
@@ -199,6 +202,25 @@ def find_stylegan2_networks(model: Mapping[str, object]) -> list[Any]:
     networks += [n.get('discriminator') for n in networks if isinstance(n, Mapping)]
     built = [n for n in networks if isinstance(n, Mapping) and find_class(n.get('type'))]
     return [n for n in built if 'num_fp16_scales' in (accepted_fields(find_class(n['type'])) or ())]
+
+
+def check_weights(cfg: Config) -> None:
+    """Read the files of weights that a run starts from, before any other work is done.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no file of weights, or is damaged.
+    """
+    pretrained = cfg.model.get('pretrained')
+    name = str(pretrained.get('checkpoint', '')) if isinstance(pretrained, Mapping) else ''
+    if name and '://' not in name:
+        if '/' in name or Path(name).suffix in SUFFIXES or Path(name).exists():
+            read_checkpoint(name)
+        else:
+            find_zoo_url(name)
+    load_from = cfg.get('load_from')
+    if load_from and not cfg.get('resume') and '://' not in load_from:
+        read_weights(load_from)
 
 
 def check_training_set(cfg: Config) -> int:

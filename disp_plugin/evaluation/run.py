@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -82,7 +81,7 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
     if not folder.is_dir():
         raise FileNotFoundError(f'the work folder {work_dir} does not exist')
     problems: list[str] = []
-    newest = _find_newest(folder)
+    newest = _find_newest(folder, problems)
     start = '' if newest is None else _read_start_of(newest) or ''
     best = _find_best(folder, start, problems)
     file = _choose_checkpoint(checkpoint, best, newest, problems)
@@ -148,12 +147,15 @@ def _read_start_of(file: Path) -> str | None:
         return None
 
 
-def _find_newest(folder: Path) -> Path | None:
+def _find_newest(folder: Path, problems: list[str]) -> Path | None:
     """Find what was saved last, or went farthest, of all but the best snapshots."""
-    with suppress(FileNotFoundError):
+    try:
         named = find_checkpoint(folder)
         if named.parent.resolve() == folder.resolve():
             return named
+    except FileNotFoundError as error:
+        if (folder / 'last_checkpoint').is_file():
+            problems.append(str(error))
     snapshots = [file for file in folder.glob('*.pth') if not file.name.startswith('best_')]
     return max(snapshots, key=lambda file: _iteration_of(file) or -1, default=None)
 

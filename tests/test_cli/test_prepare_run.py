@@ -334,3 +334,22 @@ def test_a_run_that_saves_nothing_needs_no_room(runner, monkeypatch):
     for hooks in ([], [CheckpointHook(interval=-1, by_epoch=False)]):
         runner.hooks = hooks
         assert check_space(runner) is None
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'model.pretrained.checkpoint': 'page.pth'}, 'page.pth is a web page'),
+        ({'model.pretrained.checkpoint': 'none.pth'}, "'none.pth', and there is no such file"),
+        ({'model.pretrained.checkpoint': 'biggan'}, "no model of mmagic's zoo"),
+        ({'load_from': 'page.pth'}, 'page.pth is a web page'),
+    ],
+)
+def test_weights_to_start_from_are_read_before_any_work(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'page.pth').write_text('<html>')
+    cfg = Config(dict(model=dict(type='DISPSNGAN')))
+    prepare_run.check_weights(cfg)
+    cfg.merge_from_dict(options)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        prepare_run.check_weights(cfg)

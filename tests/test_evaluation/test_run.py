@@ -118,3 +118,11 @@ def test_a_damaged_best_snapshot_is_still_the_runs(mixed):
     run = find_run(mixed)
     assert run.checkpoint.name == 'best_kid9_val_x_iter_1.pth'
     assert any('cannot be read' in problem for problem in run.problems)
+
+
+def test_a_newest_checkpoint_that_is_gone_is_told(tmp_path):
+    save(tmp_path, 'iter_4.pth', 4, '20260101_000000')
+    (tmp_path / 'last_checkpoint').write_text('/moved/from/iter_8.pth')
+    run = find_run(tmp_path)
+    assert run.checkpoint == tmp_path / 'iter_4.pth'
+    assert any('iter_8.pth, which does not exist' in problem for problem in run.problems)
