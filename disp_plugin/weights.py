@@ -13,9 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ['NonFiniteError', 'WeightsFile', 'find_non_finite', 'list_some', 'read_weights']
+__all__ = [
+    'NonFiniteError',
+    'WeightsFile',
+    'find_non_finite',
+    'list_some',
+    'pack_safetensors',
+    'read_weights',
+]
 
 # First bytes -> what a file is, and the way out.
 _KINDS = {
@@ -36,6 +44,8 @@ _KINDS = {
     b'\xff\xd8\xff': ('a JPEG image', 'give a file of weights'),
     b'%PDF': ('a PDF', 'give a file of weights'),
 }
+# Of the notes in a safetensors file of ours; the format itself has no checksum.
+_CRC = 'crc32'
 _ANEW = 'fetch or save it anew'
 _TORCH_PICKLE = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # protocol 2, torch's magic number
 _PICKLE = rb'\x80[\x02-\x05]|\((dp|lp)\d|c\w+\n\w+\n'
@@ -61,7 +71,8 @@ def read_weights(path: str | Path, device: str | torch.device = 'cpu') -> Weight
     """Read a file of ``torch.save``, safetensors or NumPy's npz, whatever its name ends in.
 
     Names lose what DataParallel (``module.``) and ``torch.compile`` (``_orig_mod.``) put before
-    them. The checksums of a zip, which torch does not compare, are compared.
+    them. The checksums of a zip, which torch does not compare, are compared, and those
+    of :func:`pack_safetensors`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -97,6 +108,11 @@ def read_weights(path: str | Path, device: str | torch.device = 'cpu') -> Weight
     )
 
 
+def pack_safetensors(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> bytes:
+    """Pack tensors on the CPU as safetensors, with a checksum that ``read_weights`` compares."""
+    return save(dict(tensors), {**notes, _CRC: _compute_crc(tensors, notes)})
+
+
 def list_some(names: Iterable[str], limit: int = 4) -> str:
     """Write the first names, and how many there are if there are more."""
     names = [str(name) for name in names]
@@ -119,15 +135,28 @@ def _unwrap(state: Mapping) -> Mapping:
     return {names.get(key, key): value for key, value in state.items()}
 
 
+def _compute_crc(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
+    crc = zlib.crc32(json.dumps(sorted(notes.items())).encode())
+    for name, value in sorted(tensors.items()):
+        crc = zlib.crc32(f'{name} {value.dtype} {tuple(value.shape)}'.encode(), crc)
+        content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        crc = zlib.crc32(content.numpy().data, crc)
+    return f'{crc:08x}'
+
+
 def _read_safetensors(path: Path, device: str | torch.device) -> tuple[dict, dict[str, str]]:
     try:
         with safe_open(path, framework='pt', device=str(device)) as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            return tensors, opened.metadata() or {}
+            notes = opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(
             f'{path} is a damaged safetensors file, or was cut short ({error}); {_ANEW}'
         ) from error
+    crc = notes.pop(_CRC, None)
+    if crc is not None and crc != _compute_crc(tensors, notes):
+        raise ValueError(f'{path} is damaged: its checksum is wrong; {_ANEW}')
+    return tensors, notes
 
 
 def _read_zip(path: Path, device: str | torch.device) -> object:
@@ -139,7 +168,7 @@ def _read_zip(path: Path, device: str | torch.device) -> object:
             f'{path} was cut short or is damaged: the end of a zip archive is missing ({error}); '
             f'it has {path.stat().st_size:,} bytes; {_ANEW}'
         ) from error
-    except (zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(f'{path} is damaged ({error}); {_ANEW}') from error
     if damaged is not None:
         raise ValueError(f'{path} is damaged: the checksum of its part {damaged} is wrong; {_ANEW}')

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from disp_plugin.weights import read_weights
+from disp_plugin.weights import pack_safetensors, read_weights
 
 STATE = {'a.weight': torch.arange(2000.0), 'b': torch.ones(3)}
 
@@ -25,6 +25,25 @@ def save_legacy(file, content=STATE):
 def save_arrays(file, **arrays):
     with file.open('wb') as opened:
         np.savez(opened, **arrays)
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_a_flipped_bit_is_told_or_changes_nothing(tmp_path, suffix):
+    file = tmp_path / f'weights.{suffix}'
+    save(file) if suffix == 'pth' else file.write_bytes(pack_safetensors(STATE, {'size': '16'}))
+    content, notes = file.read_bytes(), read_weights(file).notes
+    assert notes.get('size') == (None if suffix == 'pth' else '16')
+    for place in (*range(0, 400, 3), *range(400, len(content), 97)):
+        altered = bytearray(content)
+        altered[place] ^= 1
+        file.write_bytes(altered)
+        try:
+            found = read_weights(file)
+        except ValueError as error:
+            assert str(file) in str(error)
+            continue
+        assert found.content.keys() == STATE.keys() and found.notes.get('size') == notes.get('size')
+        assert all(torch.equal(found.content[name], STATE[name]) for name in STATE)
 
 
 @pytest.mark.parametrize(

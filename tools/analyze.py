@@ -133,6 +133,7 @@ def measure_probes(args):
     probes = []
     for file in track(args.banks, len(args.banks), 'probing'):
         bank = PriorBank.open(file)
+        bank.verify()
         labels = image_labels(list(bank.keys), args.labels)
         found = linear_probe(bank.take(np.arange(len(bank))), labels, args.folds, args.seed)
         probes.append({'bank': str(file), **found._asdict()})

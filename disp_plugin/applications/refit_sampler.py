@@ -80,6 +80,7 @@ def _open_bank(
             f'the GAN takes {prior_dim}-d priors but {bank} holds {bank.prior_dim}-d ones; '
             'name the bank of its training by --bank-file'
         )
+    bank.verify()
     if cfg.get('encoder'):
         check_encoder(bank, cfg['encoder'])
     if not whole_bank:

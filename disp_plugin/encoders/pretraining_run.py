@@ -14,7 +14,6 @@ import torch
 from mmengine.logging import print_log
 from PIL import Image
 from pytorch_metric_learning.losses import SelfSupervisedLoss, SupConLoss
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -24,6 +23,7 @@ from torchvision.transforms.functional import normalize
 from disp_plugin.datasets import ImageFolderDataset, SeededDraws, check_views
 from disp_plugin.files import check_out, write_file
 from disp_plugin.progress import track
+from disp_plugin.weights import pack_safetensors
 
 from .backbone import META_KEY, Meta, NetworkArgs, build_backbone, read_checkpoint, seeded
 
@@ -434,7 +434,7 @@ class PretrainingRun:
         meta = json.dumps(info)
         weights = {name: value.cpu() for name, value in self.backbone.state_dict().items()}
         if out_file.suffix == '.safetensors':
-            content = to_safetensors(weights, {META_KEY: meta})
+            content = pack_safetensors(weights, {META_KEY: meta})
         else:
             content = _to_bytes({META_KEY: meta, 'state_dict': weights})
         write_file(out_file, content)

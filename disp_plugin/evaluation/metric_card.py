@@ -7,6 +7,7 @@ import json
 import math
 import re
 import types
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 CARDS_FILE = 'metric_cards.json'
-VERSION = 2
+VERSION = 3
 
 _LOWER, _HIGHER, _ZERO = ('lower is better', 'higher is better', 'nearer to zero is better')
 BETTER = {
@@ -233,11 +234,13 @@ def read_cards(file: str | Path) -> list[MetricCard]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a file of cards, or one of another version.
+        ValueError: It is not a file of cards, one of another version, or was altered.
     """
     try:
         content = json.loads(Path(file).read_text(encoding='utf-8'))
         if content['version'] == VERSION:
+            if content['crc32'] != _compute_crc(content['cards']):
+                raise ValueError('it was altered: its checksum differs')
             for card in content['cards']:
                 card.pop('name')
             return cast('list[MetricCard]', _parse(list[MetricCard], content['cards']))
@@ -250,6 +253,10 @@ def read_cards(file: str | Path) -> list[MetricCard]:
         f'{file} holds metric cards of version {content["version"]}, but this disp_plugin reads '
         f'version {VERSION}; use the one that wrote it, or move it away and evaluate again'
     )
+
+
+def _compute_crc(cards: object) -> str:
+    return f'{zlib.crc32(json.dumps(cards, sort_keys=True).encode()):08x}'
 
 
 def _parse(kind: object, value: object) -> object:
@@ -308,7 +315,7 @@ def write_cards(file: str | Path, cards: Sequence[MetricCard]) -> None:
     old = read_cards(file) if Path(file).is_file() else []
     # the name is for readers of the file
     merged = [{'name': c.name, **dataclasses.asdict(c)} for c in merge_cards(old, cards)]
-    content = {'version': VERSION, 'cards': merged}
+    content = {'version': VERSION, 'crc32': _compute_crc(merged), 'cards': merged}
     write_file(file, json.dumps(content, indent=1, allow_nan=False) + '\n')
 
 

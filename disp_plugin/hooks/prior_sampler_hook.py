@@ -203,6 +203,7 @@ def _open_bank(runner: Runner, gan: FittedGAN) -> PriorBank:
         )
     dataset = runner.train_dataloader.dataset
     check_dataset(bank, dataset)
+    bank.verify()  # a byte that flipped on a disk would train another GAN
     if runner.cfg.get('encoder') is not None:
         check_encoder(bank, runner.cfg.encoder)
     # A bank may hold more than a run trains on; none of that may show in what it samples.

@@ -262,8 +262,7 @@ class BankBuild:
             return None
         try:
             bank = PriorBank.open(self.file)
-            if self.overwrite:
-                bank.verify()
+            bank.verify()
         except DamagedBankError:
             if not self.overwrite:
                 raise

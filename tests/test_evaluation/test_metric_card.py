@@ -126,7 +126,7 @@ def test_fields_of_another_kind_are_refused(tmp_path, change):
         read_cards(file)
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{"version": 2}', '{"version": 2, "cards": [3]}'])
+@pytest.mark.parametrize('text', ['', '[]', '{"version": 3}', '{"version": 3, "cards": [3]}'])
 def test_another_file_is_neither_read_nor_overwritten(tmp_path, text):
     file = tmp_path / 'cards.json'
     file.write_text(text)
@@ -135,10 +135,24 @@ def test_another_file_is_neither_read_nor_overwritten(tmp_path, text):
     assert file.read_text() == text
 
 
+def test_an_altered_byte_is_told_or_changes_nothing(tmp_path):
+    file = tmp_path / 'cards.json'
+    write_cards(file, [card(value=12.25)])
+    content, cards = file.read_bytes(), read_cards(file)
+    for place in range(len(content)):
+        altered = bytearray(content)
+        altered[place] ^= 1
+        file.write_bytes(altered)
+        try:
+            assert read_cards(file) == cards
+        except ValueError as error:
+            assert str(file) in str(error)
+
+
 def test_cards_of_another_version_are_refused(tmp_path):
     file = tmp_path / 'cards.json'
-    file.write_text('{"version": 3, "cards": []}')
-    with pytest.raises(ValueError, match='version 3'):
+    file.write_text('{"version": 2, "cards": []}')
+    with pytest.raises(ValueError, match='version 2'):
         read_cards(file)
 
 

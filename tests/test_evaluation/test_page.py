@@ -95,7 +95,7 @@ def test_a_log_alone_makes_a_page_with_its_curves(tmp_path):
             'version 9',
         ),
         (lambda run: write_log(run, [{'loss': 'x', 'iter': 1, 'step': 1}, [], 3]), 'are damaged'),
-        (lambda run: (run / 'iter_3.pth').write_text('hello'), 'another kind of file'),
+        (lambda run: (run / 'iter_3.pth').write_text('hello'), 'is a text file'),
     ],
 )
 def test_what_is_damaged_is_said_and_the_page_is_made(tmp_path, break_it, said):

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,16 @@ def test_a_resumed_run_fits_again_for_another_bank_only(train, data, fits, tmp_p
 def test_a_bank_of_other_priors_is_refused(train, tmp_path, priors, message):
     with pytest.raises(ValueError, match=message):
         train(bank_file=save_bank(tmp_path / 'bank', priors))
+
+
+def test_a_bank_with_an_altered_prior_is_refused(train, data, tmp_path):
+    bank = tmp_path / 'altered'
+    content = bytearray(data[1].read_bytes())
+    start = 8 + int.from_bytes(content[:8], 'little')
+    content[start + json.loads(content[8:start])['priors']['data_offsets'][0] + 9] ^= 1
+    bank.write_bytes(content)
+    with pytest.raises(ValueError, match='altered is damaged: it was altered'):
+        train(bank_file=bank)
 
 
 def test_a_missing_bank_is_told_with_the_command_that_builds_it(train, tmp_path):

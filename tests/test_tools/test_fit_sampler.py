@@ -75,8 +75,13 @@ def test_mistakes_are_told_in_the_users_words(fit, refusal, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bank_of_other_data_is_refused(fit, refusal, tmp_path):
+def test_a_bank_of_other_data_or_an_altered_one_is_refused(fit, refusal, small_run, tmp_path):
     bank = tmp_path / 'other'
     PriorBank([f'{row}.png' for row in range(9)], torch.rand(9, 1, 7)).save(bank)
     said = refusal(partial(fit, options=['--bank-file', bank]), 'type=KMeansPriorSampler')
+    content = bytearray(small_run.bank_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / 'altered').write_bytes(content)
+    altered = partial(fit, options=['--bank-file', tmp_path / 'altered'])
+    assert 'altered is damaged' in refusal(altered, 'type=KMeansPriorSampler')
     assert 'takes 128-d priors but' in said and '7-d' in said
