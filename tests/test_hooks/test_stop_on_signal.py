@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -68,8 +69,10 @@ def test_the_step_is_finished_and_saved_as_in_an_undisturbed_run(make, train, se
 
 def test_a_signal_to_the_workers_too_lets_the_step_end(make, send):
     def with_workers():
-        yield from (worker.pid for worker in multiprocessing.active_children())
+        workers = [str(worker.pid) for worker in multiprocessing.active_children()]
+        subprocess.run(['kill', '-TERM', *workers])  # a signal of the parent ends them quietly
         time.sleep(0.3)  # the loader learns of a worker's death
+        assert len(workers) == 2
         yield os.getpid()
 
     send(2, signal.SIGTERM, processes=with_workers)

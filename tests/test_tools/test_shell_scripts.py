@@ -1,6 +1,7 @@
 """The shell scripts start train.py and test.py with mmagic's arguments."""
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -13,8 +14,8 @@ ECHO = '#!/bin/sh\nfor argument in "$@"; do echo "$argument"; done\n'
 
 @pytest.fixture
 def call(repo_root, tmp_path):
-    """A function (script, *arguments, **environment) -> what python or srun was started with."""
-    for name in ('python', 'srun'):
+    """A function (script, *arguments, **environment) -> what python, srun, ... was started with."""
+    for name in ('python', 'srun', 'sbatch', 'scontrol'):
         (tmp_path / name).write_text(ECHO)
         (tmp_path / name).chmod(0o755)
 
@@ -74,6 +75,7 @@ def test_slurm_train_takes_mmagics_arguments_and_environment(call, repo_root):
     done = call(
         'slurm_train.sh', 'part', 'job', 'c.py', 'w d', '--resume',
         GPUS='4', GPUS_PER_NODE='2', CPUS_PER_TASK='3', SRUN_ARGS='--quiet --nodelist=n',
+        SLURM_JOB_ID='7',
     )  # fmt: skip
     lines = done.stdout.split('\n')
     expected = ['--partition=part', '--job-name=job', '--ntasks=4', '--gres=gpu:2']
@@ -85,10 +87,33 @@ def test_slurm_train_takes_mmagics_arguments_and_environment(call, repo_root):
 
 
 def test_slurm_train_asks_for_no_gpus_where_a_node_has_none(call):
-    environment = dict(GPUS='2', GPUS_PER_NODE='0')
+    environment = dict(GPUS='2', GPUS_PER_NODE='0', SLURM_JOB_ID='7')
     lines = call('slurm_train.sh', 'p', 'j', 'c.py', 'w', **environment).stdout.split('\n')
     assert '--ntasks-per-node=2' in lines
     assert not [line for line in lines if 'gres' in line]
+
+
+def test_outside_of_a_job_slurm_train_submits_itself_to_be_requeued(call, repo_root, tmp_path):
+    arguments = ['part', 'job', 'c.py', 'w d', '--resume']
+    lines = call('slurm_train.sh', *arguments, GPUS_PER_NODE='2', SRUN_ARGS='--time=9').stdout
+    expected = ['--partition=part', '--ntasks=8', '--gres=gpu:2', '--time=9', '--requeue']
+    expected += ['--signal=USR1@120', '--output=w d/slurm-%j.log', '--open-mode=append']
+    assert set(expected) <= set(lines.split('\n'))
+    command = shlex.split(lines.split('--wrap=')[1])
+    assert command == ['exec', str(repo_root / 'tools/slurm_train.sh'), *arguments]
+    assert (tmp_path / 'w d').is_dir()
+
+
+@pytest.mark.parametrize(('status', 'is_requeued'), [(0, False), (138, True), (143, False)])
+def test_a_job_whose_time_is_up_is_requeued_and_resumes(call, tmp_path, status, is_requeued):
+    (tmp_path / 'srun').write_text(f'{ECHO}exit {status}\n')
+    environment = dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1')
+    done = call('slurm_train.sh', 'p', 'j', 'c.py', 'w', '--seed', '3', **environment)
+    assert done.returncode == status
+    printed = done.stdout.split('\n')
+    begin = printed.index('slurm') + 1
+    rest = ['--seed', '3', '--resume', *(['requeue', '7'] if is_requeued else [])]
+    assert printed[begin:-1] == rest
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
