@@ -74,6 +74,7 @@ def train(args: argparse.Namespace) -> None:
 
         merge_options(cfg, choose_options(cfg, set(args.cfg_options or ())))
     prepare_run.check_sizes(cfg)
+    prepare_run.check_networks(cfg)
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})

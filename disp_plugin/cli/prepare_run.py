@@ -21,6 +21,7 @@ from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
 from disp_plugin.hooks import FiniteHook
 from disp_plugin.models.checkpoint_file import SUFFIXES, find_zoo_url, read_checkpoint
+from disp_plugin.models.image_size import STYLEGAN2_SCALES, check_made_sizes
 from disp_plugin.settings import (
     find_bank_file,
     find_dataset,
@@ -32,6 +33,7 @@ from disp_plugin.weights import read_weights
 __all__ = [
     'check_finite',
     'check_is_a_run',
+    'check_networks',
     'check_sizes',
     'check_space',
     'check_training_set',
@@ -167,8 +169,6 @@ def check_sizes(cfg: Config) -> None:
     Raises:
         ValueError: The sizes differ, or one is none that StyleGAN2 can have.
     """
-    from disp_plugin.models.image_size import STYLEGAN2_SCALES
-
     batch, model_size = cfg['train_dataloader']['batch_size'], cfg['model'].get('image_size')
     data_size = get_value(cfg, f'{find_dataset(cfg)}.image_size')
     if None not in (model_size, data_size) and model_size != data_size:
@@ -191,6 +191,15 @@ def check_sizes(cfg: Config) -> None:
                 f'of {group}: set batch_size to {batch // group * group} or '
                 f'{(batch // group + 1) * group}, or to less than {group}'
             )
+
+
+def check_networks(cfg: Config) -> None:
+    """Check the sizes that a run states against what its networks really make, at no cost.
+
+    Raises:
+        ValueError: The generator makes, or the discriminator takes, images of another size.
+    """
+    check_made_sizes(cfg.model, get_value(cfg, f'{find_dataset(cfg)}.image_size'))
 
 
 def find_stylegan2_networks(model: Mapping[str, object]) -> list[Any]:
@@ -230,7 +239,8 @@ def check_training_set(cfg: Config) -> int:
         FileNotFoundError: The folder does not exist.
         ValueError: It holds fewer than 2 images, or ``model.per_image`` expects another number.
     """
-    num, data_root = len(build_training_set(cfg)), get_value(cfg, find_places(cfg, 'data_root')[0])
+    dataset = build_training_set(cfg)
+    num, data_root = len(dataset), get_value(cfg, find_places(cfg, 'data_root')[0])
     if num < 2:
         raise ValueError(
             f'{data_root} holds {num} training image{"" if num == 1 else "s"}, '
@@ -241,7 +251,25 @@ def check_training_set(cfg: Config) -> int:
             f'the per-image baseline needs model.prior_dim={num}, the number of training images in '
             f'{data_root}, but it is {cfg.model.get("prior_dim")}'
         )
+    if (view := _measure_view(dataset)) is not None:
+        check_made_sizes(cfg.model, view)
     return num
+
+
+def _measure_view(dataset: Any) -> tuple[int, int] | None:
+    """Measure an image of a data set that states no size, behind the steps of its pipeline."""
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    if getattr(dataset, 'image_size', None) is not None or not steps:
+        return None
+    results = dataset.get_data_info(0)
+    for step in steps:
+        if type(step).__name__ in ('LoadPrior', 'PackInputs'):
+            break  # the bank need not exist yet
+        results = step(results)
+    shape = getattr(results.get('img', results.get('gt')), 'shape', ())
+    return (shape[0], shape[1]) if len(shape) > 1 else None
 
 
 def ensure_bank(cfg: Config, build: bool = True) -> Path | None:

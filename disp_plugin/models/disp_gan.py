@@ -376,6 +376,12 @@ class DISPGAN(BaseGAN):
         noise = self.training_noise(len(real_imgs))
         with torch.no_grad():
             fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
+        if fake_imgs.shape != real_imgs.shape:
+            raise ValueError(
+                f'the generator makes images of {tuple(fake_imgs.shape[1:])}, but the training '
+                f'images are {tuple(real_imgs.shape[1:])} (channels, height, width); set '
+                'model.image_size and that of the training set to one size'
+            )
         disc_pred_fake = self.discriminator(fake_imgs, prior)
         disc_pred_real = self.discriminator(real_imgs, prior)
         outputs = self._outputs(prior, len(real_imgs), optimizer_wrapper, self._accumulation)

@@ -198,3 +198,14 @@ def test_every_tool_refuses_weights_that_are_not_finite(
     }.items():
         said = refused(tool(script), arguments, capsys)
         assert f'{bad} cannot be used: generator_ema is not finite' in said, (script, said)
+
+
+def test_a_size_that_the_networks_do_not_make_is_refused_before_the_bank_is_built(
+    train, small_run, tmp_path, repo_root, capsys
+):
+    bank_file = tmp_path / 'bank.safetensors'
+    _, *arguments = small_run.arguments(tmp_path / 'run', f'bank_file={bank_file}', 'image_size=32')
+    said = refused(train, [str(repo_root / 'configs' / 'disp_sngan_digits.py'), *arguments], capsys)
+    assert 'the generator makes images of 16 x 16 px, but model.image_size is 32 x 32' in said
+    assert 'set image_size=16' in said
+    assert not bank_file.exists() and not (tmp_path / 'run').exists()
