@@ -139,10 +139,10 @@ def compare(args: argparse.Namespace) -> None:
     from disp_plugin.cli.compare.picture import draw
     from disp_plugin.cli.compare.runs import train_all
     from disp_plugin.cli.compare.table import write_results
-    from disp_plugin.cli.work_folder import list_snapshots
+    from disp_plugin.cli.work_folder import list_saved
 
     work_dir = Path(args.work_dir or f'work_dirs/compare_{Path(args.config).stem}')
-    if found := list_snapshots(work_dir):
+    if found := list_saved(work_dir):
         raise ValueError(
             f'the work folder {work_dir} holds a run ({found[0]}), but a comparison needs a folder '
             'of its own; choose another --work-dir'

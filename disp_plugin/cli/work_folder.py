@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from disp_plugin.evaluation.metric_card import CARDS_FILE
 
-__all__ = ['check_work_folder', 'list_snapshots', 'remove_run']
+__all__ = ['check_work_folder', 'list_saved', 'remove_run']
 
 _SNAPSHOT = re.compile(r'(iter|epoch)_\d+\.pth|best_.+\.pth|last_checkpoint')
 _SESSION = re.compile(r'\d{8}_\d{6}')
@@ -18,7 +18,7 @@ _SESSION = re.compile(r'\d{8}_\d{6}')
 _RESTARTS = ('SLURM_RESTART_COUNT', 'TORCHELASTIC_RESTART_COUNT')
 
 
-def list_snapshots(folder: str | Path) -> list[str]:
+def list_saved(folder: str | Path) -> list[str]:
     """Name the files by which a run can be continued: those of a folder that is in use."""
     path = Path(folder)
     names = os.listdir(path) if path.is_dir() else []
@@ -39,7 +39,7 @@ def check_work_folder(cfg: Config, overwrite: bool = False) -> None:
         ValueError: The folder holds another run, or the one to remove is also to be continued.
     """
     folder, resume_from = Path(cfg.work_dir), cfg.get('load_from') if cfg.get('resume') else None
-    found = list_snapshots(folder)
+    found = list_saved(folder)
     is_here = resume_from is None or Path(resume_from).resolve().parent == folder.resolve()
     continues = bool(cfg.get('resume')) and is_here
     if overwrite and continues:

@@ -103,7 +103,7 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
             'are not its own, and are left out.'
         )
         folder, logs = file.parent, []
-    elif start and read_start(content) != start:
+    elif start and content and read_start(content) != start:
         elsewhere = (
             f'The snapshot {file} belongs to another run than the newest checkpoint of {folder}: '
             'the numbers and curves of that run are not its own, and are left out.'

@@ -118,6 +118,7 @@ def test_a_damaged_best_snapshot_is_still_the_runs(mixed):
     run = find_run(mixed)
     assert run.checkpoint.name == 'best_kid9_val_x_iter_1.pth'
     assert any('cannot be read' in problem for problem in run.problems)
+    assert run.elsewhere == '' and len(run.cards) == 2
 
 
 def test_a_newest_checkpoint_that_is_gone_is_told(tmp_path):

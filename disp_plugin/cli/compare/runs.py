@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from disp_plugin import find_shipped
-from disp_plugin.cli.work_folder import list_snapshots, remove_run
+from disp_plugin.cli.work_folder import list_saved, remove_run
 from disp_plugin.evaluation.run import find_run
 from disp_plugin.files import write_file
 
@@ -104,7 +104,7 @@ class Run:
             RuntimeError: What is there was made by another config.
         """
         way_out = 'choose another --work-dir, or remove the runs of this comparison by --overwrite'
-        if not self.config.is_file() and list_snapshots(self.folder):
+        if not self.config.is_file() and list_saved(self.folder):
             raise RuntimeError(
                 f'{self.folder} holds a run that is none of a comparison; choose another --work-dir'
             )
