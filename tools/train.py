@@ -45,7 +45,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME',
         help='techniques to combine with: diffaug, ada, freezed, ... (configs/_base_/techniques/)',
     )
-    parser.add_argument('--resume-from', metavar='CHECKPOINT', help='continue from this checkpoint')
+    parser.add_argument(
+        '--resume-from',
+        metavar='CHECKPOINT',
+        help='continue from this checkpoint; with --resume only if the work dir has none',
+    )
     group = parser.add_argument_group('metrics during training')
     add_shared(group, '--held-out', '--space')
     group.add_argument('--val-interval', type=int, help='iterations (default: of checkpoints)')
@@ -126,8 +130,7 @@ def _add_validation(cfg: Any, args: argparse.Namespace) -> None:
 def _say_how_to_go_on(args: argparse.Namespace, words: list[str]) -> str:
     if args.launcher != 'none':
         return 'Give the same command with --resume to go on from the newest checkpoint.'
-    begins = ('--resume', '--overwrite', '--resume-from', f'--resume-from={args.resume_from}')
-    words = [word for word in words if word not in (*begins, args.resume_from)]
+    words = [word for word in words if word not in ('--resume', '--overwrite')]
     return f'Go on with: {shlex.join(["python", sys.argv[0], *words, "--resume"])}'
 
 

@@ -30,7 +30,8 @@ _ALWAYS_OTHER = ('resume', 'load_from')
 def set_resume(cfg: Config, resume: bool, checkpoint: str | None) -> None:
     """Make the run continue from a checkpoint, or from the newest of its work folder.
 
-    Where the work folder holds none, the run begins.
+    Where the work folder holds none, the run begins. With both, the checkpoint counts only there:
+    a cluster gives the same command again.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist, or the newest one is gone; the newest that
@@ -38,6 +39,8 @@ def set_resume(cfg: Config, resume: bool, checkpoint: str | None) -> None:
     """
     folder = Path(cfg.get('work_dir') or '.')
     has_saved = (folder / 'last_checkpoint').is_file() or bool(list_snapshots(folder))
+    if resume and has_saved:
+        checkpoint = None
     if checkpoint is not None or (resume and has_saved):
         file = find_checkpoint(folder if checkpoint is None else checkpoint)
         if not file.is_file():

@@ -44,7 +44,7 @@ def run(tmp_path):
 
 
 def resume(cfg, checkpoint=None):
-    set_resume(cfg, True, checkpoint)
+    set_resume(cfg, checkpoint is None, checkpoint)
     check_resume(cfg)
 
 
@@ -96,6 +96,14 @@ def test_where_nothing_is_saved_the_run_begins(run, tmp_path):
     cfg = run(work_dir=str(tmp_path / 'new'), load_from='weights.pth')
     resume(cfg)
     assert cfg.resume is False and cfg.load_from == 'weights.pth'
+
+
+def test_a_cluster_that_gives_a_command_again_resumes_from_another_run_only_once(run, tmp_path):
+    other, newest = str(tmp_path / 'iter_4.pth'), str(tmp_path / 'iter_8.pth')
+    for folder, expected in ((tmp_path / 'new', other), (tmp_path, newest)):
+        cfg = run(work_dir=str(folder))
+        set_resume(cfg, True, other)
+        assert cfg.resume is True and cfg.load_from == expected
 
 
 @pytest.mark.parametrize(

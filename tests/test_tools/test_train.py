@@ -146,14 +146,13 @@ def test_amp_without_a_gpu_is_refused(train, small_run, tmp_path, capsys):
     assert '--amp needs a CUDA GPU' in refused(train, arguments, capsys)
 
 
-@pytest.mark.parametrize('flags', [(), ('--resume',), ('--resume-from', 'iter_2.pth')])
+@pytest.mark.parametrize('flags', [(), ('--resume',)])
 def test_a_signal_says_by_which_command_to_go_on(
     train, trained, small_run, tmp_path, monkeypatch, capsys, flags
 ):
     def stop(self):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.chdir(trained)
     monkeypatch.setattr(Runner, 'train', stop)
     arguments = small_run.arguments(tmp_path / 'a run')
     with pytest.raises(SystemExit) as error:
