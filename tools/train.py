@@ -104,10 +104,10 @@ def train(args: argparse.Namespace) -> None:
     from disp_plugin.distributed import leave_group
 
     runner = Runner.from_cfg(cfg)
-    if overwrite and is_main_process():
-        remove_run(cfg.work_dir, keep=runner.timestamp)
     prepare_run.check_finite(runner)
     prepare_run.check_space(runner)
+    if overwrite and is_main_process():  # once nothing can be refused any more
+        remove_run(cfg.work_dir, keep=runner.timestamp)
     runner.train()
     leave_group()
     print(f'logs and checkpoints are in {cfg.work_dir}')

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -46,6 +46,12 @@ def check_work_folder(cfg: Config, overwrite: bool = False) -> None:
         raise ValueError(
             f'--overwrite would remove the run in {folder} that is to be continued; leave it out'
         )
+    read = {Path(text).resolve() for text in _list_strings(cfg.to_dict()) if '.pth' in text}
+    needed = [name for name in found if (folder / name).resolve() in read]
+    if overwrite and needed:
+        raise ValueError(
+            f'--overwrite would remove {folder / needed[0]}, which the config reads; move it first'
+        )
     if found and not continues and not overwrite:
         others = f' and {len(found) - 3} more' if len(found) > 3 else ''
         advice = 'give --resume to continue it' if is_here else 'resume from a checkpoint of it'
@@ -54,6 +60,14 @@ def check_work_folder(cfg: Config, overwrite: bool = False) -> None:
             f'{advice}, --work-dir for another folder, or --overwrite to remove its checkpoints, '
             f'{CARDS_FILE} and logs, and nothing else'
         )
+
+
+def _list_strings(part: object) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, (Mapping, list, tuple)):
+        for value in part.values() if isinstance(part, Mapping) else part:
+            yield from _list_strings(value)
 
 
 def was_restarted(environment: Mapping[str, str] = os.environ) -> bool:

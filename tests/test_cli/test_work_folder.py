@@ -51,6 +51,12 @@ def test_what_is_to_be_continued_is_not_removed(tmp_path):
     for fields in (dict(resume=True), dict(resume=True, load_from=str(tmp_path / 'iter_2.pth'))):
         with pytest.raises(ValueError, match='--overwrite would remove the run in'):
             check(tmp_path, overwrite=True, **fields)
+    weights = str(tmp_path / 'iter_2.pth')
+    check(tmp_path, overwrite=True, load_from=weights)
+    (tmp_path / 'iter_2.pth').touch()
+    for fields in (dict(load_from=weights), dict(model=dict(parts=[dict(checkpoint=weights)]))):
+        with pytest.raises(ValueError, match='iter_2.pth, which the config reads'):
+            check(tmp_path, overwrite=True, **fields)
 
 
 def test_only_files_of_the_run_are_removed(tmp_path):
