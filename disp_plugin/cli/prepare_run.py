@@ -28,7 +28,7 @@ from disp_plugin.settings import (
     find_places,
     get_value,
 )
-from disp_plugin.weights import read_weights
+from disp_plugin.weights import NonFiniteError, find_non_finite, read_weights
 
 __all__ = [
     'check_finite',
@@ -218,18 +218,23 @@ def check_weights(cfg: Config) -> None:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no file of weights, or is damaged.
+        ValueError: It is no file of weights, is damaged, or has values that are not finite.
     """
     pretrained = cfg.model.get('pretrained')
     name = str(pretrained.get('checkpoint', '')) if isinstance(pretrained, Mapping) else ''
     if name and '://' not in name:
         if '/' in name or Path(name).suffix in SUFFIXES or Path(name).exists():
-            read_checkpoint(name)
+            _check_finite(name, read_checkpoint(name).state)
         else:
             find_zoo_url(name)
     load_from = cfg.get('load_from')
     if load_from and not cfg.get('resume') and '://' not in load_from:
-        read_weights(load_from)
+        _check_finite(load_from, read_weights(load_from).content)
+
+
+def _check_finite(file: str, state: object) -> None:
+    if (fault := find_non_finite(state)) is not None:
+        raise NonFiniteError(f'{file} cannot be used: {fault}; start from another checkpoint')
 
 
 def check_training_set(cfg: Config) -> int:

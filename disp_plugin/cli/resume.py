@@ -10,6 +10,7 @@ from mmengine.config import Config
 from disp_plugin.applications.load_gan import find_checkpoint, list_snapshots, read_checkpoint
 from disp_plugin.distributed import read_launch
 from disp_plugin.literals import parse_config_text
+from disp_plugin.weights import NonFiniteError, find_non_finite
 
 __all__ = ['check_resume', 'compare_configs', 'set_resume']
 
@@ -58,8 +59,9 @@ def check_resume(cfg: Config) -> None:
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: It is damaged, is not of a training run, or was made with a config that differs
-            in what cannot change while a run goes on; each difference is named.
+        ValueError: It is damaged or has values that are not finite, is not of a training run, or
+            was made with a config that differs in what cannot change while a run goes on; each
+            difference is named.
     """
     if not cfg.get('resume') or not cfg.get('load_from'):
         return
@@ -70,6 +72,11 @@ def check_resume(cfg: Config) -> None:
         raise ValueError(
             f'{file} holds weights, but not the iteration and the optimizers of a run that could '
             f'go on; start from its weights by model.pretrained.checkpoint={file}'
+        )
+    fault = find_non_finite({**content['state_dict'], 'optimizer': content.get('optimizer')})
+    if fault is not None:
+        raise NonFiniteError(
+            f'{file} cannot be used: {fault}; give an earlier snapshot by --resume-from'
         )
     try:
         stored = parse_config_text(str(meta['cfg']))

@@ -14,6 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 import disp_plugin.register  # noqa: F401
+import tests.gans
 from disp_plugin import distributed
 from disp_plugin.cli import prepare_run
 from disp_plugin.cli.config import load_config
@@ -197,6 +198,22 @@ def test_a_bank_in_a_pipeline_must_have_been_built_from_a_stated_view(tmp_path, 
     assert prepare_run.find_bank_file(cfg) == Path('b')
     with pytest.raises(ValueError, match='build_prior_bank.py --images FOLDER --image-size'):
         prepare_run.ensure_bank(cfg)
+
+
+def test_images_of_a_pipeline_are_measured_before_the_bank_is_built(tmp_path, make_image_folder):
+    image_folder = make_image_folder(tmp_path / 'flat')
+    steps = [
+        dict(type='LoadImageFromFile', key='img'),
+        dict(type='Resize', scale=(48, 48), keys='img'),
+        dict(type='LoadPrior', bank_file='b'),
+        dict(type='PackInputs'),
+    ]
+    dataset = dict(type='BasicImageDataset', ann_file='', data_prefix=dict(img=''), pipeline=steps)
+    dataset |= dict(data_root=str(image_folder), metainfo=dict(dataset_type='x', task_name='x'))
+    cfg = bank_config(image_folder, None, model=tests.gans.gan_config('sngan'))
+    cfg.train_dataloader.dataset = dataset
+    with pytest.raises(ValueError, match='32 x 32 px, but the size of the training images is 48 x'):
+        prepare_run.check_training_set(cfg)
 
 
 def test_without_an_encoder_a_missing_bank_is_refused(tmp_path):

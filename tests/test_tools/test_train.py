@@ -193,7 +193,7 @@ def test_every_tool_refuses_weights_that_are_not_finite(
         'report.py': [str(trained), '--checkpoint', bad, *out],
         'fit_sampler.py': [bad, '--sampler', 'type=EmpiricalPriorSampler', *out],
         'test.py': [config, bad, *options],
-        'train.py': [config, '--resume-from', bad, *options],
+        'train.py': [config, '--dry-run', '--resume-from', bad, *options],
     }.items():
         said = refused(tool(script), arguments, capsys)
         assert f'{bad} cannot be used: generator_ema is not finite' in said, (script, said)
