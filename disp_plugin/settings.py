@@ -24,6 +24,7 @@ SHORT_NAMES: dict[str, tuple[str, ...]] = {
     'data_root': (f'{DATASET}.data_root',),
     'ann_file': (f'{DATASET}.ann_file',),
     'bank_file': (f'{DATASET}.bank_file',),
+    'white_level': (f'{DATASET}.white_level',),
     'flip': (f'{DATASET}.flip',),
     'image_size': ('model.image_size', f'{DATASET}.image_size'),
     'batch_size': ('train_dataloader.batch_size',),

@@ -36,7 +36,7 @@ def card(
         int(num or 0),
         k=int(k) if k else None,
         space=Space(space_name, fingerprint=space) if space_name else None,
-        reference=ImageSet(split, 20, fingerprint=reference),
+        reference=ImageSet(split, 200, fingerprint=reference),
         seed=seed,
         **fields,
     )

@@ -62,6 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument('--image-size', type=int, default=128, help='of the crop (default: 128)')
     group.add_argument('--crop', choices=['center', 'none'], default='center')
     group.add_argument('--flip', action='store_true', help='priors of the flipped images as well')
+    add_shared(group, '--white-level')
     default = 'type=TorchvisionEncoder model=vgg16'
     add_shared(group, '--encoder', encoder=f'config of the encoder (default: {default})')
     args = parser.parse_args(argv)
@@ -89,7 +90,12 @@ def settle(args: argparse.Namespace) -> Task:
 
     if args.config is None:
         dataset = ImageFolderDataset(
-            args.images, args.ann_file, args.image_size, args.crop, args.flip
+            args.images,
+            args.ann_file,
+            args.image_size,
+            args.crop,
+            args.flip,
+            white_level=args.white_level,
         )
         encoder = {'type': 'TorchvisionEncoder', **(args.encoder or {'model': 'vgg16'})}
         return Task(dataset, encoder, args.bank_file)
@@ -168,8 +174,11 @@ def build(args: argparse.Namespace) -> None:
     if args.dry_run:
         print(describe(task) + (f'\nshare:    {shard}' if shard.count > 1 else ''))
         return
+    from disp_plugin.datasets import tell_odd_images
     from disp_plugin.priors import BankBuild
 
+    if shard.number == 1 and not args.merge:
+        tell_odd_images(task.dataset)
     start = time.perf_counter()
     bank_build = BankBuild(
         *task,

@@ -59,7 +59,14 @@ def train_encoders(args, percents):
         print(f'{percent:g} % of the labels permuted')
         file = Path(args.out) / f'corrupted_{percent:03g}.pth'
         results[f'{percent:g} %'] = pretrain_supervised(
-            args.data_root, file, labels, percent / 100, options, args.ann_file, settings
+            args.data_root,
+            file,
+            labels,
+            percent / 100,
+            options,
+            args.ann_file,
+            settings,
+            args.white_level,
         )
     return results
 
@@ -76,7 +83,9 @@ def probe_encoders(args, encoders):
     from disp_plugin.priors import build_bank
 
     ann_file = args.ann_file if args.probe_ann_file is None else args.probe_ann_file
-    images = ImageFolderDataset(args.data_root, ann_file, args.size, crop='none')
+    images = ImageFolderDataset(
+        args.data_root, ann_file, args.size, 'none', white_level=args.white_level
+    )
     labels = image_labels(images.image_keys, args.labels)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

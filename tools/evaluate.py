@@ -56,6 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out', help='file of the cards (default: beside the checkpoint, or, of --images, here)'
     )
+    add_shared(parser, '--white-level', white_level='beside --images: white of 16-bit images')
     add_shared(parser, '--config', '--sample-model', '--launcher', '--local-rank', '--debug')
     add_shared(parser, '--seed', seed='of the samples (default: 0)')
     add_shared(parser, '--batch-size', batch_size='images at a time (default: 64)')
@@ -70,8 +71,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if value is not None and value < least:
             flag = name.replace('_', '-')
             parser.error(f'--{flag} must be at least {least}, but is {value}')
-    if args.images is None and (args.size or args.train):
-        parser.error('--size and --train go with --images; a checkpoint knows its own')
+    if args.images is None and (args.size or args.train or args.white_level):
+        parser.error('--size, --train and --white-level go with --images, not a checkpoint')
     if args.images is not None:
         if {'disc_gap', 'ivom'} & set(args.metrics or ()):
             parser.error('disc_gap and ivom need a checkpoint, not --images')
@@ -149,7 +150,7 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
 
 def evaluate_folder(args: argparse.Namespace, shared: dict):
     """Measure images that are files already."""
-    from disp_plugin.datasets import ImageFolderDataset
+    from disp_plugin.datasets import ImageFolderDataset, tell_odd_images
     from disp_plugin.evaluation import StandardEvaluator
     from disp_plugin.evaluation.evaluate_gan import evaluate_images
     from disp_plugin.evaluation.metric_card import Snapshot
@@ -157,11 +158,22 @@ def evaluate_folder(args: argparse.Namespace, shared: dict):
     from disp_plugin.evaluation.spaces import choose_spaces
 
     check_images([f for f in (args.images, args.held_out, args.train) if f], args.size)
-    images = ImageFolderDataset(args.images, image_size=args.size)
+    view = dict(image_size=args.size, white_level=args.white_level)
+    images = ImageFolderDataset(args.images, **view)
+    held_out = ImageFolderDataset(args.held_out, **view)
+    for dataset in (images, held_out):
+        tell_odd_images(dataset)
     generated = ReferenceSet(images, 'generated', args.cache_dir, args.num_images or len(images))
-    train = dict(type='ImageFolderDataset', data_root=args.train, image_size=args.size)
+    train = dict(type='ImageFolderDataset', data_root=args.train, **view)
     given = Path(args.held_out)
     metrics = ['fid', 'kid', 'precision_recall', *(['copying', 'floor'] if args.train else [])]
+    itself = set(map(os.path.realpath, images.image_paths))
+    itself &= set(map(os.path.realpath, held_out.image_paths))
+    if itself:
+        print(
+            f'warning: {len(itself)} of the {len(images)} images are held-out images themselves; '
+            'numbers that compare them with themselves say nothing'
+        )
     evaluator = StandardEvaluator(
         choose_spaces(args.space),
         args.metrics or metrics,
@@ -170,7 +182,6 @@ def evaluate_folder(args: argparse.Namespace, shared: dict):
         split=args.split or (given.stem if given.is_file() else given.name),
         **shared,
     )
-    held_out = ImageFolderDataset(args.held_out, image_size=args.size)
     evaluate_images(generated, evaluator, held_out, args.batch_size)
     return evaluator, Snapshot(file=args.images), Path()
 

@@ -27,6 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def add_training_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """What any training of an encoder is told; returns the group for what only one is told."""
     parser.add_argument('--ann-file', default='', help='manifest: one image of the folder a line')
+    add_shared(parser, '--white-level')
     network = parser.add_argument_group('network')
     network.add_argument('--arch', default='resnet18', help='of torchvision or timm')
     network.add_argument('--arch-kwargs', default='{}', metavar='JSON', help='its other arguments')
@@ -88,7 +89,12 @@ def main(argv: list[str] | None = None) -> None:
 
         options = SimCLROptions(**read_options(args), temperature=args.temperature)
         result = pretrain_simclr(
-            args.data_root, args.out, options, args.ann_file, read_settings(args)
+            args.data_root,
+            args.out,
+            options,
+            args.ann_file,
+            read_settings(args),
+            args.white_level,
         )
     print(
         f'{result.file}: {result.prior_dim}-d priors, from {result.num_images} images in '

@@ -92,4 +92,6 @@ def show_as_training(cfg: Config | ConfigDict, image: str | Path) -> np.ndarray:
         raise FileNotFoundError(f'the image {image} does not exist')
     data = get_value(cfg, find_dataset(cfg) or 'train_dataloader.dataset')
     size = data.get('image_size') or cfg['model'].get('image_size')
-    return fit_image(decode_image(path), size, data.get('crop') or 'center')
+    return fit_image(
+        decode_image(path, data.get('white_level')), size, data.get('crop') or 'center'
+    )

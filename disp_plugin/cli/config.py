@@ -24,7 +24,7 @@ __all__ = ['build_training_set', 'load_config', 'merge_options', 'merge_part', '
 REPLACED = ('encoder', 'model.sampler')
 """Parts of which an option keeps nothing once their type changes: its arguments are others."""
 
-FOLLOWERS = ('data_root', 'image_size')
+FOLLOWERS = ('data_root', 'image_size', 'white_level')
 """Short names that also reach a data set of validation or test that held the training set's."""
 
 
@@ -176,11 +176,11 @@ def build_training_set(cfg: Config) -> Any:
 def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
     """Merge ``--cfg-options`` into a config.
 
-    A short name of :data:`SHORT_NAMES` reaches every place that it stands for; ``data_root`` and
-    ``image_size`` also reach the data sets of validation and test that held the training set's
-    value; a manifest as ``data_root`` stands for its folder and ``ann_file``. An option with the
-    whole path wins. An ``encoder.type`` that differs from the config's
-    replaces the encoder as a whole, because the arguments of another type would not fit; so does
+    A short name of :data:`SHORT_NAMES` reaches every place that it stands for; ``data_root``,
+    ``image_size`` and ``white_level`` also reach the data sets of validation and test that held the
+    training set's value; a manifest as ``data_root`` stands for its folder and ``ann_file``. An
+    option with the whole path wins. An ``encoder.type`` that differs from the config's replaces the
+    encoder as a whole, because the arguments of another type would not fit; so does
     ``encoder=dict(...)``; and likewise for ``model.sampler``.
 
     Args:
@@ -229,5 +229,9 @@ def _find_followers(cfg: Config, name: str) -> list[str]:
         return []
     value = get_value(cfg, find_places(cfg, name)[-1])
     datasets = [find_dataset(cfg, f'{split}_dataloader') for split in ('val', 'test')]
+    if name == 'white_level':  # which most leave out
+        datasets = [p for p in datasets if get_value(cfg, f'{p}.type') == 'ImageFolderDataset']
+    elif value is None:
+        return []
     places = [f'{dataset}.{name}' for dataset in datasets if dataset]
-    return [place for place in places if value is not None and get_value(cfg, place) == value]
+    return [place for place in places if get_value(cfg, place) == value]

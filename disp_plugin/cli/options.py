@@ -91,6 +91,9 @@ SHARED: dict[str, dict[str, Any]] = {
         metavar='KEY=VALUE',
         help='fields of the config to change: data_root=photos model.prior_norm=l2 key="[a,b]"',
     ),
+    '--white-level': dict(
+        type=float, help='what is white in 16-bit images, such as 4095 (default: the full range)'
+    ),
     '--held-out': dict(metavar='FOLDER', help='folder or manifest of images to measure by'),
     '--space': dict(
         nargs='+', action=OptionsAction, metavar='NAME=', help='as in tools/evaluate.py'

@@ -16,7 +16,7 @@ from torch import nn
 
 from disp_plugin.cli.config import build_training_set
 from disp_plugin.cli.options import accepted_fields, find_class
-from disp_plugin.datasets import ImageViews
+from disp_plugin.datasets import ImageViews, tell_odd_images
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
 from disp_plugin.hooks import FiniteHook
@@ -240,6 +240,8 @@ def _check_finite(file: str, state: object) -> None:
 def check_training_set(cfg: Config) -> int:
     """List the training images, so that an empty or missing folder is an error at once.
 
+    Copies, images that are much enlarged and 16-bit images that are almost black are told.
+
     Raises:
         FileNotFoundError: The folder does not exist.
         ValueError: It holds fewer than 2 images, or ``model.per_image`` expects another number.
@@ -258,6 +260,8 @@ def check_training_set(cfg: Config) -> int:
         )
     if (view := _measure_view(dataset)) is not None:
         check_made_sizes(cfg.model, view)
+    if read_launch().rank == 0:
+        tell_odd_images(dataset)
     return num
 
 

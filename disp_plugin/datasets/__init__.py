@@ -13,6 +13,7 @@ from .image_folder_dataset import (  # noqa: E402
     split_manifest,
 )
 from .image_views import ImageViews, check_views  # noqa: E402
+from .odd_images import choose_rows, tell_odd_images  # noqa: E402
 from .resumable_sampler import ResumableSampler  # noqa: E402
 from .seeded_draws import (  # noqa: E402
     PositionalDataset,
@@ -31,6 +32,7 @@ __all__ = [
     'ResumableSampler',
     'SeededDraws',
     'check_views',
+    'choose_rows',
     'decode_image',
     'find_images',
     'fit_image',
@@ -39,4 +41,5 @@ __all__ = [
     'seed_randomness',
     'split_manifest',
     'takes_positions',
+    'tell_odd_images',
 ]

@@ -6,6 +6,7 @@ from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -73,7 +74,7 @@ class BadImageError(ValueError):
         return f'cannot read the image {self.path}: {self.reason}'
 
 
-def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
+def decode_image(file: str | os.PathLike | bytes, white_level: float | None = None) -> np.ndarray:
     """Decode an image file as a person would see it, to 8-bit RGB.
 
     The EXIF orientation is applied; transparency is laid on white; gray, palette and CMYK become
@@ -81,6 +82,8 @@ def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
 
     Args:
         file (str | os.PathLike | bytes): Path of the file, or its content.
+        white_level (float, optional): What is shown as white where pixels have 16 bits, or are
+            numbers without a known range. Defaults to None: the full range of 16 bits.
 
     Returns:
         np.ndarray: (H, W, 3) uint8, RGB.
@@ -96,8 +99,13 @@ def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
         if not content:
             raise BadImageError(name, 'the file is empty')
         with Image.open(BytesIO(content)) as image:
+            is_wide = holds_16_bits(image)
             image.load()
-            return np.array(_to_rgb(_upright(image)), dtype=np.uint8)
+            turn, shown = _find_turn(image), image
+            if is_wide and white_level is not None:
+                shown = _scale(image, content, white_level)
+            rgb = _to_rgb(shown)
+            return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8)
     except BadImageError as error:
         raise BadImageError(name, error.reason) from None
     # Decoders of damaged files raise nearly everything: SyntaxError, struct.error, IndexError, ...
@@ -105,14 +113,40 @@ def decode_image(file: str | os.PathLike | bytes) -> np.ndarray:
         raise BadImageError(name, _explain(error, content)) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def holds_16_bits(image: Image.Image) -> bool:
+    """Tell from the header whether pixels have 16 bits, or are numbers without a known range."""
+    stored = [tile[3] for tile in getattr(image, 'tile', ())]
+    if any(';16' in str(args) for args in stored):
+        return True
+    if image.format == 'PPM':  # another range than that of 16 bits is stated in the file
+        return any(isinstance(args, tuple) and args[-1] == 65535 for args in stored)
+    return image.mode in ('I', 'F') or image.mode.startswith('I;16')
+
+
+def _scale(image: Image.Image, content: bytes, white_level: float) -> Image.Image:
+    """Bring pixels to 8 bits by their white level; opacity has the full range of 16 bits."""
+    if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+        pixels = np.array(image)
+    else:  # Pillow cuts colors of 16 bits to 8
+        bgr = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if bgr is None or bgr.dtype != np.uint16 or bgr.ndim != 3:
+            raise BadImageError('', 'its 16-bit colors cannot be read; save it as PNG')
+        pixels = bgr[..., [2, 1, 0, 3][: bgr.shape[2]]]
+    if not np.isfinite(pixels).all():
+        raise BadImageError('', 'it has pixels that are not finite')
+    white = np.full(pixels.shape, white_level, dtype=np.float64)
+    if pixels.ndim == 3:
+        white[..., 3:] = 65535
+    return Image.fromarray(np.rint(pixels * (255 / white)).clip(0, 255).astype(np.uint8))
+
+
+def _find_turn(image: Image.Image) -> Image.Transpose | None:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:
         # Damaged EXIF beside sound pixels: viewers show such a picture as it is stored.
         orientation = 1
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
+    return _UPRIGHT.get(orientation)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -121,7 +155,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ('I', 'F'):
         kind = 'floating-point' if image.mode == 'F' else '32-bit integer'
         raise BadImageError(
-            '', f'its pixels are {kind} numbers, whose range is unknown; save it with 8 or 16 bits'
+            '',
+            f'its pixels are {kind} numbers, whose range is unknown; save it with 8 or 16 '
+            'bits, or set white_level',
         )
     if image.has_transparency_data:
         image = image.convert('RGBA')

@@ -1,5 +1,6 @@
 """A folder of images as a data set that states how its images are seen."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -53,6 +54,9 @@ class ImageFolderDataset(BaseDataset):
             ``data_root``. Defaults to None: samples carry no prior.
         seed (int, optional): Seed of the flips. Defaults to None: that of the ResumableSampler;
             without one, flips come from NumPy's global generator.
+        white_level (float, optional): Value that is shown as white in images of 16 bits or of
+            numbers without a known range, such as 4095 for 12 bits in 16. Defaults to None: the
+            full range of 16 bits. It is part of the view, as the size is.
         metainfo (dict, optional): Meta information of the data set. Defaults to None.
         **kwargs: Other arguments of mmengine's ``BaseDataset``, such as ``indices``.
 
@@ -77,6 +81,7 @@ class ImageFolderDataset(BaseDataset):
         flip: bool = False,
         bank_file: str | None = None,
         seed: int | None = None,
+        white_level: float | None = None,
         metainfo: dict | None = None,
         **kwargs: Any,
     ) -> None:
@@ -84,6 +89,9 @@ class ImageFolderDataset(BaseDataset):
             raise ValueError(f'image_size must be at least 1, but is {image_size}')
         if crop not in ('center', 'none'):
             raise ValueError(f"crop must be 'center' or 'none', but is {crop!r}")
+        if white_level is not None and not white_level > 0:
+            raise ValueError(f'white_level must be positive, but is {white_level}')
+        self.white_level = white_level
         data_root, ann_file = split_manifest(str(data_root), ann_file)
         self.image_size, self.crop, self.flip, self.seed = image_size, crop, flip, seed
         self.bank_path = Path(data_root, bank_file) if bank_file else None
@@ -128,13 +136,14 @@ class ImageFolderDataset(BaseDataset):
             BadImageError: The file cannot be decoded; the message names it.
         """
         path = self.get_data_info(index)['gt_path']
-        image = fit_image(decode_image(path), self.image_size, self.crop)
+        image = fit_image(decode_image(path, self.white_level), self.image_size, self.crop)
         return np.ascontiguousarray(image[:, ::-1] if flipped else image)
 
     def describe_view(self) -> dict[str, Any]:
         """Describe how a view is made of a file; two data sets with one text show the same."""
         crop = 'none' if self.image_size is None else self.crop
-        return {'image_size': self.image_size, 'crop': crop, 'resize': 'bicubic (Pillow)'}
+        view = {'image_size': self.image_size, 'crop': crop, 'resize': 'bicubic (Pillow)'}
+        return view if self.white_level is None else {**view, 'white_level': self.white_level}
 
     def __getitem__(self, position: int) -> dict:
         if position < 0:
@@ -308,10 +317,10 @@ def find_images(place: str | os.PathLike) -> list[str]:
 
 
 @cache
-def tell(text: str) -> None:
-    """Print a line about the images, once a run, in its first process."""
+def tell(text: str, level: int = logging.INFO) -> None:
+    """Log a line about the images, once a run, in its first process."""
     if read_launch().rank == 0:
-        print_log(text, logger='current')
+        print_log(text, logger='current', level=level)
 
 
 def _count(endings: Counter[str]) -> str:

@@ -50,6 +50,7 @@ def pretrain_simclr(
     options: SimCLROptions | None = None,
     ann_file: str = '',
     settings: PretrainSettings | None = None,
+    white_level: float | None = None,
 ) -> PretrainResult:
     """Train an encoder on a folder of images by SimCLR, without any label.
 
@@ -60,6 +61,8 @@ def pretrain_simclr(
         ann_file (str): Manifest of the images to use, as for ``ImageFolderDataset``. Defaults to
             ''.
         settings (PretrainSettings | None): What the result does not depend on. Defaults to None.
+        white_level (float | None): Of 16-bit images, as for ``ImageFolderDataset``. Defaults to
+            None.
 
     Returns:
         PretrainResult: The file; ``loss`` is the NT-Xent of the last epoch, ln(2 batch_size - 1) by
@@ -71,7 +74,7 @@ def pretrain_simclr(
     """
     chosen = options or SimCLROptions()
     return pretrain(
-        ImageFolderDataset(data_root, ann_file),
+        ImageFolderDataset(data_root, ann_file, white_level=white_level),
         out_file,
         chosen,
         lambda prior_dim: ContrastiveHead(prior_dim, chosen.projection_dim, chosen.temperature),
@@ -87,6 +90,7 @@ def pretrain_supervised(
     options: PretrainOptions | None = None,
     ann_file: str = '',
     settings: PretrainSettings | None = None,
+    white_level: float | None = None,
 ) -> PretrainResult:
     """Train an encoder on a folder of images by classification, with some labels corrupted.
 
@@ -107,7 +111,7 @@ def pretrain_supervised(
         ValueError: An image has no label, there is a single class, or as :func:`pretrain`.
     """
     options = options or PretrainOptions()
-    dataset = ImageFolderDataset(data_root, ann_file)
+    dataset = ImageFolderDataset(data_root, ann_file, white_level=white_level)
     keys = dataset.image_keys
     missing = [key for key in keys if key not in labels]
     if missing:

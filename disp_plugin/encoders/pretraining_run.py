@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.functional import normalize
 
-from disp_plugin.datasets import ImageFolderDataset, SeededDraws, check_views
+from disp_plugin.datasets import ImageFolderDataset, SeededDraws, check_views, tell_odd_images
 from disp_plugin.files import check_out, write_file
 from disp_plugin.progress import track
 from disp_plugin.weights import pack_safetensors
@@ -229,6 +229,7 @@ def pretrain(
     if out_file.exists() and not out_file.is_dir() and not settings.overwrite:
         return _reuse(out_file, identity, num_images)
     check_out(out_file, is_folder=False)
+    tell_odd_images(dataset)
     check_views(dataset, progress=settings.progress, same_size=False)
     run = PretrainingRun(options, make_head, identity, settings)
     part_file = out_file.with_name(out_file.name + '.part')
@@ -257,6 +258,8 @@ def _choose_batch_size(batch_size: int | None, num_images: int, data_root: str) 
 
 def _hash_files(dataset: ImageFolderDataset) -> str:
     digest = hashlib.sha256()
+    if dataset.white_level is not None:
+        digest.update(f'white level {dataset.white_level:g}\n'.encode())
     for key, path in zip(dataset.image_keys, dataset.image_paths, strict=True):
         digest.update(f'{key}\0{Path(path).stat().st_size}\n'.encode())
     return digest.hexdigest()

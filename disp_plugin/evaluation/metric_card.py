@@ -146,6 +146,18 @@ class Protocol:
         return '_'.join([f'{self.metric}{count}', *filter(None, parts)])
 
     @property
+    def caveat(self) -> str:
+        """str: Why the number can hardly be otherwise, whatever is measured; '' where it can."""
+        if self.metric not in ('precision', 'recall', 'density', 'coverage') or self.k is None:
+            return ''
+        num = self.reference.num if self.reference else 0
+        if self.metric == 'recall':
+            num = self.num_generated
+        if not num or 2 * self.k < num - 1:
+            return ''
+        return f'says nothing: with k = {self.k} of {num} images, a ball holds half of them or more'
+
+    @property
     def rank(self) -> int:
         """int: Place in a list of numbers: what to look at first is first."""
         return list(BETTER).index(self.metric)
@@ -345,5 +357,7 @@ def format_cards(cards: Sequence[MetricCard]) -> str:
     for card in cards:
         spread = card.standard_deviation
         tail = '' if spread is None else f' +- {spread:.3g}'
+        caveat = card.protocol.caveat
+        tail += f'  ({caveat})' if caveat else ''
         lines.append(f'{card.name:<{width}}  {card.value:.5g}{tail}')
     return '\n'.join(lines)

@@ -119,6 +119,8 @@ class PriorSamplerHook(Hook):
 
         def fit() -> tuple[str, dict[str, dict[str, Tensor]]]:
             bank = _open_bank(runner, gan)
+            if not self._is_training:
+                _tell_near_copies(runner, bank)
             if self._fitted_to not in (None, bank.fingerprint):
                 self._forget(runner, parts.values())
             if gan.sampler is not None and not gan.sampler.is_fitted:
@@ -155,6 +157,17 @@ class PriorSamplerHook(Hook):
 @HOOKS.register_module()
 class GMMSamplerHook(PriorSamplerHook):
     """Do what ``PriorSamplerHook`` does, under the name that configs with mixtures use."""
+
+
+def _tell_near_copies(runner: Runner, bank: PriorBank) -> None:
+    pairs = bank.find_near_copies()
+    if pairs:
+        shown = ', '.join(f'{one} and {other} ({cos:.3f})' for one, other, cos in pairs[:3])
+        runner.logger.warning(
+            f'{len(pairs)} pairs of the {bank.num_images} training images are nearly the same to '
+            f'the encoder (cosine of at least 0.98), mirrored ones included, such as {shown}; '
+            'look at them, and leave copies out'
+        )
 
 
 def describe_sampler(config: Mapping[str, object] | None) -> str:

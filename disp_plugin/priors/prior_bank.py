@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from disp_plugin.datasets import choose_rows
 from disp_plugin.files import replace_file
 
 MAGIC = 'disp_plugin.prior_bank'
@@ -42,6 +43,7 @@ _NO_CRC, _NO_HASH = '0' * 8, '0' * 64
 _MAX_HEADER = 100_000_000  # what safetensors allows
 # Half of what torch splits over threads, which on a busy machine wait for each other 10 ms.
 _PIECE = 2**14
+_MAX_COMPARED = 4096
 
 
 class BankWriteError(OSError, ValueError):
@@ -310,6 +312,33 @@ class PriorBank:
         # |sum of unit vectors|^2 is the sum over all pairs, each vector with itself included.
         own = float((priors**2).sum())
         return (float((priors.sum(axis=0) ** 2).sum()) - own) / (num * (num - 1))
+
+    def find_near_copies(self, least: float = 0.98) -> list[tuple[str, str, float]]:
+        """Find pairs of images that the encoder hardly tells apart, the most alike first.
+
+        Compared are the directions of priors from their mean, and of those of mirrored views. Of
+        more than 4,096 images, about as many in blocks of neighbors are compared.
+
+        Args:
+            least (float): The least cosine of a pair. Defaults to 0.98.
+
+        Returns:
+            list[tuple[str, str, float]]: Two image keys and their cosine.
+        """
+        rows = np.array(choose_rows(self.num_images, _MAX_COMPARED))
+        views = [self.take(rows, view).astype(np.float32) for view in range(self.num_views)]
+        mean = views[0].mean(axis=0)
+        units = [view - mean for view in views]
+        for unit in units:
+            unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+        pairs = []
+        for start in range(0, len(rows), 512):
+            block = units[0][start : start + 512]
+            cosines = np.maximum.reduce([block @ unit.T for unit in units])
+            for i, j in np.argwhere(np.triu(cosines >= least, start + 1)).tolist():
+                names = (self._keys[rows[row]].decode() for row in (start + i, j))
+                pairs.append((*names, float(cosines[i, j])))
+        return sorted(pairs, key=lambda pair: -pair[2])
 
     def verify(self) -> None:
         """Read the whole bank and compare it with its checksum.

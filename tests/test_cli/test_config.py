@@ -47,6 +47,16 @@ def test_data_sets_of_validation_follow_only_what_they_shared(config_file):
     assert cfg.val_dataloader.batch_size == 16
 
 
+def test_the_white_level_reaches_all_folders_of_images(config_file):
+    option = {'white_level': 4095}
+    cfg = load_config(config_file, option)
+    assert cfg.train_dataloader.dataset.white_level == 4095
+    assert 'white_level' not in cfg.val_dataloader.dataset  # which does not say what it is
+    text = TEXT.replace("dict(data_root='data/held", "dict(type='ImageFolderDataset', data_root='d")
+    config_file.write_text(text)
+    assert load_config(config_file, option).val_dataloader.dataset.white_level == 4095
+
+
 def test_a_manifest_as_data_root_stands_for_its_folder_and_itself(config_file, tmp_path):
     (tmp_path / 'few.txt').write_text('a.png')
     cfg = load_config(config_file, {'data_root': str(tmp_path / 'few.txt')})

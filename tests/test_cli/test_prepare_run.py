@@ -159,6 +159,17 @@ def test_one_image_is_refused_in_so_many_words(tmp_path, make_image_folder):
         prepare_run.check_training_set(dataset_config(folder))
 
 
+def test_what_is_odd_about_the_images_is_told_with_their_names(tmp_path, make_image_folder, capsys):
+    folder = make_image_folder(tmp_path / 'photos', num=3)
+    for index in range(23):
+        shutil.copy(folder / 'image_0000.png', folder / f'copy_{index:02d}.png')
+    assert prepare_run.check_training_set(dataset_config(folder)) == 26
+    printed = capsys.readouterr()
+    told = printed.out + printed.err
+    assert f'23 of 26 images of {folder} are copies of others' in told
+    assert 'copy_00.png = copy_01.png = copy_02.png = ...' in told and 'WARNING' in told
+
+
 @pytest.mark.parametrize('name', ['empty', 'missing'])
 def test_an_empty_or_missing_folder_is_named(tmp_path, name):
     (tmp_path / 'empty').mkdir()

@@ -1,6 +1,7 @@
 import pickle
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError, features
@@ -67,6 +68,47 @@ def test_pixels_without_a_known_range_are_refused_with_the_way_out(tmp_path, kin
     path = save(colors()[..., 0].astype(kind), tmp_path / 'a.tif')
     with pytest.raises(BadImageError, match='range is unknown; save it with 8 or 16 bits'):
         decode_image(path)
+
+
+@pytest.mark.parametrize('ending', ['.png', '.tif', '.pgm'])
+def test_gray_of_12_bits_in_16_has_a_white_level(tmp_path, ending):
+    gray = np.linspace(0, 4095, 48).astype(np.uint16).reshape(6, 8)
+    path = save(gray, tmp_path / f'a{ending}')
+    assert decode_image(path).max() == 16
+    expected = np.rint(gray.astype(np.float64) * 255 / 4095)
+    np.testing.assert_array_equal(decode_image(path, 4095)[..., 1], expected)
+    np.testing.assert_array_equal(decode_image(path, 2000).max(), 255)
+
+
+@pytest.mark.parametrize('ending', ['.png', '.tif', '.ppm'])
+@pytest.mark.parametrize('channels', [3, 4])
+def test_colors_of_12_bits_in_16_have_a_white_level(tmp_path, ending, channels):
+    if (ending, channels) == ('.ppm', 4):
+        pytest.skip('PPM has no opacity')
+    rgb = colors().astype(np.uint16) * 16
+    stored = np.dstack([rgb[..., ::-1], np.full(rgb.shape[:2], 65535, np.uint16)])[..., :channels]
+    path = str(tmp_path / f'a{ending}')
+    cv2.imwrite(path, np.ascontiguousarray(stored))
+    assert decode_image(path).max() <= 16
+    np.testing.assert_array_equal(decode_image(path, 4080), colors())
+
+
+def test_a_white_level_changes_no_image_that_states_its_range(tmp_path):
+    files = [save(colors(), tmp_path / 'a.png'), save(colors()[..., 0], tmp_path / 'b.png')]
+    pixels = (np.arange(48, dtype='>u2') * 80).tobytes()
+    (tmp_path / 'c.pgm').write_bytes(b'P5 8 6 4095\n' + pixels)
+    for file in (*files, tmp_path / 'c.pgm'):
+        np.testing.assert_array_equal(decode_image(file, 100), decode_image(file))
+
+
+def test_a_white_level_is_the_range_of_numbers_without_one(tmp_path):
+    values = np.linspace(-0.5, 1.5, 48, dtype=np.float32).reshape(6, 8)
+    path = save(values, tmp_path / 'a.tif')
+    expected = np.rint(values.astype(np.float64) * 255).clip(0, 255)
+    np.testing.assert_array_equal(decode_image(path, 1.0)[..., 0], expected)
+    values[2, 3] = np.nan
+    with pytest.raises(BadImageError, match='pixels that are not finite'):
+        decode_image(save(values, tmp_path / 'b.tif'), 1.0)
 
 
 def test_transparency_is_laid_on_white(tmp_path):

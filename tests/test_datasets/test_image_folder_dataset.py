@@ -242,12 +242,21 @@ def test_without_crop_the_whole_image_is_squeezed_and_without_size_it_stays(pict
     assert [untouched.view(index).shape[:2] for index in (0, 4)] == [(40, 30), (17, 90)]
 
 
+def test_a_view_has_the_white_level(tmp_path):
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / 'a.png')
+    assert ImageFolderDataset(tmp_path).view(0).max() == 16
+    dataset = ImageFolderDataset(tmp_path, white_level=4095)
+    assert dataset.view(0).min() == 255 and dataset[0]['data_samples'].gt_img.min() == 255
+
+
 def test_the_description_tells_views_apart_and_the_flip_is_the_number_of_views(pictures):
     options = [{}, dict(image_size=16), dict(image_size=32), dict(image_size=16, crop='none')]
     texts = [json.dumps(ImageFolderDataset(pictures, **o).describe_view()) for o in options]
     assert len(set(texts)) == 4
     flipping = ImageFolderDataset(pictures, image_size=16, flip=True)
     assert json.dumps(flipping.describe_view()) == texts[1]
+    level = ImageFolderDataset(pictures, image_size=16, white_level=4095).describe_view()
+    assert level == {**flipping.describe_view(), 'white_level': 4095}
     assert (flipping.num_views, ImageFolderDataset(pictures).num_views) == (2, 1)
     assert isinstance(flipping, ImageViews)
 
@@ -256,6 +265,7 @@ def test_the_description_tells_views_apart_and_the_flip_is_the_number_of_views(p
     ('options', 'words'),
     [
         (dict(image_size=0), 'image_size must be at least 1, but is 0'),
+        (dict(white_level=0), 'white_level must be positive, but is 0'),
         (dict(crop='left'), "crop must be 'center' or 'none', but is 'left'"),
     ],
 )

@@ -167,6 +167,27 @@ def test_kid_comes_first_where_images_are_too_few_for_fid():
     assert choose_headline([card('recall', k=3)]) is None
 
 
+@pytest.mark.parametrize(
+    ('metric', 'k', 'num_real', 'num', 'is_told'),
+    [
+        ('precision', 10, 12, 64, True),
+        ('precision', 10, 21, 64, True),
+        ('precision', 10, 22, 64, False),
+        ('recall', 3, 5000, 7, True),
+        ('recall', 3, 7, 64, False),
+        ('density', 5, 11, 64, True),
+        ('coverage', 5, 12, 64, False),
+        ('fid', None, 2, 2, False),
+    ],
+)
+def test_a_number_that_can_hardly_be_otherwise_says_so(metric, k, num_real, num, is_told):
+    few = dataclasses.replace(TEST, num=num_real)
+    told = card(metric, 1.0, num, k=k, reference=few)
+    of = num if metric == 'recall' else num_real
+    words = f'(says nothing: with k = {k} of {of} images, a ball holds half of them or more)'
+    assert (words in format_cards([told])) == bool(told.protocol.caveat) == is_told
+
+
 def test_a_table_shows_value_and_spread():
     table = format_cards([card(value=12.3456), MetricCard(Protocol('fid', 'v'), 2.0, 0.25)])
     assert table.splitlines()[0].split() == ['fid10k_test_clean', '12.346']

@@ -56,6 +56,13 @@ def test_before_training_both_are_fitted_to_the_bank_and_the_checkpoint_knows_it
     assert any(key.startswith('sampler.') for key in checkpoint['state_dict'])
 
 
+def test_images_that_are_nearly_the_same_to_the_encoder_are_told_once(train, monkeypatch):
+    monkeypatch.setattr(PriorBank, 'find_near_copies', lambda bank: [('a.png', 'b.png', 0.99)])
+    told = train(LATE).warnings
+    (line,) = [text for text in told if 'nearly the same to the encoder' in text]
+    assert line.startswith('1 pairs of the ') and 'a.png and b.png (0.990); look at' in line
+
+
 def test_a_resumed_run_fits_again_for_another_bank_only(train, data, fits, tmp_path):
     run = train()
     assert fits == ['PriorNormalizer', 'VicinalMixSampler']

@@ -284,6 +284,18 @@ def test_fingerprint_is_of_the_content_alone(tmp_path, bank_file):
     assert len(prints) == 5
 
 
+def test_near_copies_are_pairs_whose_priors_point_the_same_way_from_their_mean(rng):
+    priors = torch.from_numpy(rng(0).standard_normal((600, 2, 32)).astype(np.float32)) + 5
+    priors[550, 0] = priors[3, 0] + 0.01
+    priors[20, 1] = priors[7, 0]  # a mirrored copy
+    keys = [f'{row:03d}' for row in range(600)]
+    pairs = PriorBank(keys, priors).find_near_copies()
+    assert [sorted(pair[:2]) for pair in pairs] == [['007', '020'], ['003', '550']]
+    assert pairs[0][2] == pytest.approx(1) and 0.99 < pairs[1][2] < 1
+    assert PriorBank(keys, priors).find_near_copies(least=1.5) == []
+    assert PriorBank(['a'], torch.ones(1, 3)).find_near_copies() == []
+
+
 def test_mean_cosine_is_that_of_all_pairs(bank_file):
     bank = PriorBank.open(bank_file)
     rows = bank.priors[:, 0].astype(np.float64)

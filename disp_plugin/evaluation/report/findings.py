@@ -213,6 +213,7 @@ def _find_gaps(cards: Sequence[MetricCard], history: History) -> Iterator[Findin
 
 def _find_low_recall(cards: Sequence[MetricCard]) -> Iterator[Finding]:
     rule = f'recall below {LOW_RECALL:g} while precision is above {HIGH_PRECISION:g}'
+    cards = [card for card in cards if not card.protocol.caveat]
     for recall in _of(cards, 'recall'):
         k = recall.protocol.k
         partners = [p for p in _of(cards, 'precision') if _agree(p.protocol, recall.protocol)]
