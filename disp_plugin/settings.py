@@ -1,6 +1,7 @@
 """Where a config holds each setting, and the short names of the command line."""
 
 import ast
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def find_bank_file(cfg: Mapping[str, object]) -> Path | None:
     if not bank_file:
         return None
     root = '' if '.pipeline.' in place else get_value(cfg, find_places(cfg, 'data_root')[0])
-    return Path(split_manifest(str(root or ''))[0], bank_file)
+    return Path(split_manifest(str(root or ''))[0], os.path.expanduser(bank_file))
 
 
 def check_top_level(cfg: Mapping[str, object]) -> None:

@@ -94,8 +94,9 @@ def train(args: argparse.Namespace) -> None:
     if args.dry_run:
         print(prepare_run.summarize(cfg))
         return
-    prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
     prepare_run.check_training_set(cfg)
+    prepare_run.check_parts(cfg)
+    prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
     prepare_run.ensure_bank(cfg, build=not args.no_build_bank)
 
     from mmengine.dist import is_main_process

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 import disp_plugin
-from disp_plugin.cli.options import accepted_fields, check_options, find_class, nearest
+from disp_plugin.cli.options import accepted_fields, check_options, find_class, nearest, read_option
 from disp_plugin.datasets import split_manifest
 from disp_plugin.settings import (
     SHORT_NAMES,
@@ -203,6 +203,9 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
     expanded.update(
         {name: copy.deepcopy(v) for name, v in options.items() if name not in SHORT_NAMES}
     )
+    for name, value in expanded.items():
+        kind = expanded.get(f'{name.rpartition(".")[0]}.type')
+        expanded[name] = read_option(cfg._cfg_dict, name, value, kind)
     for part in REPLACED:
         old, new_type = get_value(cfg, part), expanded.get(f'{part}.type')
         if new_type is not None and new_type != (old or {}).get('type'):

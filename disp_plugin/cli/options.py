@@ -5,10 +5,15 @@ import ast
 import difflib
 import inspect
 import json
+import os
 import re
+import sys
+import types
+import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 
@@ -20,14 +25,20 @@ __all__ = [
     'add_shared',
     'check_options',
     'find_class',
+    'find_owners',
     'make_parser',
     'nearest',
     'parse_value',
+    'read_option',
     'registered_names',
+    'stated_types',
 ]
 
 OPEN_DICTS = ('default_hooks', 'env_cfg')
 """Dicts of a config whose keys are free names."""
+
+TEXT_FIELDS = ('data_root', 'ann_file', 'bank_file')
+"""Fields of data sets that are text even where no class is known to take them."""
 
 EXTRA_FIELDS = ('custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
 """Top-level fields that mmengine's Runner reads beside its own arguments."""
@@ -59,8 +70,14 @@ def parse_value(text: str) -> object:
         raise ValueError(f'{text!r} is no value that a config could hold') from error
 
 
+class Unread(str):
+    """Text of an option that is read once the field that it goes to is known."""
+
+
 class OptionsAction(argparse.Action):
     """Collect ``KEY=VALUE`` of the command line in a dict; usable more than once."""
+
+    read: Callable[[str], object] = staticmethod(parse_value)
 
     def __call__(
         self,
@@ -76,10 +93,49 @@ class OptionsAction(argparse.Action):
             if not equals or not key:
                 parser.error(f'{option_string} takes KEY=VALUE, but got {item!r}')
             try:
-                options[key] = parse_value(value)
+                options[key] = self.read(value)
             except ValueError as error:
                 parser.error(f'{option_string} {key}: {error}')
         setattr(namespace, self.dest, options)
+
+
+class CfgOptionsAction(OptionsAction):
+    """Collect options of a config; :func:`read_option` reads their text."""
+
+    read = Unread
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells an error in one line, and expands ``~`` in every argument."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and the nearest option to an unknown one; exit with status 2."""
+        unknown = re.match(r'unrecognized arguments: (--[\w-]+)', message)
+        best = nearest(unknown[1], self._option_string_actions) if unknown else None
+        hint = f'; did you mean {best}?' if best else ''
+        hint = hint or f'; {self.prog} --help lists what it takes'
+        print(f'error: {message}{hint}', file=sys.stderr)
+        sys.exit(2)
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+        """Parse arguments as argparse does."""
+        found, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(found).items():
+            setattr(found, name, expand_home(value))
+        return found, rest
+
+
+def expand_home(value: object) -> Any:
+    """Replace a leading ``~`` by the home folder, in a string or in a container of strings."""
+    match value:
+        case str() if value.startswith('~'):
+            return os.path.expanduser(value)
+        case list() | tuple():
+            return type(value)(map(expand_home, value))
+        case dict():
+            return {key: expand_home(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -87,7 +143,7 @@ SHARED: dict[str, dict[str, Any]] = {
     '--config': dict(help='config to use in place of the one in the checkpoint'),
     '--cfg-options': dict(
         nargs='+',
-        action=OptionsAction,
+        action=CfgOptionsAction,
         metavar='KEY=VALUE',
         help='fields of the config to change: data_root=photos model.prior_norm=l2 key="[a,b]"',
     ),
@@ -118,9 +174,7 @@ SHARED: dict[str, dict[str, Any]] = {
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """Start the parser of a tool, whose docstring describes it."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_shared(parser: argparse._ActionsContainer, *names: str, **helps: str) -> None:
@@ -165,10 +219,14 @@ def find_class(name: object) -> type | None:
     return names.get(name, names.get(name.rsplit('.', 1)[-1]))
 
 
-def accepted_fields(cls: Callable[..., object] | None) -> set[str] | None:
+def accepted_fields(cls: Callable[..., object] | None, is_open: bool = False) -> set[str] | None:
     """List the keyword arguments that a class or function takes; None if it takes any keyword.
 
     Where a constructor passes ``**kwargs`` on, those of its base classes count too.
+
+    Args:
+        cls (Callable | None): The class or function.
+        is_open (bool): List what is stated of one that takes any keyword, too. Defaults to False.
     """
     makers = [c.__dict__.get('__init__') for c in cls.__mro__] if inspect.isclass(cls) else [cls]
     fields: set[str] = set()
@@ -184,7 +242,67 @@ def accepted_fields(cls: Callable[..., object] | None) -> set[str] | None:
         }
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return fields - {'self'}
-    return None
+    return fields - {'self'} if is_open else None
+
+
+def stated_types(cls: Callable[..., object], field: str) -> set[object]:
+    """List the types that a class or function states for an argument; empty if it states none."""
+    makers = [c.__dict__.get('__init__') for c in cls.__mro__] if inspect.isclass(cls) else [cls]
+    for maker in makers:
+        try:
+            parameter = inspect.signature(maker, eval_str=True).parameters[field]  # type: ignore
+        except (TypeError, ValueError, NameError, AttributeError, KeyError):
+            continue
+        if parameter.annotation in (parameter.empty, Any):
+            return set()
+        is_union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
+        members = typing.get_args(parameter.annotation) if is_union else (parameter.annotation,)
+        found = {typing.get_origin(member) or member for member in members}
+        return found | ({types.NoneType} if parameter.default is None else set())
+    return set()
+
+
+def read_option(cfg: Mapping[str, object], path: str, value: object, kind: object = None) -> object:
+    """Read the text of an option as the type that its field has.
+
+    Where the class that takes the field states a string or a path, the text is taken as it is, so
+    that ``data_root=100`` is a folder. A whole number may be written as 1e5.
+
+    Args:
+        cfg (Mapping[str, object]): The config that the option is for.
+        path (str): Dotted path of the field.
+        value (object): :class:`Unread` text; any other value is returned as it is.
+        kind (object): The ``type`` that another option gives the field's dict. Defaults to None.
+
+    Raises:
+        ValueError: Brackets enclose neither a list nor a literal.
+    """
+    if not isinstance(value, Unread):
+        return value
+    text = str(value).strip()
+    here, _, field = path.rpartition('.')
+    owners = find_owners(_follow(cfg, here) or {}, here, kind) or []
+    stated = set().union(*(stated_types(owner, field) for owner in owners))
+    is_text = bool(stated) and stated <= {str, Path, os.PathLike, types.NoneType}
+    if (is_text or (not owners and field in TEXT_FIELDS)) and text[:1] not in ('"', "'"):
+        is_none = text == 'None' and (types.NoneType in stated or not stated)
+        return None if is_none else os.path.expanduser(text)
+    try:
+        parsed = expand_home(parse_value(text))
+    except ValueError as error:
+        raise ValueError(f'--cfg-options {path}: {error}') from error
+    if int in stated and float not in stated and isinstance(parsed, float) and parsed % 1 == 0:
+        return int(parsed)
+    return parsed
+
+
+def _follow(node: object, path: str) -> Any:
+    for name in path.split('.') if path else ():
+        if isinstance(node, (list, tuple)) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            node = node.get(name) if isinstance(node, Mapping) else None
+    return node
 
 
 def check_options(
@@ -249,7 +367,7 @@ def _check_new_field(
     """Accept or refuse a field that the config's dict ``here`` does not have yet."""
     if part in ('type', '_delete_', '_scope_') or here in OPEN_DICTS:
         return
-    allowed = _allowed_fields(node, here, options.get(f'{here}.type', node.get('type')))
+    allowed = _allowed_fields(node, here, options.get(f'{here}.type') or node.get('type'))
     if allowed is None:
         # Nobody knows what this dict may hold: only a near miss of what it has is an error.
         if nearest(part, node, cutoff=0.75) is None:
@@ -271,20 +389,44 @@ def _check_new_field(
 
 def _allowed_fields(node: Mapping[str, object], here: str, kind: object) -> set[str] | None:
     """Name the fields that the dict at ``here`` may have; None where that is not known."""
+    owners = find_owners(node, here, kind)
+    if owners is None:
+        return None
+    accepted = [accepted_fields(owner) for owner in owners]
+    fields = set().union(*(names or () for names in accepted))
+    if here == '':
+        return fields | set(EXTRA_FIELDS)
+    if here == 'train_cfg' and kind is None:
+        return fields | {'by_epoch'}
+    if _is_wrapper(here) and kind is None:
+        return fields | {'paramwise_cfg', 'loss_scale', 'dtype'}
+    return None if None in accepted else fields
+
+
+def _is_wrapper(here: str) -> bool:
+    return here.startswith('optim_wrapper.') and here.count('.') == 1
+
+
+def find_owners(node: Mapping[str, object], here: str, kind: object = None) -> list[Any] | None:
+    """List the classes that take the fields of a config's dict; None where that is not known.
+
+    Args:
+        node (Mapping[str, object]): The dict.
+        here (str): Its dotted path; '' is the whole config.
+        kind (object): Its ``type``. Defaults to None: as the dict says.
+    """
     from mmengine.optim import AmpOptimWrapper, OptimWrapper
     from mmengine.runner import IterBasedTrainLoop, Runner
     from torch.utils.data import DataLoader
 
+    kind = node.get('type') if kind is None else kind
     if here == '':
-        return (accepted_fields(Runner) or set()) | set(EXTRA_FIELDS)
+        return [Runner]
     if here.endswith('_dataloader'):
-        return accepted_fields(DataLoader)
+        return [DataLoader]
     if kind is not None:
         cls = find_class(kind)
-        return None if cls is None else accepted_fields(cls)
+        return None if cls is None else [cls]
     if here == 'train_cfg':
-        return (accepted_fields(IterBasedTrainLoop) or set()) | {'by_epoch'}
-    if here.startswith('optim_wrapper.') and here.count('.') == 1:
-        names = [accepted_fields(cls) or set() for cls in (OptimWrapper, AmpOptimWrapper)]
-        return names[0] | names[1] | {'paramwise_cfg', 'loss_scale', 'dtype'}
-    return None
+        return [IterBasedTrainLoop]
+    return [OptimWrapper, AmpOptimWrapper] if _is_wrapper(here) else None

@@ -1,9 +1,11 @@
 """Check and settle what a run needs before it starts: folder, sizes, images, bank, space."""
 
+import copy
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
+from disp_plugin.cli.check_config import check_config
 from disp_plugin.cli.config import build_training_set
+from disp_plugin.cli.errors import explain_error
 from disp_plugin.cli.options import accepted_fields, find_class
 from disp_plugin.datasets import ImageViews, tell_odd_images
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
@@ -34,6 +38,7 @@ __all__ = [
     'check_finite',
     'check_is_a_run',
     'check_networks',
+    'check_parts',
     'check_sizes',
     'check_space',
     'check_training_set',
@@ -146,10 +151,11 @@ def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
 
 
 def check_is_a_run(cfg: Config, file: str) -> None:
-    """Check that a config describes a training run, not a part of one.
+    """Check that a config describes a training run, not a part of one, and one that can be.
 
     Raises:
-        ValueError: A field without which nothing trains is missing.
+        ValueError: A field without which nothing trains is missing, does not exist, or has a value
+            that it cannot have.
     """
     needed = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     missing = [name for name in needed if cfg.get(name) is None]
@@ -158,6 +164,40 @@ def check_is_a_run(cfg: Config, file: str) -> None:
             f'{file} describes no training run: it has no {", ".join(missing)}. Files below '
             'configs/_base_/ are parts to inherit; give one of configs/*.py'
         )
+    check_config(cfg, file)
+
+
+def check_parts(cfg: Config) -> nn.Module:
+    """Build the networks and the optimizers of a run, as the run will, before any other work.
+
+    Returns:
+        nn.Module: The model, on the CPU, without the weights that it starts from.
+
+    Raises:
+        ValueError: One cannot be built; the message names the part.
+    """
+    from mmagic.registry import MODELS
+    from mmengine.optim import build_optim_wrapper
+
+    with _building('model'):
+        model = MODELS.build(copy.deepcopy(cfg.model))
+    with _building('optim_wrapper'):
+        build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    return model
+
+
+@contextmanager
+def _building(part: str) -> Iterator[None]:
+    """Tell what goes wrong as a part of the config is built as a fault of that part."""
+    try:
+        yield
+    except Exception as error:
+        if explain_error(error) is not None:
+            raise
+        raise ValueError(
+            f'{part} of the config cannot be built: {type(error).__name__}: {error}; change it by '
+            f'--cfg-options {part}.FIELD=..., or see --debug'
+        ) from error
 
 
 def check_sizes(cfg: Config) -> None:

@@ -94,7 +94,7 @@ class ImageFolderDataset(BaseDataset):
         self.white_level = white_level
         data_root, ann_file = split_manifest(str(data_root), ann_file)
         self.image_size, self.crop, self.flip, self.seed = image_size, crop, flip, seed
-        self.bank_path = Path(data_root, bank_file) if bank_file else None
+        self.bank_path = Path(data_root, os.path.expanduser(bank_file)) if bank_file else None
         self._load_prior = None
         if bank_file:
             # by the registry, because priors/ builds on datasets/
@@ -265,9 +265,12 @@ _OURS = ('.safetensors', '.lock')
 def split_manifest(data_root: str, ann_file: str = '') -> tuple[str, str]:
     """Split a manifest that stands in place of a folder into its folder and its name.
 
+    In both, a leading ``~`` is the home folder.
+
     Raises:
         ValueError: There is another manifest, too.
     """
+    data_root, ann_file = os.path.expanduser(data_root), os.path.expanduser(ann_file)
     if not os.path.isfile(data_root):
         return data_root, ann_file
     if ann_file:

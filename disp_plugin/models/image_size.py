@@ -17,6 +17,12 @@ from torch.overrides import TorchFunctionMode
 BIGGAN_SCALES = (32, 64, 128, 256, 512)
 """Sizes for which mmagic's BigGAN has an architecture of its own."""
 
+DISCRIMINATOR_SCALES = {
+    'BigGANDiscriminator': (BIGGAN_SCALES, 'arch_cfg'),
+    'ProjDiscriminator': ((32, 64, 128), 'channels_cfg'),
+}
+"""mmagic's discriminators -> the sizes that they know, and the field that states other layers."""
+
 STYLEGAN2_SCALES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """Sizes that mmagic's StyleGAN2 can be built for."""
 
@@ -33,7 +39,7 @@ def with_size(network: dict | nn.Module | None, image_size: int | None) -> dict 
     A network that is built is left as it is, and so is a config where the size is None.
 
     Raises:
-        ValueError: The network states another size.
+        ValueError: The network states another size, or has no architecture for this one.
     """
     if not isinstance(network, Mapping) or image_size is None:
         return network
@@ -52,6 +58,9 @@ def with_size(network: dict | nn.Module | None, image_size: int | None) -> dict 
             f'image_size of the model is {image_size}, but {field} of its {kind} is '
             f'{config[field]}; state the size once, in model.image_size'
         )
+    sizes, arch_field = DISCRIMINATOR_SCALES.get(str(kind), ((), ''))
+    if sizes and not config.get(arch_field):
+        check_scale(image_size, sizes, str(kind), arch_field)
     return {**config, field: image_size}
 
 

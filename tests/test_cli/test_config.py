@@ -1,11 +1,14 @@
 """Options, methods and techniques reach every place that they stand for, and nothing else."""
 
+import argparse
+
 import pytest
 from mmengine.config import Config
 
 import disp_plugin.register  # noqa: F401
 from disp_plugin.cli.choose_schedule import choose_options
 from disp_plugin.cli.config import load_config, merge_options
+from disp_plugin.cli.options import add_shared
 from disp_plugin.settings import find_bank_file
 
 TEXT = """
@@ -39,6 +42,39 @@ def test_a_short_name_reaches_every_place_that_it_stands_for(config_file):
     assert (cfg.model.prior_dim, cfg.train_dataloader.batch_size) == (7, 3)
     assert cfg.train_cfg.max_iters == 9
     assert set(cfg) == set(load_config(config_file))
+
+
+@pytest.mark.parametrize('text', ['100', '2024', '1e5', 'true', 'None', 'a,b', '1_000', 'nan'])
+def test_text_stays_text_where_a_path_or_a_name_is_taken(config_file, text):
+    names = ['data_root', 'ann_file', 'work_dir', 'model.loss', 'encoder.model']
+    given = [f'{name}={text}' for name in names]
+    parser = argparse.ArgumentParser()
+    add_shared(parser, '--cfg-options')
+    config_file.write_text(TEXT.replace('prior_dim=512', "type='DISPBigGAN', prior_dim=512"))
+    cfg = load_config(config_file, parser.parse_args(['--cfg-options', *given]).cfg_options)
+    dataset = cfg.train_dataloader.dataset
+    found = [dataset.data_root, dataset.ann_file, cfg.work_dir, cfg.model.loss, cfg.encoder.model]
+    assert found == [text] * len(names)
+
+
+def test_options_of_other_fields_are_read_as_their_values(config_file, monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    parser = argparse.ArgumentParser()
+    add_shared(parser, '--cfg-options')
+    given = ['bank_file=None', 'batch_size=3', 'data_root=~/photos', 'flip=true', 'max_iters=1e5']
+    given += ["encoder=dict(type='CheckpointEncoder', checkpoint='~/x.pth')"]
+    cfg = load_config(config_file, parser.parse_args(['--cfg-options', *given]).cfg_options)
+    dataset = cfg.train_dataloader.dataset
+    assert dataset.bank_file is None and dataset.flip is True
+    assert dataset.data_root == '/home/me/photos'
+    assert cfg.encoder.checkpoint == '/home/me/x.pth'
+    assert cfg.train_dataloader.batch_size == 3
+    assert repr(cfg.train_cfg.max_iters) == '100000'
+    with pytest.raises(ValueError, match=r'--cfg-options custom_hooks: .* is no value'):
+        load_config(
+            config_file,
+            parser.parse_args(['--cfg-options', 'custom_hooks=[f(a, "b")]']).cfg_options,
+        )
 
 
 def test_data_sets_of_validation_follow_only_what_they_shared(config_file):

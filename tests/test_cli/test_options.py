@@ -5,7 +5,7 @@ import argparse
 import pytest
 from mmengine.config import DictAction
 
-from disp_plugin.cli.options import OptionsAction, parse_value
+from disp_plugin.cli.options import OptionsAction, make_parser, parse_value
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,25 @@ def test_options_add_up_and_what_is_none_is_refused(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', 'a'])
     assert "takes KEY=VALUE, but got 'a'" in capsys.readouterr().err
+
+
+def test_an_error_of_the_command_line_is_one_line_with_the_nearest_option(capsys):
+    parser = make_parser('')
+    parser.add_argument('--num', type=int)
+    for arguments, words in (
+        (['--nmu', '3'], 'unrecognized arguments: --nmu 3; did you mean --num?'),
+        (['--num', 'x'], "--num: invalid int value: 'x'"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(arguments)
+        said = capsys.readouterr().err
+        assert stop.value.code == 2 and words in said and said.count('\n') == 1
+
+
+def test_the_home_folder_is_expanded_in_every_argument(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    parser = make_parser('')
+    parser.add_argument('--out')
+    parser.add_argument('images', nargs='*')
+    args = parser.parse_args(['--out=~/out', '~/a.png', 'b~.png'])
+    assert (args.out, args.images) == ('/home/me/out', ['/home/me/a.png', 'b~.png'])

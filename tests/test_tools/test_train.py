@@ -110,7 +110,8 @@ def test_a_mistyped_config_name_option_and_type_are_named(train, small_run, tmp_
     said = refused(train, small_run.arguments(tmp_path / 'run', 'modle.prior_norm=l2'), capsys)
     assert 'modle; did you mean model?' in said
     said = refused(train, small_run.arguments(tmp_path / 'a', 'model.type=DISPBigGANN'), capsys)
-    assert "type='DISPBigGANN'" in said and "did you mean 'DISPBigGAN'?" in said
+    assert "model.type of disp_biggan_digits.py is 'DISPBigGANN'" in said
+    assert "did you mean 'DISPBigGAN'?" in said
 
 
 def test_one_image_and_an_empty_folder_are_refused(
@@ -122,6 +123,27 @@ def test_one_image_and_an_empty_folder_are_refused(
         make_image_folder(folder, num=num)
         options = [f'data_root={folder}', 'ann_file=']
         assert words in refused(train, small_run.arguments(tmp_path / 'r', *options), capsys)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['image_size=96', 'model.generator.arch_cfg=None'], 'set image_size to one of 32, 64'),
+        (['image_size=-1'], 'image_size of disp_biggan_digits.py must be a number from 1'),
+        (['batch_size=0'], 'batch_size of disp_biggan_digits.py must be a number from 1'),
+        (['model.loss=hingee'], "loss is 'hingee'; it must be one of"),
+        (['model.generator.sn_style=toch'], 'model of the config cannot be built'),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_an_image_is_encoded(
+    train, small_run, tmp_path, capsys, options, words
+):
+    bank_file = tmp_path / 'none.safetensors'
+    options = [f'bank_file={bank_file}', *options]
+    if 'arch_cfg' in options[-1]:
+        options.append('model.discriminator.discriminator.arch_cfg=None')
+    assert words in refused(train, small_run.arguments(tmp_path / 'run', *options), capsys)
+    assert not bank_file.exists() and not (tmp_path / 'run').exists()
 
 
 def test_a_missing_bank_can_be_refused(train, small_run, tmp_path, capsys):

@@ -1,0 +1,183 @@
+"""Check a whole config before any work: classes, fields, types and ranges of what they are told."""
+
+import math
+import types
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from disp_plugin.cli.options import (
+    accepted_fields,
+    find_class,
+    find_owners,
+    nearest,
+    registered_names,
+    stated_types,
+)
+
+__all__ = ['check_config']
+
+PARTS = (
+    *('encoder', 'model', 'optim_wrapper', 'param_scheduler', 'visualizer', 'log_processor'),
+    *('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
+    *('train_cfg', 'val_cfg', 'test_cfg', 'default_hooks', 'custom_hooks'),
+)
+"""Top-level fields that are built; what else stands there may be a part that was merged."""
+
+UNBUILT = ('_cfg', '_config', 'vis_kwargs_list')
+"""Ends of the paths of dicts whose ``type`` names something else than the class that is built."""
+
+LEAST: dict[str, float] = {
+    **dict.fromkeys(('batch_size', 'max_iters', 'image_size', 'interval', 'val_interval'), 1),
+    **dict.fromkeys(('n_samples', 'n_row', 'noise_size', 'base_channels', 'prior_emb_dim'), 1),
+    **dict.fromkeys(('generator_steps', 'discriminator_steps', 'shared_dim', 'in_size'), 1),
+    **dict.fromkeys(('style_channels', 'num_mlps', 'patience', 'accumulative_counts'), 1),
+    **dict.fromkeys(('num_workers', 'prior_dim', 'lr', 'weight_decay', 'val_begin'), 0),
+    **dict.fromkeys(('start_iter', 'mining_iters', 'eps'), 0),
+    **dict.fromkeys(('prior_length', 'per_image_scale', 'alpha', 'loss_weight'), 0),
+    'fake_nums': 2,
+    'max_keep_ckpts': -1,
+}
+"""Least values of numbers, wherever a config has them by these names."""
+
+NUMBERS = ('batch_size', 'max_iters', 'lr', 'num_workers')
+"""Fields that must be numbers though their classes state no type."""
+
+WORDS = {
+    int: 'a whole number',
+    float: 'a number',
+    bool: 'True or False',
+    str: 'text',
+    Path: 'a path',
+    types.NoneType: '',
+}
+
+MODULES = {
+    'wandb': ('wandb',),
+    'tensorboard': ('tensorboard', 'tensorboardX'),
+    'mlflow': ('mlflow',),
+    'clearml': ('clearml',),
+    'neptune': ('neptune',),
+    'dvclive': ('dvclive',),
+    'aim': ('aim',),
+    'pavi': ('pavi',),
+}
+"""Beginning of a logger's name -> the modules that it needs one of."""
+
+
+def check_config(cfg: Config, file: str = '') -> None:
+    """Raise if a class, a field or a value of a config is one that a run cannot have.
+
+    Args:
+        cfg (Config): The config, with all options merged.
+        file (str): Its name for messages. Defaults to ''.
+
+    Raises:
+        ValueError: A class or an argument of it does not exist, a value is of another type than the
+            class states or out of range, or a logger is not installed. The message names the
+            field, the value and what is possible.
+    """
+    name = Path(file or cfg.filename or 'the config').name
+    for path, node in _walk(cfg._cfg_dict):
+        _check_class(node, path, name)
+        owners = find_owners(node, path)
+        if owners:
+            _check_names(node, path, owners, name)
+        for field, value in node.items():
+            where = f'{path}.{field}' if path else str(field)
+            stated = [stated_types(owner, field) for owner in owners or ()]
+            _check_type(where, value, set().union(*stated), name)
+            _check_range(where, value, node.get('type'), name)
+
+
+def _walk(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every dict of what a run builds with its dotted path, outer ones first."""
+    stack = [(part, cfg[part]) for part in PARTS if part in cfg]
+    while stack:
+        path, node = stack.pop(0)
+        if isinstance(node, Mapping):
+            yield path, node
+            stack += [(f'{path}.{name}', value) for name, value in node.items()]
+        elif isinstance(node, (list, tuple)):
+            stack += [(f'{path}.{index}', value) for index, value in enumerate(node)]
+
+
+def _check_class(node: Mapping[str, Any], path: str, file: str) -> None:
+    kind = node.get('type')
+    if not isinstance(kind, str) or path.endswith(UNBUILT):
+        return
+    cls = find_class(kind)
+    if cls is None:
+        best = nearest(kind.rsplit('.', 1)[-1], registered_names())
+        hint = f'did you mean {best!r}?' if best else 'register it, or name another'
+        raise ValueError(f'{path}.type of {file} is {kind!r}, which no registry knows; {hint}')
+    if not cls.__name__.endswith('VisBackend'):
+        return
+    modules = next((m for n, m in MODULES.items() if cls.__name__.lower().startswith(n)), ())
+    if modules and not any(find_spec(module) for module in modules):
+        raise ValueError(
+            f'{path}.type of {file} is {kind!r}, which needs the package {modules[0]}: '
+            f'pip install {modules[0]}, or take LocalVisBackend'
+        )
+
+
+def _check_names(node: Mapping[str, Any], path: str, owners: list[Any], file: str) -> None:
+    if find_class(node.get('type')) not in owners or path.endswith(UNBUILT):
+        return  # what mmengine itself takes out of a loader or wrapper is checked by its classes
+    known = accepted_fields(owners[0])
+    stated = known or accepted_fields(owners[0], is_open=True) or set()
+    for field in set(node) - stated - {'type', '_scope_', '_delete_'}:
+        best = nearest(field, stated, cutoff=0.6 if known else 0.75)
+        if known is None and best is None:
+            continue  # the class takes any argument
+        hint = f'did you mean {best}?' if best else f'it takes {", ".join(sorted(stated))}'
+        raise ValueError(
+            f'{path}.{field} of {file} is {node[field]!r}, but {owners[0].__name__} has no such '
+            f'argument; {hint}'
+        )
+
+
+def _check_type(where: str, value: object, stated: set[object], file: str) -> None:
+    """Raise if a value is none of the types stated, where these are all plain ones."""
+    if value is None or not stated or not stated <= set(WORDS) or _is_one_of(value, stated):
+        return
+    names = dict.fromkeys(words for kind, words in WORDS.items() if words and kind in stated)
+    raise ValueError(
+        f'{where} of {file} must be {" or ".join(names)}, but is {value!r}; {_way_out(where)}'
+    )
+
+
+def _is_one_of(value: object, stated: set[object]) -> bool:
+    match value:
+        case bool():
+            return bool in stated
+        case int():
+            return bool({int, float} & stated) or (bool in stated and value in (0, 1))
+        case str() | Path():
+            return bool({str, Path} & stated)
+        case _:
+            return type(value) in stated
+
+
+def _check_range(where: str, value: object, kind: object, file: str) -> None:
+    """Raise if a number is not finite, or below the least value that its field may have."""
+    field = where.rpartition('.')[2]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if field in NUMBERS and not isinstance(value, Mapping):
+            raise ValueError(
+                f'{where} of {file} must be a number, but is {value!r}; {_way_out(where)}'
+            )
+        return
+    if kind == 'CheckpointHook' and value == -1:
+        return  # no checkpoint but the last
+    least = LEAST.get(field, -math.inf)
+    if not math.isfinite(value) or value < least:
+        rule = 'finite' if least == -math.inf else f'a number from {least:g}'
+        raise ValueError(f'{where} of {file} must be {rule}, but is {value!r}; {_way_out(where)}')
+
+
+def _way_out(where: str) -> str:
+    return f'set it in the config, or by --cfg-options {where}=...'
