@@ -313,7 +313,9 @@ def _identify(card: MetricCard) -> str:
     where = [source and source.fingerprint for source in sources]
     taken_at = snapshot.file if snapshot.iteration is None else snapshot.iteration
     drawn = [protocol.seed, protocol.sample_model, protocol.truncation, protocol.k]
-    told = [card.name, *drawn, protocol.parameters, *where]
+    # 2 is read back as 2.0
+    parameters = {name: float(value) for name, value in protocol.parameters.items()}
+    told = [card.name, *drawn, parameters, *where]
     told += [snapshot.run, snapshot.start, taken_at]
     return json.dumps(told, sort_keys=True)
 

@@ -11,6 +11,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
+from .validation_hooks import training_iteration
+
 RANDOM_STATE = 'random_state'
 
 
@@ -79,9 +81,7 @@ class RandomStateHook(Hook):
 
     def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Restore the states before the first step of a resumed run."""
-        if self._is_first_iter and runner.iter > 0:
-            self._restore(runner)
-        self._is_first_iter = False
+        self._restore_once(runner)
 
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Keep the states that the step left, before any other hook acts."""
@@ -89,6 +89,7 @@ class RandomStateHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Keep the states that training left."""
+        self._restore_once(runner)  # a resumed run may begin with the validation it missed
         # The best checkpoint is saved during validation, by rank 0 alone.
         self._keep(for_all=True)
 
@@ -111,6 +112,11 @@ class RandomStateHook(Hook):
         self._kept = get_random_state()
         if for_all and get_world_size() > 1:
             self._kept_of_all = all_gather_object(self._kept)
+
+    def _restore_once(self, runner: Runner) -> None:
+        if self._is_first_iter and training_iteration(runner):
+            self._restore(runner)
+        self._is_first_iter = False
 
     def _restore(self, runner: Runner) -> None:
         saved, self._loaded = self._loaded, None

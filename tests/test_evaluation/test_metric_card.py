@@ -135,6 +135,15 @@ def test_another_file_is_neither_read_nor_overwritten(tmp_path, text):
     assert file.read_text() == text
 
 
+def test_a_measurement_that_is_repeated_stands_there_once(tmp_path):
+    file = tmp_path / 'cards.json'
+    repeated = MetricCard(Protocol('copying', 'v', parameters={'cells': 2}), 1.0)
+    write_cards(file, [repeated])
+    content = file.read_bytes()
+    write_cards(file, [repeated])
+    assert file.read_bytes() == content
+
+
 def test_an_altered_byte_is_told_or_changes_nothing(tmp_path):
     file = tmp_path / 'cards.json'
     write_cards(file, [card(value=12.25)])

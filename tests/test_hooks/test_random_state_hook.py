@@ -71,6 +71,21 @@ def test_validation_and_test_leave_no_trace_also_in_a_checkpoint_saved_within(ma
     assert draw() == expected
 
 
+def test_a_validation_that_a_resumed_run_begins_with_saves_the_states_of_the_checkpoint():
+    saved = get_random_state()
+    expected = draw()
+    hook, runner, checkpoint = RandomStateHook(), Mock(iter=5), {}
+    hook.after_load_checkpoint(runner, dict(random_state=dict(world_size=1, ranks=[saved])))
+    draw()
+    hook.before_val(runner)
+    draw()
+    hook.before_save_checkpoint(runner, checkpoint)
+    hook.restore_kept()
+    hook.before_train_iter(runner)
+    assert draw() == expected
+    assert str(checkpoint['random_state']['ranks']) == str([saved])
+
+
 @pytest.mark.parametrize(
     ('world_size', 'words'),
     [(None, 'holds no state of the random'), (4, 'was written by 4 processes')],
