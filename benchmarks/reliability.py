@@ -90,11 +90,15 @@ class Process:
         """Fork, and call a function in a folder; what it prints is added to log.txt there."""
         sys.stdout.flush()
         sys.stderr.flush()
+        kept = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS.values())
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, kept)
             return cls(pid)
         status = 1
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not this campaign's
+            signal.pthread_sigmask(signal.SIG_SETMASK, kept)
             os.setsid()
             os.chdir(folder)
             log = os.open('log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -121,7 +125,11 @@ class Process:
 
     def send(self, number: int, to_group: bool) -> None:
         """Send a signal to the process, or to its workers too."""
-        (os.killpg if to_group else os.kill)(self.pid, number)
+        with suppress(ProcessLookupError):  # it has no group yet
+            if to_group:
+                os.killpg(self.pid, number)
+                return
+        os.kill(self.pid, number)
 
     def sweep(self) -> None:
         """End workers that outlived it."""
@@ -360,7 +368,7 @@ def digest_files(*names: str) -> Callable[[Path], dict[str, str]]:
 
 
 def digest_checkpoint(name: str, whole: bool = False) -> Callable[[Path], dict[str, str]]:
-    """Hash all of a checkpoint but what tells the time; ``whole``: that, too."""
+    """Hash all of a checkpoint but times, places and what the log says; ``whole``: all."""
 
     def digest(folder: Path) -> dict[str, str]:
         from disp_plugin.applications.load_gan import read_checkpoint
@@ -369,10 +377,11 @@ def digest_checkpoint(name: str, whole: bool = False) -> Callable[[Path], dict[s
         if not whole:
             content['meta'] = {k: content['meta'][k] for k in ('iter', 'epoch', 'seed')}
             hub = content.pop('message_hub', {})
+            content['prior_bank'] = {**content['prior_bank'], 'file': ''}
             content['runtime_info'] = {
                 key: value
                 for key, value in hub.get('runtime_info', {}).items()
-                if key in ('iter', 'num_train_draws', 'train_draw_seed', 'best_score')
+                if key in ('num_train_draws', 'train_draw_seed')
             }
         return {f'{name} {part}': hash_nested(value) for part, value in content.items()}
 

@@ -50,9 +50,9 @@ def campaign(reliability, tmp_path, monkeypatch):
 def test_a_run_that_loses_something_when_killed_is_noticed(
     reliability, campaign, tmp_path, is_honest
 ):
-    args = Namespace(num=5, seed=0, only=None, out=tmp_path / 'out.json')
+    args = Namespace(num=15, seed=0, only=None, out=tmp_path / 'out.json')
     found = reliability.run_kills(args, campaign(is_honest), [])
-    assert sum(found['kills'].values()) >= 5
+    assert sum(found['kills'].values()) >= 15
     assert bool(found['faults']) != is_honest
     records = json.loads(args.out.read_text())
     assert {kill['signal'] for record in records for kill in record['kills']} <= {'KILL', 'TERM'}
