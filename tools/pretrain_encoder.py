@@ -10,7 +10,7 @@ lose what the views vary: keep colors with --color-jitter 0 --grayscale 0 where 
 import argparse
 import json
 
-from disp_plugin.cli.errors import user_errors
+from disp_plugin.cli.errors import check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 
@@ -87,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     with user_errors(args.debug, resume_hint='Give the same command to go on.'):
         from disp_plugin.encoders.pretrain_encoder import SimCLROptions, pretrain_simclr
 
+        check_range(args, workers=0)
         options = SimCLROptions(**read_options(args), temperature=args.temperature)
         result = pretrain_simclr(
             args.data_root,

@@ -28,9 +28,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
-    from disp_plugin.cli.errors import user_errors
+    from disp_plugin.cli.errors import check_range, user_errors
 
     with user_errors(args.debug):
+        check_range(args, seed=0)
         from disp_plugin.evaluation.report.page import write_report
 
         file = write_report(args.work_dir, args.out, args.checkpoint, args.seed)

@@ -44,7 +44,7 @@ LEAST: dict[str, float] = {
 """Least values of numbers, wherever a config has them by these names."""
 
 NUMBERS = ('batch_size', 'max_iters', 'lr', 'num_workers')
-"""Fields that must be numbers though their classes state no type."""
+"""Numbers of which None is no default."""
 
 WORDS = {
     int: 'a whole number',
@@ -107,7 +107,7 @@ def _walk(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_class(node: Mapping[str, Any], path: str, file: str) -> None:
     kind = node.get('type')
-    if not isinstance(kind, str) or path.endswith(UNBUILT):
+    if not isinstance(kind, str) or ('.' in path and path.endswith(UNBUILT)):
         return
     cls = find_class(kind)
     if cls is None:
@@ -166,7 +166,8 @@ def _check_range(where: str, value: object, kind: object, file: str) -> None:
     """Raise if a number is not finite, or below the least value that its field may have."""
     field = where.rpartition('.')[2]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        if field in NUMBERS and not isinstance(value, Mapping):
+        is_given = value is not None or field in NUMBERS
+        if field in LEAST and is_given and not isinstance(value, Mapping):
             raise ValueError(
                 f'{where} of {file} must be a number, but is {value!r}; {_way_out(where)}'
             )

@@ -30,6 +30,8 @@ def check_range(args: Namespace, **least: int) -> None:
     """
     for name, low in least.items():
         value, option = getattr(args, name), '--' + name.replace('_', '-')
+        if value is None:
+            continue
         if value < low:
             raise ValueError(f'{option} must be at least {low}, but is {value}')
         if name == 'seed' and value > LARGEST_SEED:

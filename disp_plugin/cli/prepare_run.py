@@ -194,8 +194,9 @@ def _building(part: str) -> Iterator[None]:
     except Exception as error:
         if explain_error(error) is not None:
             raise
+        text = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise ValueError(
-            f'{part} of the config cannot be built: {type(error).__name__}: {error}; change it by '
+            f'{part} of the config cannot be built: {text}; change it by '
             f'--cfg-options {part}.FIELD=..., or see --debug'
         ) from error
 
@@ -239,7 +240,8 @@ def check_networks(cfg: Config) -> None:
     Raises:
         ValueError: The generator makes, or the discriminator takes, images of another size.
     """
-    check_made_sizes(cfg.model, get_value(cfg, f'{find_dataset(cfg)}.image_size'))
+    with _building('model'):
+        check_made_sizes(cfg.model, get_value(cfg, f'{find_dataset(cfg)}.image_size'))
 
 
 def find_stylegan2_networks(model: Mapping[str, object]) -> list[Any]:
