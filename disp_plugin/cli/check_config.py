@@ -44,7 +44,7 @@ LEAST: dict[str, float] = {
 """Least values of numbers, wherever a config has them by these names."""
 
 NUMBERS = ('batch_size', 'max_iters', 'lr', 'num_workers')
-"""Numbers of which None is no default."""
+"""Numbers of which None is no default, nor a list a value."""
 
 WORDS = {
     int: 'a whole number',
@@ -166,17 +166,19 @@ def _check_range(where: str, value: object, kind: object, file: str) -> None:
     """Raise if a number is not finite, or below the least value that its field may have."""
     field = where.rpartition('.')[2]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        is_given = value is not None or field in NUMBERS
-        if field in LEAST and is_given and not isinstance(value, Mapping):
+        is_wrong = field in NUMBERS if value is None else isinstance(value, (str, bool))
+        is_wrong |= isinstance(value, (list, tuple)) and field in (*NUMBERS, 'image_size')
+        if field in LEAST and is_wrong:
             raise ValueError(
                 f'{where} of {file} must be a number, but is {value!r}; {_way_out(where)}'
             )
         return
     if kind == 'CheckpointHook' and value == -1:
         return  # no checkpoint but the last
-    least = LEAST.get(field, -math.inf)
-    if not math.isfinite(value) or value < least:
-        rule = 'finite' if least == -math.inf else f'a number from {least:g}'
+    least = LEAST.get(field)
+    is_wrong = math.isnan(value) if least is None else not least <= value < math.inf
+    if is_wrong:
+        rule = 'a number' if least is None else f'a number from {least:g}'
         raise ValueError(f'{where} of {file} must be {rule}, but is {value!r}; {_way_out(where)}')
 
 

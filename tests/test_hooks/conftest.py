@@ -44,6 +44,8 @@ def decoded(monkeypatch):
     names = []
     decode = image_folder_dataset.decode_image
     monkeypatch.setattr(
-        image_folder_dataset, 'decode_image', lambda path: names.append(path) or decode(path)
+        image_folder_dataset,
+        'decode_image',
+        lambda path, *options: names.append(path) or decode(path, *options),
     )
     return names

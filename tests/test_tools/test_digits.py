@@ -72,4 +72,4 @@ def test_every_checkpoint_of_a_run_is_measured(digits, trained, tmp_path):
 def test_a_folder_without_checkpoints_is_named(digits, tmp_path, capsys):
     with pytest.raises(SystemExit):
         digits.main(['distance', str(tmp_path)])
-    assert 'holds no checkpoint' in capsys.readouterr().err
+    assert 'neither a checkpoint nor a log' in capsys.readouterr().err

@@ -57,8 +57,8 @@ def test_variations_share_the_prior_and_differ_by_noise(sample, digits_folder):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--num', '0'], 'number of images must be at least 1'),
-        (['--batch-size', '0'], 'batch size must be at least 1'),
+        (['--num', '0'], '--num must be at least 1'),
+        (['--batch-size', '0'], '--batch-size must be at least 1'),
         (['--truncation', '-1'], 'truncation must be at least 0'),
         (['--nrow', '0'], '--nrow must be at least 1'),
         (['--prior-from', 'no.png'], 'the image no.png does not exist'),
