@@ -196,7 +196,7 @@ class Plan:
             cfg.test_cfg = dict(type='MultiTestLoop')
             cfg.test_evaluator = {**cfg.val_evaluator.to_dict(), 'split': split}
         later = {k: v for k, v in self.options.items() if k.startswith(AFTERWARDS)}
-        _merge_checked(cfg, later)
+        merge_options(cfg, later)
         if is_added and 'default_hooks.checkpoint.save_best' not in later:
             cfg.default_hooks.checkpoint.save_best = name_best(cfg)
         return cfg
