@@ -101,8 +101,8 @@ def test_rows_are_those_of_a_plain_loop(build, image_folder, make_encoder):
             torch.testing.assert_close(found, encoder(view), rtol=0, atol=1e-6)
 
 
-def test_bank_names_its_origin(build, make_encoder, image_folder, make_dataset):
-    MODELS.register_module(name='TinyEncoderOfTest', module=make_encoder, force=True)
+def test_bank_names_its_origin(build, make_encoder, image_folder, make_dataset, monkeypatch):
+    monkeypatch.setitem(MODELS._module_dict, 'TinyEncoderOfTest', make_encoder)
     cfg, encoder = dict(type='TinyEncoderOfTest', layer='first'), make_encoder(layer='first')
     bank = build(cfg)
     assert bank.origin.encoder == encoder.describe()

@@ -38,8 +38,8 @@ def test_another_encoder_is_named(bank, make_encoder):
     )
 
 
-def test_encoder_of_a_config_is_taken_at_its_word_or_built(make_encoder):
-    MODELS.register_module(name='TinyEncoderOfTest', module=make_encoder, force=True)
+def test_encoder_of_a_config_is_taken_at_its_word_or_built(make_encoder, monkeypatch):
+    monkeypatch.setitem(MODELS._module_dict, 'TinyEncoderOfTest', make_encoder)
     encoder = make_encoder()
     origin = BankOrigin(
         encoder=encoder.describe(),
@@ -117,7 +117,7 @@ def test_the_hash_of_a_data_set_follows_view_keys_and_sizes():
     assert len({first, *others}) == 4
 
 
-def test_checkpoint_trained_anew_under_its_name_is_noticed(tmp_path, make_encoder):
+def test_checkpoint_trained_anew_under_its_name_is_noticed(tmp_path, make_encoder, monkeypatch):
     file = tmp_path / 'encoder.pth'
     file.write_bytes(b'weights')
     config = {'type': 'TinyEncoderWithFile', 'checkpoint': str(file)}
@@ -125,7 +125,7 @@ def test_checkpoint_trained_anew_under_its_name_is_noticed(tmp_path, make_encode
     def build(checkpoint, seed=1):
         return make_encoder(seed=seed)
 
-    MODELS.register_module(name='TinyEncoderWithFile', module=build, force=True)
+    monkeypatch.setitem(MODELS._module_dict, 'TinyEncoderWithFile', build)
     old = make_encoder(seed=0)
     origin = BankOrigin(
         encoder=old.describe(), encoder_fingerprint=old.fingerprint(), encoder_config=config
