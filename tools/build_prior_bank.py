@@ -102,7 +102,7 @@ def settle(args: argparse.Namespace) -> Task:
     from mmagic.registry import DATASETS
 
     from disp_plugin.cli.config import load_config
-    from disp_plugin.priors import find_bank, unwrap_dataset
+    from disp_plugin.priors import find_bank, open_dataset
 
     cfg = load_config(args.config, args.cfg_options)
     built = DATASETS.build(cfg.train_dataloader.dataset)
@@ -113,7 +113,7 @@ def settle(args: argparse.Namespace) -> Task:
             f'{args.config} needs no bank, as {missing} is None (an unconditional GAN); set it, or '
             'name another config'
         )
-    return Task(unwrap_dataset(built), cfg.encoder, str(bank_file))
+    return Task(open_dataset(built), cfg.encoder, str(bank_file))
 
 
 def describe(task: Task) -> str:

@@ -54,7 +54,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
     runner = Runner.from_cfg(cfg)
     runner.register_hook(CollectMetrics(), 'LOWEST')
-    prepare_run.check_finite(runner)
+    prepare_run.add_finite_hook(runner)
     runner.test()
     if args.out and is_main_process():
         write_file(args.out, json.dumps(collected, indent=2, default=float) + '\n')

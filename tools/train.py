@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
 
         merge_options(cfg, choose_options(cfg, set(args.cfg_options or ())))
     prepare_run.check_sizes(cfg)
-    prepare_run.check_networks(cfg)
+    prepare_run.check_parts(cfg)
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.merge_from_dict({'randomness.seed': args.seed})
@@ -95,7 +95,6 @@ def train(args: argparse.Namespace) -> None:
         print(prepare_run.summarize(cfg))
         return
     prepare_run.check_training_set(cfg)
-    prepare_run.check_parts(cfg)
     prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
     prepare_run.ensure_bank(cfg, build=not args.no_build_bank)
 
@@ -105,7 +104,7 @@ def train(args: argparse.Namespace) -> None:
     from disp_plugin.distributed import leave_group
 
     runner = Runner.from_cfg(cfg)
-    prepare_run.check_finite(runner)
+    prepare_run.add_finite_hook(runner)
     prepare_run.check_space(runner)
     if overwrite and is_main_process():  # once nothing can be refused any more
         remove_run(cfg.work_dir, keep=runner.timestamp)

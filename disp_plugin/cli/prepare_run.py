@@ -21,11 +21,12 @@ from disp_plugin.cli.config import build_training_set
 from disp_plugin.cli.errors import explain_error
 from disp_plugin.cli.options import accepted_fields, find_class
 from disp_plugin.datasets import ImageViews, tell_odd_images
+from disp_plugin.datasets.image_views import unwrap_dataset
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
 from disp_plugin.hooks import FiniteHook
 from disp_plugin.models.checkpoint_file import SUFFIXES, find_zoo_url, read_checkpoint
-from disp_plugin.models.image_size import STYLEGAN2_SCALES, check_made_sizes
+from disp_plugin.models.image_size import STYLEGAN2_SCALES, check_made_sizes, check_scale
 from disp_plugin.settings import (
     find_bank_file,
     find_dataset,
@@ -35,9 +36,8 @@ from disp_plugin.settings import (
 from disp_plugin.weights import NonFiniteError, find_non_finite, read_weights
 
 __all__ = [
-    'check_finite',
+    'add_finite_hook',
     'check_is_a_run',
-    'check_networks',
     'check_parts',
     'check_sizes',
     'check_space',
@@ -167,23 +167,23 @@ def check_is_a_run(cfg: Config, file: str) -> None:
     check_config(cfg, file)
 
 
-def check_parts(cfg: Config) -> nn.Module:
+def check_parts(cfg: Config) -> None:
     """Build the networks and the optimizers of a run, as the run will, before any other work.
 
-    Returns:
-        nn.Module: The model, on the CPU, without the weights that it starts from.
+    Sizes of images that the run states are compared with what the networks really make.
 
     Raises:
-        ValueError: One cannot be built; the message names the part.
+        ValueError: One cannot be built, or the generator makes, or the discriminator takes, images
+            of another size; the message names the part.
     """
     from mmagic.registry import MODELS
     from mmengine.optim import build_optim_wrapper
 
     with _building('model'):
+        check_made_sizes(cfg.model, get_value(cfg, f'{find_dataset(cfg)}.image_size'))
         model = MODELS.build(copy.deepcopy(cfg.model))
     with _building('optim_wrapper'):
         build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
-    return model
 
 
 @contextmanager
@@ -219,11 +219,7 @@ def check_sizes(cfg: Config) -> None:
         )
     for network in find_stylegan2_networks(cfg['model']):
         size = model_size or network.get('out_size') or network.get('in_size')
-        if size not in STYLEGAN2_SCALES:
-            raise ValueError(
-                f'StyleGAN2 has no architecture for images of {size} px; set image_size to one of '
-                f'{", ".join(map(str, STYLEGAN2_SCALES))}'
-            )
+        check_scale(size, STYLEGAN2_SCALES, 'StyleGAN2')
         group = (network.get('mbstd_cfg') or {}).get('group_size', 4)
         is_generator = network is cfg['model'].get('generator')
         if not is_generator and batch > group and batch % group:
@@ -232,16 +228,6 @@ def check_sizes(cfg: Config) -> None:
                 f'of {group}: set batch_size to {batch // group * group} or '
                 f'{(batch // group + 1) * group}, or to less than {group}'
             )
-
-
-def check_networks(cfg: Config) -> None:
-    """Check the sizes that a run states against what its networks really make, at no cost.
-
-    Raises:
-        ValueError: The generator makes, or the discriminator takes, images of another size.
-    """
-    with _building('model'):
-        check_made_sizes(cfg.model, get_value(cfg, f'{find_dataset(cfg)}.image_size'))
 
 
 def find_stylegan2_networks(model: Mapping[str, object]) -> list[Any]:
@@ -309,8 +295,7 @@ def check_training_set(cfg: Config) -> int:
 
 def _measure_view(dataset: Any) -> tuple[int, int] | None:
     """Measure an image of a data set that states no size, behind the steps of its pipeline."""
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
+    dataset = unwrap_dataset(dataset)
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
     if getattr(dataset, 'image_size', None) is not None or not steps:
         return None
@@ -374,7 +359,7 @@ def _build(cfg: Config, bank_file: Path) -> None:
     build_bank(dataset, cfg.encoder, bank_file)
 
 
-def check_finite(runner: Runner) -> None:
+def add_finite_hook(runner: Runner) -> None:
     """Add the check of finite losses and weights to a run whose config lacks it."""
     if not any(isinstance(hook, FiniteHook) for hook in runner.hooks):
         runner.register_hook(FiniteHook())

@@ -106,6 +106,13 @@ def _try_view(dataset: ImageViews, index: int) -> tuple[tuple[int, ...], str]:
         return (), f'{type(error).__name__}: {error}'
 
 
+def unwrap_dataset(dataset: Any) -> Any:
+    """Take a data set out of wrappers such as ``SeededDraws``."""
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    return dataset
+
+
 def stack_views(dataset: ImageViews, index: int) -> np.ndarray:
     """Stack the views of an image, (V, H, W, 3), uint8."""
     image = dataset.view(index)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from .decode_image import BadImageError, decode_image, holds_16_bits
 from .image_folder_dataset import tell
-from .image_views import ImageViews
+from .image_views import ImageViews, unwrap_dataset
 
 MAX_IMAGES = 10_000
 """Of more images, blocks of neighbors that are as many: files are opened, which takes time."""
@@ -25,8 +25,7 @@ _FRACTION = 1 / 8
 
 def tell_odd_images(dataset: object) -> None:
     """Warn of what :func:`find_odd_images` finds; of another kind of data set nothing is known."""
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
+    dataset = unwrap_dataset(dataset)
     for line in find_odd_images(dataset) if isinstance(dataset, ImageViews) else ():
         tell(line, logging.WARNING)
 

@@ -96,32 +96,13 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
         content = _attempt(lambda: read_checkpoint(file), 'checkpoint', {}, problems)
     meta: object = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
-    elsewhere = ''
-    if file is not None and file.parent.resolve() != folder.resolve():
-        elsewhere = (
-            f'The snapshot {file} does not lie in {folder}: the numbers and curves of that folder '
-            'are not its own, and are left out.'
-        )
-        folder, logs = file.parent, []
-    elif start and content and read_start(content) != start:
-        elsewhere = (
-            f'The snapshot {file} belongs to another run than the newest checkpoint of {folder}: '
-            'the numbers and curves of that run are not its own, and are left out.'
-        )
-        logs = []
-    if elsewhere:
+    elsewhere = '' if file is None else _tell_elsewhere(file, folder, start, content)
+    if file is not None and elsewhere:
         problems.append(elsewhere)
-        start, best = read_start(content), None
+        folder, logs, start, best = file.parent, [], read_start(content), None
     text = meta.get('cfg')
     if not isinstance(text, str):
         text = logs[-1].read_text(encoding='utf-8', errors='replace') if logs else ''
-    cards: list[MetricCard] = []
-    if not elsewhere and (folder / CARDS_FILE).is_file():
-        cards = _attempt(lambda: read_cards(folder / CARDS_FILE), 'metric cards', [], problems)
-        others = [card for card in cards if start and card.snapshot.start not in ('', start)]
-        cards = [card for card in cards if card not in others]
-        if others:
-            problems.append(f'{len(others)} numbers of another run in this folder are left out.')
     iteration, seed = meta.get('iter'), meta.get('seed')
     return Run(
         work_dir=folder,
@@ -131,12 +112,41 @@ def find_run(work_dir: str | Path, checkpoint: str = 'best') -> Run:
         best=_iteration_of(best),
         config_text=text,
         cfg=_attempt(lambda: parse_config_text(text), 'config', {}, problems),
-        cards=cards,
+        cards=[] if elsewhere else _read_own_cards(folder / CARDS_FILE, start, problems),
         name=str(meta.get('experiment_name') or folder.resolve().name),
         seed=seed if isinstance(seed, int) else None,
         problems=problems,
         elsewhere=elsewhere,
     )
+
+
+def _tell_elsewhere(file: Path, folder: Path, start: str, content: Mapping[str, Any]) -> str:
+    """Say that a snapshot is not of the folder's run; '' where it is."""
+    if file.parent.resolve() != folder.resolve():
+        return (
+            f'The snapshot {file} does not lie in {folder}: the numbers and curves of that folder '
+            'are not its own, and are left out.'
+        )
+    if start and content and read_start(content) != start:
+        return (
+            f'The snapshot {file} belongs to another run than the newest checkpoint of {folder}: '
+            'the numbers and curves of that run are not its own, and are left out.'
+        )
+    return ''
+
+
+def _read_own_cards(file: Path, start: str, problems: list[str]) -> list[MetricCard]:
+    """Read the cards of a folder, but for those of another run."""
+    if not file.is_file():
+        return []
+    empty: list[MetricCard] = []
+    cards = _attempt(lambda: read_cards(file), 'metric cards', empty, problems)
+    own = [card for card in cards if not start or card.snapshot.start in ('', start)]
+    if len(own) < len(cards):
+        problems.append(
+            f'{len(cards) - len(own)} numbers of another run in this folder are left out.'
+        )
+    return own
 
 
 def _read_start_of(file: Path) -> str | None:

@@ -1,11 +1,11 @@
 """Stop training at what is not finite, before a snapshot of it takes the place of a good one."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmagic.registry import HOOKS
 from mmengine.hooks import Hook, LoggerHook
+from mmengine.runner import find_latest_checkpoint
 
 from disp_plugin.distributed import unwrap_model
 from disp_plugin.weights import NonFiniteError, find_non_finite
@@ -47,7 +47,7 @@ class FiniteHook(Hook):
         if fault is None and runner._resume:
             fault = find_non_finite({'optimizer': checkpoint.get('optimizer')})
         if fault is not None:
-            file = runner._load_from or _find_last(runner) or 'the checkpoint'
+            file = runner._load_from or find_latest_checkpoint(runner.work_dir) or 'the checkpoint'
             raise NonFiniteError(
                 f'{file} cannot be used: {fault}; give an earlier snapshot, or train anew'
             )
@@ -100,7 +100,7 @@ class FiniteHook(Hook):
         self._checked_at = runner.iter
 
     def _stop(self, runner: Any, iteration: int, fault: str) -> None:
-        file = _find_last(runner)
+        file = find_latest_checkpoint(runner.work_dir)
         kept, start = 'no snapshot was saved yet', ''
         if file is not None:
             kept, start = f'the last finite snapshot is {file}', f' load_from={file}'
@@ -109,9 +109,3 @@ class FiniteHook(Hook):
             f'(--cfg-options{start} optim_wrapper.generator.optimizer.lr=...), or train without '
             '--amp if it is on'
         )
-
-
-def _find_last(runner: Any) -> str | None:
-    """Find the checkpoint that was written last."""
-    pointer = Path(runner.work_dir, 'last_checkpoint')
-    return pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else None

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from disp_plugin.datasets.image_views import unwrap_dataset
 from disp_plugin.distributed import count_cores, on_main_process, unwrap_model
 from disp_plugin.models.disp_gan import PriorGAN
 from disp_plugin.models.prior_normalizer import FittedModule, PriorNormalizer
@@ -177,9 +178,7 @@ def describe_sampler(config: Mapping[str, object] | None) -> str:
 
 def _check_images(runner: Runner, gan: FittedGAN) -> None:
     """Check the size and, for a per-image baseline, the number of the training images."""
-    dataset = runner.train_dataloader.dataset
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
+    dataset = unwrap_dataset(runner.train_dataloader.dataset)
     shown = getattr(dataset, 'image_size', None)
     if None not in (shown, gan.image_size) and shown != gan.image_size:
         raise ValueError(

@@ -6,7 +6,7 @@ apply_patches()
 
 from .build_bank import BankBuild, BankInUseError, Shard, build_bank  # noqa: E402
 from .check_bank import check_dataset, check_encoder  # noqa: E402
-from .load_prior import LoadPrior, find_bank, list_images, unwrap_dataset  # noqa: E402
+from .load_prior import LoadPrior, find_bank, list_images, open_dataset  # noqa: E402
 from .prior_bank import BankOrigin, BankWriteError, DamagedBankError, PriorBank  # noqa: E402
 
 __all__ = [
@@ -23,5 +23,5 @@ __all__ = [
     'check_encoder',
     'find_bank',
     'list_images',
-    'unwrap_dataset',
+    'open_dataset',
 ]

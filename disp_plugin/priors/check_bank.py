@@ -15,7 +15,7 @@ from mmagic.registry import MODELS
 from disp_plugin.datasets import ImageViews
 from disp_plugin.encoders import PriorEncoder
 
-from .load_prior import list_images, unwrap_dataset
+from .load_prior import list_images, open_dataset
 from .prior_bank import REBUILD_COMMAND, PriorBank
 
 
@@ -76,7 +76,7 @@ def check_dataset(bank: PriorBank, dataset: Any) -> None:
         (is_there & (sizes < 0), 'no file any more'),
     ]
     problems = [_describe_images(images.keys, wrong, what) for wrong, what in found]
-    views = unwrap_dataset(dataset)
+    views = open_dataset(dataset)
     if isinstance(views, ImageViews):
         if bank.origin.view:
             problems.append(_describe_fields(views.describe_view(), bank.origin.view))

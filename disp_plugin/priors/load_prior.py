@@ -11,6 +11,7 @@ from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from disp_plugin.datasets import ImageViews
+from disp_plugin.datasets.image_views import unwrap_dataset
 
 from .prior_bank import PriorBank
 
@@ -118,7 +119,7 @@ def list_images(dataset: Any) -> ImageList:
     Raises:
         ValueError: It is of another kind, or has no image.
     """
-    dataset = unwrap_dataset(dataset)
+    dataset = open_dataset(dataset)
     if isinstance(dataset, ImageViews):
         images = ImageList(dataset.image_keys, dataset.image_paths)
     else:
@@ -138,7 +139,7 @@ def list_images(dataset: Any) -> ImageList:
 
 def find_bank(dataset: Any) -> Path | None:
     """Find the bank file that a data set takes its priors from; None where it takes none."""
-    dataset = unwrap_dataset(dataset)
+    dataset = open_dataset(dataset)
     if getattr(dataset, 'bank_path', None):
         return dataset.bank_path
     step = _find_load_prior(dataset)
@@ -150,14 +151,13 @@ def _find_load_prior(dataset: Any) -> LoadPrior | None:
     return next((step for step in steps if isinstance(step, LoadPrior)), None)
 
 
-def unwrap_dataset(dataset: Any) -> Any:
-    """Take a data set out of wrappers such as ``SeededDraws``, ready to be asked for its images.
+def open_dataset(dataset: Any) -> Any:
+    """Unwrap the one data set that a bank belongs to, ready to be asked for its images.
 
     Raises:
         ValueError: It is a concatenation.
     """
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
+    dataset = unwrap_dataset(dataset)
     if hasattr(dataset, 'datasets'):
         raise ValueError(
             f'a bank belongs to one data set such as ImageFolderDataset, not to a '
