@@ -8,13 +8,14 @@ _base_ = [
     '_base_/techniques/transfer_biggan.py',
 ]
 
-model = dict(prior_dim=4096, pretrained=_base_.transfer_biggan.model.pretrained)
+model = dict(_base_.transfer_biggan.model, prior_dim=4096)
 
 train_dataloader = dict(
     batch_size=256,  # not stated in the paper
     dataset=dict(data_root='data/places2.5k', image_size=128))
 
-# Fewer steps than for DiffAugment and FreezeD is the paper's; how many: not stated in the paper.
+# One number for DiffAugment and FreezeD and another for the rest is the paper's; both numbers, and
+# which of them is larger, are not stated in the paper.
 train_cfg = dict(max_iters=5000)
 
 # about 2 GB each

@@ -452,6 +452,65 @@ def test_the_hook_refuses_a_short_name_at_the_top(images, tmp_path):
         Runner.from_cfg(cfg).train()
 
 
+def is_in_place(cfg):
+    return cfg.model.discriminator.discriminator.get('act_cfg', {}).get('inplace', False)
+
+
+BIGGANS = [name for name in NAMES if 'biggan' in name]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', BIGGANS)
+def test_the_shortcuts_of_a_biggan_discriminator_keep_what_is_negative(name):
+    """Brock et al. 2019, figure 15 (c): conv(relu(conv(relu(x)))) + shortcut(x), both pooled."""
+    cfg = copy.deepcopy(read(name))
+    started = (cfg.model.get('pretrained') or {}).get('checkpoint', '')
+    assert is_in_place(cfg) == started.startswith('biggan_ajbrock')
+    if started:
+        cfg = load_config(CONFIGS / f'{name}.py', techniques=['scratch_biggan'])
+    cfg.model.discriminator.discriminator.base_channels = 8
+    cfg.model.prior_dim = 16
+    gan = MODELS.build({**cfg.model, 'pretrained': None, 'ema_config': None})
+    blocks = gan.discriminator.discriminator.double().eval().conv_blocks
+    for block in [
+        b for b in blocks if getattr(b, 'with_downsample', False) and not b.is_head_block
+    ]:
+        x = torch.randn(2, block.conv1.conv.in_channels, 8, 8, dtype=torch.float64)
+        before = x.clone()
+        out = block(x)
+        assert torch.equal(x, before)
+        inner = block.conv2.conv(block.conv1.conv(before.clamp(min=0)).clamp(min=0))
+        halved = (inner + block.shortcut.conv(before)).unflatten(3, (4, 2)).unflatten(2, (4, 2))
+        assert_close_to_scale(out, halved.mean((3, 5)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', [n for n in NAMES if re.search('sngan|biggan', n)])
+def test_no_block_changes_its_input(name):
+    """Whoever starts from mmagic's ImageNet BigGAN must: it was trained so."""
+    cfg = copy.deepcopy(read(name))
+    cfg.model.prior_dim = 16
+    cfg.model.generator.base_channels = cfg.model.discriminator.discriminator.base_channels = 8
+    gan = MODELS.build({**cfg.model, 'pretrained': None, 'ema_config': None}).eval()
+    changed = {'generator': [], 'discriminator': []}
+
+    def compare(network, module, args, output):
+        changed[network].append(not torch.equal(args[0], module.seen))
+
+    for network in changed:
+        part = getattr(gan, network)
+        for block in getattr(part, 'discriminator', part).conv_blocks:
+            block.register_forward_pre_hook(
+                lambda module, args: setattr(module, 'seen', args[0].clone())
+            )
+            block.register_forward_hook(functools.partial(compare, network))
+    size = cfg.model.image_size
+    img = gan.generator(torch.randn(2, gan.noise_size), torch.randn(2, 16))
+    gan.discriminator(torch.randn(2, 3, size, size), torch.randn(2, 16))
+    assert img.shape[-1] == size and changed['generator'] and not any(changed['generator'])
+    assert any(changed['discriminator']) == is_in_place(cfg)
+
+
 def test_starting_from_imagenet_keeps_its_weights(images, tmp_path):
     cfg = shrink(copy.deepcopy(read('disp_biggan_ffhq2k')), images, tmp_path)
     source = write_pretrained(cfg, tmp_path)

@@ -423,6 +423,7 @@ class TestClassConditional:
         ('biggan_cvt_BigGAN-PyTorch_rgb.pth', {}, False),
         ('sngan_woReLUinplace_fid.pth', {}, False),
         ('sngan_wReLUinplace_fid.pth', {}, True),
+        ('biggan_imagenet1k_128x128_b32x8_best_is.pth', {}, True),
         ('x.safetensors', dict(activations_in_place='False'), False),
     ],
 )

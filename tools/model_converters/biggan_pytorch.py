@@ -6,8 +6,8 @@ FOLDER holds G.pth, G_ema.pth and D.pth of one snapshot, or with its name as G_b
 those of BigGAN.py and layers.py there; shapes and values are mmagic's, whose spectral norm of style
 'ajbrock' is the same. Images are RGB (datasets.py reads them by PIL).
 
-The discriminator that starts from it needs ``act_cfg=dict(inplace=False)`` over mmagic's config for
-128 px.
+``--technique transfer_biggan_pytorch`` starts any config of BigGAN at 128 px from it. Over mmagic's
+own config its discriminator needs ``act_cfg=dict(inplace=False)``.
 """
 
 import re

@@ -17,6 +17,11 @@ model = dict(
         with_spectral_norm=True,
         sn_style='ajbrock',
         sn_eps=1e-6,
-        discriminator=dict(_base_.model.discriminator, input_scale=None)),
+        # mmagic's config has inplace=True, and its block then adds a shortcut without what is negative;
+        # in BigGAN-PyTorch, the paper's code base, it is whole
+        discriminator=dict(
+            _base_.model.discriminator,
+            input_scale=None,
+            act_cfg=dict(type='ReLU', inplace=False))),
     # EMA is the paper's; its momentum and start are not stated in the paper
     ema_config=dict(type='ExponentialMovingAverage', momentum=0.001, start_iter=1000))

@@ -1,15 +1,18 @@
 """Converted weights of BigGAN-PyTorch compute what they computed, in float64 formulas."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from mmagic.registry import MODELS
 from torch.nn import functional
 
+from disp_plugin.cli.config import load_config
 from disp_plugin.models import load_pretrained
 from tests.numerics import assert_close_to_scale
 
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 WIDTHS, SHARED, CHUNK, CLASSES = (16, 8), 6, 4, 5
 D_WIDTHS = (8, 16, 16)
 STYLES = {'ajbrock': dict(sn_style='ajbrock'), 'torch': dict(sn_style='torch')}
@@ -49,37 +52,37 @@ def attention(state, name, channels):
     state[f'{name}.gamma'] = normal()
 
 
-def make_generator(kind='plain'):
+def make_generator(kind='plain', widths=WIDTHS, shared=SHARED, chunk=CHUNK, attended=0):
     """Two blocks, 4 to 16 px, the first with attention, in the names of BigGAN.py."""
-    state = {'shared.weight': normal(CLASSES, SHARED)}
-    normed(state, 'linear', WIDTHS[0] * 16, CHUNK)
-    for i, (inside, out) in enumerate(itertools.pairwise((WIDTHS[0], *WIDTHS))):
+    state = {'shared.weight': normal(CLASSES, shared)}
+    normed(state, 'linear', widths[0] * 16, chunk)
+    for i, (inside, out) in enumerate(itertools.pairwise((widths[0], *widths))):
         block = f'blocks.{i}.0'
         normed(state, f'{block}.conv1', out, inside, 3, 3)
         normed(state, f'{block}.conv2', out, out, 3, 3)
         normed(state, f'{block}.conv_sc', out, inside, 1, 1)
         for norm, channels in (('bn1', inside), ('bn2', out)):
-            normed(state, f'{block}.{norm}.gain', channels, SHARED + CHUNK, bias=False)
-            normed(state, f'{block}.{norm}.bias', channels, SHARED + CHUNK, bias=False)
+            normed(state, f'{block}.{norm}.gain', channels, shared + chunk, bias=False)
+            normed(state, f'{block}.{norm}.bias', channels, shared + chunk, bias=False)
             statistics(state, f'{block}.{norm}', channels, kind)
-    attention(state, 'blocks.0.1', WIDTHS[0])
-    state['output_layer.0.gain'], state['output_layer.0.bias'] = normal(2, WIDTHS[1])
-    statistics(state, 'output_layer.0', WIDTHS[1], kind)
-    normed(state, 'output_layer.2', 3, WIDTHS[1], 3, 3)
+    attention(state, f'blocks.{attended}.1', widths[attended])
+    state['output_layer.0.gain'], state['output_layer.0.bias'] = normal(2, widths[-1])
+    statistics(state, 'output_layer.0', widths[-1], kind)
+    normed(state, 'output_layer.2', 3, widths[-1], 3, 3)
     return state
 
 
-def make_discriminator():
+def make_discriminator(widths=D_WIDTHS):
     """Two halving blocks, attention after the first, and one that keeps the size."""
     state = {}
-    for i, (inside, out) in enumerate(itertools.pairwise((3, *D_WIDTHS))):
+    for i, (inside, out) in enumerate(itertools.pairwise((3, *widths))):
         normed(state, f'blocks.{i}.0.conv1', out, inside, 3, 3)
         normed(state, f'blocks.{i}.0.conv2', out, out, 3, 3)
-        if i < 2:
+        if i < len(widths) - 1:
             normed(state, f'blocks.{i}.0.conv_sc', out, inside, 1, 1)
-    attention(state, 'blocks.0.1', D_WIDTHS[0])
-    normed(state, 'linear', 1, D_WIDTHS[-1])
-    normed(state, 'embed', CLASSES, D_WIDTHS[-1], bias=False)
+    attention(state, 'blocks.0.1', widths[0])
+    normed(state, 'linear', 1, widths[-1])
+    normed(state, 'embed', CLASSES, widths[-1], bias=False)
     return state
 
 
@@ -124,18 +127,18 @@ def double(x):
 
 def generate(state, noise, y):
     """RGB images of BigGAN with a hierarchical latent (Brock et al. 2019, appendix B)."""
-    chunks = noise.split(CHUNK, dim=1)
+    chunks = noise.split(state['linear.weight'].shape[1], dim=1)
     x = chunks[0] @ weight(state, 'linear').T + state['linear.bias']
     x = x.view(len(noise), -1, 4, 4)
-    for i in range(2):
+    for i in range(len(chunks) - 1):
         block, condition = f'blocks.{i}.0', torch.cat([y, chunks[i + 1]], dim=1)
         h = conv(
             state, f'{block}.conv1', double(modulate(state, f'{block}.bn1', x, condition).relu())
         )
         h = conv(state, f'{block}.conv2', modulate(state, f'{block}.bn2', h, condition).relu())
         x = h + conv(state, f'{block}.conv_sc', double(x))
-        if i == 0:
-            x = attend(state, 'blocks.0.1', x)
+        if f'blocks.{i}.1.gamma' in state:
+            x = attend(state, f'blocks.{i}.1', x)
     gain, bias = (state[f'output_layer.0.{part}'][:, None, None] for part in ('gain', 'bias'))
     x = whiten(state, 'output_layer.0', x) * gain + bias
     return conv(state, 'output_layer.2', x.relu()).tanh()
@@ -143,12 +146,14 @@ def generate(state, noise, y):
 
 def score(state, img):
     x = img
-    for i in range(3):
+    for i in itertools.count():
         block = f'blocks.{i}.0'
+        if f'{block}.conv1.weight' not in state:
+            break
         h = conv(state, f'{block}.conv1', x.relu() if i else x)
         h = conv(state, f'{block}.conv2', h.relu())
         shortcut = x
-        if i < 2:
+        if f'{block}.conv_sc.weight' in state:
             h = functional.avg_pool2d(h, 2)
             shortcut = functional.avg_pool2d(conv(state, f'{block}.conv_sc', x), 2)
         x = h + shortcut
@@ -248,6 +253,35 @@ def test_networks_compute_what_biggan_pytorch_computes(style, order, states, con
     assert report.layout == 'BigGAN-PyTorch'
     flipped = 'none' if order == 'RGB' else 'generator to BGR, generator_ema to BGR, discriminator'
     assert f'flipped: {flipped}' in report.colors
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', ['places2.5k', 'lsun_bedroom_gmm'])
+def test_a_shipped_config_starts_from_the_papers_weights(name, convert):
+    """All blocks of BigGAN-PyTorch at 128 px; ch is 8 in place of 96."""
+    config = f'disp_biggan_{name}.py'
+    cfg = load_config(CONFIGS / config, techniques=['transfer_biggan_pytorch'])
+    networks = (cfg.model.generator, cfg.model.discriminator.discriminator)
+    for network in networks:
+        assert network.pop('base_channels') == 96
+        network.base_channels = 8
+    cfg.model.prior_dim = 7
+    generator = make_generator('plain', (128, 64, 32, 16, 8), shared=128, chunk=20, attended=3)
+    states = dict(G=generator, G_ema=generator, D=make_discriminator((8, 16, 32, 64, 128, 128)))
+    assert Path(cfg.model.pretrained.checkpoint).suffix == '.safetensors'
+    cfg.model.pretrained.checkpoint = convert(**states)
+    gan = MODELS.build(cfg.model)
+    gan.init_weights()
+    gan = gan.double().eval()
+    generator, discriminator = (
+        {key: value.float().double() for key, value in states[part].items()} for part in 'GD'
+    )
+    noise, prior = torch.randn(2, 120).double(), torch.randn(2, 7).double()
+    images = generate(generator, noise, gan.generator.prior_projection(prior))
+    # the model's colors are BGR
+    assert_close_to_scale(gan.generator(noise, prior)[:, [2, 1, 0]], images)
+    scores = gan.discriminator.discriminator(images[:, [2, 1, 0]])
+    assert_close_to_scale(scores, score(discriminator, images))
 
 
 def test_the_table_lists_what_was_loaded_new_and_ignored(states, convert):
