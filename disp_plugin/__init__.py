@@ -18,9 +18,10 @@ Rooms, each of which imports only from those above it:
     cli/           command lines -> runs
 
 Files beside them serve all rooms: ``settings.py`` (where a config holds what), ``weights.py``,
-``files.py``, ``literals.py``, ``progress.py``, ``signals.py``, ``distributed.py``. ``doctor.py``
-checks an installation. Importing this package is cheap; ``import disp_plugin.register`` patches
-mmagic and registers every class. Decisions are in ``configs/``, commands in ``tools/``.
+``files.py``, ``literals.py``, ``precision.py``, ``progress.py``, ``signals.py``,
+``distributed.py``. ``doctor.py`` checks an installation. Importing this package is cheap;
+``import disp_plugin.register`` patches mmagic and registers every class. Decisions are in
+``configs/``, commands in ``tools/``.
 """
 
 import importlib
