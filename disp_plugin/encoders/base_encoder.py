@@ -83,7 +83,9 @@ class Preprocessing:
             size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
             mode = INTERPOLATIONS[self.interpolation]
             img = F.resize(img, size, mode, antialias=True).clamp(0, 1)
-        img = F.normalize(img, list(self.mean), list(self.std))
+        # torchvision's normalize looks at the values of std: a GPU would be waited for
+        mean, std = (img.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        img = (img - mean) / std
         # after normalization: the zeros that pad a small image are then the mean
         return img if self.crop is None else F.center_crop(img, list(self.crop))
 

@@ -349,12 +349,14 @@ class DISPGAN(BaseGAN):
 
     def _one_hot(self, rows: list[int] | Tensor) -> Tensor:
         """Return the priors of the per-image baseline for rows of the training set."""
-        rows = torch.as_tensor(rows, device=self.device).flatten()
-        if int(rows.max()) >= self.prior_dim:
+        rows = torch.as_tensor(rows).flatten()
+        last = int(rows.max())
+        if last >= self.prior_dim:
             raise ValueError(
-                f'per_image=True has prior_dim={self.prior_dim}, but image {int(rows.max())} came; '
+                f'per_image=True has prior_dim={self.prior_dim}, but image {last} came; '
                 'set prior_dim to the number of training images'
             )
+        rows = rows.to(self.device)
         return functional.one_hot(rows, self.prior_dim).float() * self.per_image_scale
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:

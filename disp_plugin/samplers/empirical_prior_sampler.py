@@ -120,12 +120,10 @@ class VicinalMixSampler(EmpiricalPriorSampler):
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw mixtures."""
         device = self.priors.device
-        first = torch.randint(len(self.priors), (num,), generator=generator)
-        if self.num_neighbors is None:
-            second = torch.randint(len(self.priors), (num,), generator=generator)
-        else:
-            column = torch.randint(self.num_neighbors, (num,), generator=generator)
-            second = self.neighbors.cpu()[first, column]
+        first = torch.randint(len(self.priors), (num,), generator=generator).to(device)
+        bound = self.num_neighbors or len(self.priors)
+        second = torch.randint(bound, (num,), generator=generator).to(device)
+        if self.num_neighbors is not None:
+            second = self.neighbors[first, second]
         weight = draw_beta(self.alpha, num, generator).to(device)
-        first, second = first.to(device), second.to(device)
         return torch.lerp(self.priors[second].float(), self.priors[first].float(), weight[:, None])

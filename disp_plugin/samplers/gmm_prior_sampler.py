@@ -188,13 +188,13 @@ class GMMPriorSampler(SpaceSampler):
     def draw_points(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw from the mixture."""
         means, scales = self.means, self.scales
-        chosen = torch.multinomial(self.weights.cpu(), num, replacement=True, generator=generator)
-        chosen = chosen.to(means.device)
+        drawn = torch.multinomial(self.weights.cpu(), num, replacement=True, generator=generator)
+        chosen = drawn.to(means.device)
         noise = torch.randn(num, means.shape[1], generator=generator).to(means.device)
         if self.covariance_type == 'tied':
             noise = noise @ scales.T
         elif self.covariance_type == 'full':
-            noise = torch.stack([scales[c] @ n for c, n in zip(chosen, noise, strict=True)])
+            noise = torch.stack([scales[c] @ n for c, n in zip(drawn.tolist(), noise, strict=True)])
         else:
             noise *= scales[chosen].view(num, -1)
         return noise.add_(means[chosen])

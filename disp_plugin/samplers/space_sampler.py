@@ -159,17 +159,18 @@ class SpaceSampler(PriorSampler):
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw priors, a part of them at a time."""
         priors = self.mean.new_empty(num, len(self.mean))
+        residual_std = 0.0 if self.pca_variance is None else float(self.residual_std)
         for start in range(0, num, CHUNK):
             part = priors[start : start + CHUNK]
             points = self.draw_points(len(part), generator)
             if self.pca_variance is None:
                 torch.add(points, self.mean, out=part)
                 continue
-            if self.residual_std == 0:
+            if residual_std == 0:
                 torch.addmm(self.mean, points, self.basis, out=part)
                 continue
             noise = torch.randn(part.shape, generator=generator).to(part.device)
-            noise *= self.residual_std
+            noise *= residual_std
             # less what of the noise lies along the axes
             points = points - noise @ self.basis.T
             torch.addmm(self.mean, points, self.basis, out=part).add_(noise)

@@ -1,7 +1,7 @@
 """MineGAN: a small network before a pretrained generator learns which noise to feed it."""
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from mmagic.models.editors.biggan.biggan_modules import BigGANConditionBN
@@ -106,6 +106,7 @@ class MinedGenerator(GeneratorWrapper):
         self.miner = Miner(self.noise_size, **options)
         # updates that were begun; in the checkpoint, so that a resumed run knows its phase
         self.register_buffer('mined_updates', torch.zeros((), dtype=torch.long))
+        self._num_updates = 0  # the same, for which no step waits for a GPU
         self._last_iter: int | None = None
 
     def forward(
@@ -158,6 +159,10 @@ class MinedGenerator(GeneratorWrapper):
             return self.miner(noise.to(device))
         return [self.miner(part.to(device)) for part in noise]
 
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._num_updates = int(self.mined_updates)
+
     def _enter_phase(self) -> None:
         """Count this update; freeze the pretrained part in the first phase, then unfreeze it.
 
@@ -167,9 +172,10 @@ class MinedGenerator(GeneratorWrapper):
         if torch.is_grad_enabled():
             iteration = MessageHub.get_current_instance().get_info('iter')
             if iteration is None or iteration != self._last_iter:
+                self._num_updates += 1
                 self.mined_updates += 1
             self._last_iter = iteration
-        learns = bool(self.mined_updates > self.mining_iters)
+        learns = self._num_updates > self.mining_iters
         for module, name, parameter in self._list_pretrained():
             parameter.requires_grad_(learns)
             if name.startswith('weight') and _has_spectral_norm(module):

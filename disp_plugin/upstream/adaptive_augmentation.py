@@ -74,7 +74,7 @@ def _update_after_step(gan_type: Any, sees_bare: bool) -> None:
             for module in self.discriminator.modules():
                 if isinstance(module, ADAAug):
                     _update(module, hub.get_info(SCORES), hub.get_info('iter'))
-                    log_vars['augment'] = module.aug_pipeline.p.data.cpu()
+                    log_vars['augment'] = module.aug_pipeline.p.detach().clone()
         hub.runtime_info.pop(SCORES, None)
         # a model that gives its scores detached says so, and the hub forbids to say both
         hub._resumed_keys.pop(SCORES, None)
@@ -97,4 +97,5 @@ def _update(ada_aug: Any, scores: 'Tensor | None', iteration: int) -> None:
     counts[1] = scores.detach().sign().sum()
     all_reduce(counts)
     ada_aug.log_buffer += counts
-    ada_aug.update(iteration=iteration, num_batches=int(counts[0]))
+    if (iteration + 1) % ada_aug.update_interval == 0:  # reading the counts waits for a GPU
+        ada_aug.update(iteration=iteration, num_batches=int(counts[0]))
