@@ -1,7 +1,7 @@
 """DISP-BigGAN on CIFAR-10's training split; ann_file=train_20p.txt or train_10p.txt takes less.
 
-The paper's table for limited data. It fits a mixture of Gaussians to many images; mixing pairs needs
-no fit.
+The paper's table for limited data, with the network of its table for large data, which it says is the
+same (disp_biggan_cifar10_gmm.py). Two priors are mixed, as the paper does in limited data.
 """
 
 _base_ = [

@@ -17,4 +17,9 @@ train_dataloader = dict(
 
 train_cfg = dict(max_iters=781250)
 
+# as there: R1 at every step takes nothing off the rate and the betas
+optim_wrapper = dict(
+    generator=dict(optimizer=dict(lr=0.002, betas=(0.0, 0.99))),
+    discriminator=dict(optimizer=dict(lr=0.002, betas=(0.0, 0.99))))
+
 default_hooks = dict(checkpoint=dict(interval=10000))

@@ -1,4 +1,4 @@
-"""All of BigGAN on 50,000 images to millions but the networks: a mixture of Gaussians, from scratch.
+"""All of BigGAN on large sets but the networks: a mixture of Gaussians, from scratch.
 
 A config adds the data set's data_root and image_size.
 """
@@ -10,7 +10,8 @@ _base_ = [
     './techniques/gmm.py',
 ]
 
-train_dataloader = dict(batch_size=64)  # not stated in the paper
+# not stated in the paper, which has one number for all of its large sets; CIFAR's is 50
+train_dataloader = dict(batch_size=64)
 
 # batches for the discriminator: 100,000 steps of the generator (not stated in the paper) x 4
 train_cfg = dict(max_iters=100000 * 4)

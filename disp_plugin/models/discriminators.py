@@ -1,5 +1,6 @@
 """Discriminators of mmagic that score a prior, see augmented images or have frozen blocks."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from mmagic.models.editors.sagan.sagan_modules import SNGANDiscResBlock
@@ -201,6 +202,14 @@ class NarrowSNGANDiscResBlock(SNGANDiscResBlock):
 
     def __init__(self, in_channels: int, out_channels: int, **kwargs: object) -> None:
         super().__init__(in_channels, out_channels, hidden_channels=in_channels, **kwargs)
+
+
+def find_augmentation(disc: Callable[..., Tensor]) -> nn.Module | None:
+    """Return the augmentation of the discriminator behind a function of images."""
+    network = getattr(disc, 'func', disc)  # labels or priors may be bound to it
+    modules = network.modules() if isinstance(network, nn.Module) else ()
+    wrappers = (module for module in modules if isinstance(module, DiscriminatorWrapper))
+    return next((wrapper.augmentation for wrapper in wrappers), None)
 
 
 def _build(part: Any) -> Any:

@@ -3,6 +3,7 @@
 mmagic's ``BaseGAN`` names both penalties in its documentation, but has only their functions.
 """
 
+import functools
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from disp_plugin.distributed import own_random_numbers
 
+from .discriminators import find_augmentation
 from .generators import has_styles
 
 
@@ -90,6 +92,9 @@ class R1GradientPenalty(LazyLoss):
         interval (int): Steps of D from one penalty to the next. Defaults to 16.
         norm_mode (str): 'HWC', the sum over an image, or 'pixel', the mean over its pixels.
             Defaults to 'HWC'.
+        on_augmented (bool): Whether the gradient is that at the image as the discriminator's
+            augmentation leaves it, drawn anew, as in DiffAugment's code for CIFAR
+            (``ns_r1_DiffAugment``), and not that at the image itself. Defaults to False.
 
     Raises:
         ValueError: ``norm_mode`` is another.
@@ -98,18 +103,27 @@ class R1GradientPenalty(LazyLoss):
     name = 'loss_r1_gp'
 
     def __init__(
-        self, loss_weight: float = 80.0, interval: int = 16, norm_mode: str = 'HWC'
+        self,
+        loss_weight: float = 80.0,
+        interval: int = 16,
+        norm_mode: str = 'HWC',
+        on_augmented: bool = False,
     ) -> None:
         super().__init__(loss_weight, interval)
         if norm_mode not in ('HWC', 'pixel'):
             raise ValueError(f"norm_mode of R1 is {norm_mode!r}; it must be 'HWC' or 'pixel'")
         self.norm_mode = norm_mode
+        self.on_augmented = on_augmented
 
     def compute(self, outputs: StepOutputs) -> Tensor:
         """Compute R1 at the real images."""
+        disc, img = outputs['disc'], outputs['real_imgs']
+        augmentation = find_augmentation(disc) if self.on_augmented else None
+        if augmentation is not None:
+            disc, img = functools.partial(disc, augment=False), augmentation(img)
         return r1_gradient_penalty_loss(
-            outputs['disc'],
-            outputs['real_imgs'],
+            disc,
+            img,
             norm_mode=self.norm_mode,
             loss_scaler=outputs['loss_scaler'],
         )

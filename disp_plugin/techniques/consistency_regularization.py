@@ -1,12 +1,10 @@
 """Train the discriminator to score an image and its augmented view alike."""
 
-from collections.abc import Callable
-
 from mmagic.models.editors.stylegan2.stylegan2_discriminator import ADAAug
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from disp_plugin.models.discriminators import DiscriminatorWrapper
+from disp_plugin.models.discriminators import find_augmentation
 from disp_plugin.models.losses import LazyLoss, StepOutputs
 
 
@@ -50,7 +48,7 @@ class ConsistencyRegularization(LazyLoss):
     def compute(self, outputs: StepOutputs) -> Tensor:
         """Compute the loss without its weight; raise ValueError if nothing augments images."""
         disc, seen, scores = outputs['disc'], outputs['real_imgs'], outputs['disc_pred_real']
-        own = _find_augmentation(disc)
+        own = find_augmentation(disc)
         if self.augmentation is None:
             if own is None:
                 raise ValueError(
@@ -67,11 +65,3 @@ class ConsistencyRegularization(LazyLoss):
             scores = disc(seen, augment=False)
             other = disc(self.augmentation(seen), augment=False)
         return (scores - other).square().mean()
-
-
-def _find_augmentation(disc: Callable[..., Tensor]) -> nn.Module | None:
-    """Return the augmentation of the discriminator behind a function of images."""
-    network = getattr(disc, 'func', disc)  # labels or priors may be bound to it
-    modules = network.modules() if isinstance(network, nn.Module) else ()
-    wrappers = (module for module in modules if isinstance(module, DiscriminatorWrapper))
-    return next((wrapper.augmentation for wrapper in wrappers), None)

@@ -108,6 +108,23 @@ def test_r1_is_the_squared_gradient_of_the_conditional_score():
     assert not torch.isclose(expected, 80 * grad.square().sum(dim=(1, 2, 3)).mean(), rtol=0.01)
 
 
+def test_r1_on_augmented_images_is_the_gradient_at_what_the_discriminator_sees():
+    augmentation = torch.nn.Conv2d(3, 3, 1)  # any that has no random numbers
+    r1 = dict(loss_weight=2.0, interval=1, on_augmented=True)
+    gan = build(disc_losses=dict(r1=r1), discriminator=dict(augmentation=augmentation))
+    batch, before = load_batch(gan), copy.deepcopy(gan.discriminator).train()
+    log = gan.train_discriminator({}, batch, sgd(gan.discriminator))
+    norms = []
+    for on_augmented in (True, False):
+        img = batch.gt_img.clone().requires_grad_()
+        seen = augmentation(img).detach().requires_grad_() if on_augmented else img
+        score = before(seen, batch.gt_prior, augment=not on_augmented)
+        (grad,) = torch.autograd.grad(score.sum(), seen)
+        norms.append(grad.square().sum(dim=(1, 2, 3)).mean())
+    assert_close_to_scale(log['loss_r1_gp'], 2 * norms[0])
+    assert not torch.isclose(norms[0], norms[1], rtol=0.01)
+
+
 def test_r1_can_be_given_to_any_gan_of_this_package():
     losses = dict(r1=dict(type='R1GradientPenalty', loss_weight=1.0))
     assert train_gan(make_gan('sngan', disc_losses=losses))[0]['loss_r1_gp'] > 0

@@ -14,4 +14,7 @@ gmm = dict(
             num_components=1000,
             covariance_type='diag',
             fit_subset=200000,
+            # equation (6) fits the priors themselves; 0.95, the sampler's own default, fits them
+            # along principal axes
+            pca_variance=None,
             seed=0)))
