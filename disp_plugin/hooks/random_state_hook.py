@@ -68,6 +68,7 @@ class RandomStateHook(Hook):
         self._kept: RandomState | None = None
         self._kept_of_all: list[RandomState] | None = None
         self._loaded: dict | None = None
+        self._restored: RandomState | None = None
         self._is_first_iter = True
 
     def before_run(self, runner: Runner) -> None:
@@ -81,7 +82,9 @@ class RandomStateHook(Hook):
 
     def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Restore the states before the first step of a resumed run."""
-        self._restore_once(runner)
+        if self._is_first_iter and runner.iter:
+            self._restore(runner)
+        self._is_first_iter = False
 
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Keep the states that the step left, before any other hook acts."""
@@ -89,7 +92,8 @@ class RandomStateHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Keep the states that training left."""
-        self._restore_once(runner)  # a resumed run may begin with the validation it missed
+        if self._is_first_iter and training_iteration(runner):
+            self._restore(runner)  # a resumed run may begin with the validation it missed
         # The best checkpoint is saved during validation, by rank 0 alone.
         self._keep(for_all=True)
 
@@ -113,14 +117,11 @@ class RandomStateHook(Hook):
         if for_all and get_world_size() > 1:
             self._kept_of_all = all_gather_object(self._kept)
 
-    def _restore_once(self, runner: Runner) -> None:
-        if self._is_first_iter and training_iteration(runner):
-            self._restore(runner)
-        self._is_first_iter = False
-
     def _restore(self, runner: Runner) -> None:
         saved, self._loaded = self._loaded, None
-        if saved is None:
+        if self._restored is not None:  # what came since, as the data loader's start, drew too
+            set_random_state(self._restored)
+        elif saved is None:
             runner.logger.warning(
                 'the checkpoint holds no state of the random generators (RandomStateHook was not '
                 'used): this run goes on, but not exactly as it would have without the stop'
@@ -137,6 +138,7 @@ class RandomStateHook(Hook):
             set_random_seed(int(words[0]))
         else:
             set_random_state(saved['ranks'][get_rank()])
+        self._restored = get_random_state()
 
 
 class _RestoreStateHook(Hook):

@@ -8,7 +8,7 @@ from mmagic.registry import METRICS
 
 import disp_plugin.evaluation.metric_hooks  # noqa: F401
 from tests.metric_cards import card
-from tests.test_hooks.tiny_runs import snapshot
+from tests.test_hooks.tiny_runs import assert_same, load, snapshot
 
 NAME = 'kid10_val_pixels'
 AGAIN = dict(type='RevalidationHook')
@@ -122,6 +122,17 @@ def test_only_what_a_checkpoint_does_not_know_is_validated_again(train):
     for stop, end, expected in [(3, 4, [4]), (2, 4, [4]), (4, 5, [4, 5])]:
         resumed = train(values[:end], resume_from=snapshot(first, stop), **options)
         assert resumed.asked_at == expected
+
+
+def test_a_validation_before_the_first_step_of_a_resume_changes_no_step(train):
+    """Starting the data loader draws a number, in between."""
+    options = dict(hooks=[AGAIN], every=2)
+    values = [5.0, 3.0, 4.0, 4.0, 4.0]
+    whole = train(values, **options)
+    resumed = train(values, resume_from=snapshot(whole, 4), **options)
+    assert resumed.asked_at == [4]
+    for part in ('state_dict', 'random_state'):
+        assert_same(load(resumed, 5)[part], load(whole, 5)[part])
 
 
 @pytest.mark.slow
