@@ -14,9 +14,9 @@ any config. Techniques: plain, the files of configs/_base_/techniques/, or chang
 Every number is of a run of this command: the baselines are trained too. The best snapshots are
 chosen on the config's val_dataloader and reported on its test_dataloader. A config that names
 neither is measured on --held-out, or on a fifth of the training images, which no run then trains
-on. All cells are measured in the same spaces; 'encoder' is that of disp's priors and flatters disp.
-Choose by it rather than by pixels with --cfg-options
-default_hooks.checkpoint.save_best=kid1000_val_encoder.
+on; these report on the last snapshot, and none chooses a best one. All cells are measured in the
+same spaces; 'encoder' is that of disp's priors and flatters disp. Choose by it rather than by
+pixels with --cfg-options default_hooks.checkpoint.save_best=kid1000_val_encoder.
 
 The folder holds a run for each cell and seed, comparison.md, comparison.csv and comparison.png. The
 same command goes on after an interruption; another one adds its cells and seeds to the same table,

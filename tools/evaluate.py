@@ -5,9 +5,10 @@ python tools/evaluate.py --images samples --held-out my_test_photos --train my_p
 
 Images are a folder, or a manifest: a text file with one image's path a line. Paths start at the
 manifest's own folder; those of --held-out, beside a checkpoint, at the folder of the training
-images, if they are there. Every number is printed with its protocol in its name and added, with the
-rest of the protocol, to metric_cards.json beside the checkpoint. Several processes: torchrun
---nproc_per_node 2 tools/evaluate.py ... --launcher pytorch
+images, if they are there. A best snapshot is not measured on the images that chose it. Every number
+is printed with its protocol in its name and added, with the rest of the protocol, to
+metric_cards.json beside the checkpoint. Several processes: torchrun --nproc_per_node 2
+tools/evaluate.py ... --launcher pytorch
 """
 
 import argparse
@@ -115,11 +116,15 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
     from mmagic.registry import DATASETS
 
     from disp_plugin import applications
-    from disp_plugin.applications.load_gan import read_checkpoint
+    from disp_plugin.applications.load_gan import read_checkpoint, read_config_of
     from disp_plugin.distributed import choose_device
     from disp_plugin.evaluation import StandardEvaluator
     from disp_plugin.evaluation.evaluate_gan import evaluate_gan
-    from disp_plugin.evaluation.held_out import find_held_out, find_training_images
+    from disp_plugin.evaluation.held_out import (
+        check_not_chosen_by,
+        find_held_out,
+        find_training_images,
+    )
     from disp_plugin.evaluation.metric_card import Snapshot, read_start
     from disp_plugin.evaluation.run import find_run
     from disp_plugin.evaluation.spaces import choose_spaces, run_encoder
@@ -133,6 +138,9 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
         print(*run.problems, f'evaluating {path}', sep='\n')
     gan, cfg = applications.load_gan(path, args.config, choose_device())
     dataset, split = find_held_out(cfg, args.held_out, args.split)
+    content = read_checkpoint(path)
+    if path.name.startswith('best_'):
+        check_not_chosen_by(read_config_of(content), dict(dataset=dataset), split, path.name)
     evaluator = StandardEvaluator(
         choose_spaces(args.space, cfg),
         args.metrics,
@@ -143,7 +151,6 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
         **shared,
     )
     evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
-    content = read_checkpoint(path)
     iteration, run = (content.get('meta') or {}).get('iter'), path.absolute().parent.name
     return evaluator, Snapshot(iteration, path.name, run, read_start(content)), path.parent
 

@@ -21,19 +21,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    from disp_plugin.applications.load_gan import find_checkpoint, read_checkpoint
+    import disp_plugin.register  # noqa: F401
+    from disp_plugin.applications.load_gan import find_checkpoint, read_checkpoint, read_config_of
     from disp_plugin.cli import prepare_run
     from disp_plugin.cli.config import load_config
+    from disp_plugin.evaluation.held_out import check_not_chosen_by
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.load_from = str(find_checkpoint(args.checkpoint))
-    read_checkpoint(cfg.load_from)  # what is damaged is refused before anything is built
+    content = read_checkpoint(cfg.load_from)  # what is damaged is refused before anything is built
     if cfg.get('test_dataloader') is None:
         raise ValueError(
             f'{args.config} has no test_dataloader, test_cfg and test_evaluator, so that there is '
             'nothing to evaluate; give it all three'
         )
+    snapshot = os.path.basename(cfg.load_from)
+    if snapshot.startswith('best_'):
+        run = read_config_of(content)
+        check_not_chosen_by(run, cfg.test_dataloader, 'test', snapshot)
     cfg.resume = False
     prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
 

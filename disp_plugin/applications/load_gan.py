@@ -15,7 +15,7 @@ from disp_plugin.literals import parse_config_text
 from disp_plugin.upstream import patch_config_reading
 from disp_plugin.weights import NonFiniteError, find_non_finite, list_some, read_weights
 
-__all__ = ['find_checkpoint', 'list_snapshots', 'load_gan', 'read_checkpoint']
+__all__ = ['find_checkpoint', 'list_snapshots', 'load_gan', 'read_checkpoint', 'read_config_of']
 
 
 def find_checkpoint(checkpoint: str | Path) -> Path:
@@ -147,6 +147,15 @@ def load_gan(
     if (fault := find_non_finite(content['state_dict'])) is not None:
         raise NonFiniteError(f'{path} cannot be used: {fault}; give an earlier snapshot of the run')
     return gan.to(device).eval(), cfg
+
+
+def read_config_of(content: Checkpoint) -> ConfigDict:
+    """Read the config that a checkpoint holds; an empty one where it holds none that is whole."""
+    text = (content.get('meta') or {}).get('cfg')
+    try:
+        return parse_config_text(text) if isinstance(text, str) else ConfigDict()
+    except ValueError:
+        return ConfigDict()
 
 
 def _find_config(path: Path, content: Checkpoint, config: str | Path | None) -> Config | ConfigDict:

@@ -14,7 +14,13 @@ from .metric_card import LEAST_FOR_FID, Protocol, Space
 from .reference_set import check_disjoint
 from .spaces import Config, choose_spaces
 
-__all__ = ['add_validation', 'find_held_out', 'find_training_images', 'name_best']
+__all__ = [
+    'add_validation',
+    'check_not_chosen_by',
+    'find_held_out',
+    'find_training_images',
+    'name_best',
+]
 
 NUM_IMAGES = 2048
 
@@ -115,6 +121,42 @@ def find_held_out(
     seen, unseen = (DATASETS.build(dict(each)).image_paths for each in (train, dataset))
     check_disjoint(seen, unseen, f'--held-out {held_out}')
     return dataset, split or name
+
+
+def check_not_chosen_by(cfg: Config, loader: object, split: str, snapshot: str) -> None:
+    """Raise if held-out images are those by which a run chooses its best snapshot.
+
+    The best of many snapshots on some images is partly luck with these images.
+
+    Args:
+        cfg (Config): The run's config, whose ``val_dataloader`` chooses.
+        loader (object): That of the images to report on, as in a config.
+        split (str): What messages call these images.
+        snapshot (str): What messages call the snapshot.
+
+    Raises:
+        ValueError: Some are, or more than 1 % are copies.
+    """
+    choosing, reporting = _list_paths(cfg, cfg.get('val_dataloader')), _list_paths(cfg, loader)
+    check_disjoint(
+        choosing,
+        reporting,
+        f'the split {split}',
+        f'the images that chose {snapshot}',
+        'report on others (tools/evaluate.py --held-out), or on a snapshot that none chose, such '
+        'as the last, iter_N.pth',
+    )
+
+
+def _list_paths(cfg: Config, loader: object) -> list[str]:
+    """List the images of a loader's config; none where it does not say them, or they are gone."""
+    if not isinstance(loader, Mapping):
+        return []
+    try:
+        dataset = find_training_images({**cfg, 'train_dataloader': loader}, flip=False)
+        return DATASETS.build(dict(dataset)).image_paths
+    except (LookupError, OSError, ValueError):
+        return []
 
 
 def add_validation(

@@ -144,26 +144,37 @@ class ReferenceSet:
         return digest.hexdigest()[:24]
 
 
-def check_disjoint(train: Iterable[str], held_out: Iterable[str], what: str) -> None:
-    """Raise if held-out images are training images, or mostly copies of them.
+def check_disjoint(
+    known: Iterable[str],
+    held_out: Iterable[str],
+    what: str,
+    role: str = 'training images',
+    way_out: str = '',
+) -> None:
+    """Raise if held-out images are known ones, or mostly copies of them.
 
     Files are compared by path, and those of equal size by content.
 
     Args:
-        train (Iterable[str]): Paths of the training images.
+        known (Iterable[str]): Paths of the images that a run knows.
         held_out (Iterable[str]): Paths of the others.
         what (str): What messages call the others.
+        role (str): What messages call the known ones. Defaults to 'training images'.
+        way_out (str): What messages advise. Defaults to '': what helps with training images.
 
     Raises:
         ValueError: Some are the same files, or more than 1 % are copies.
     """
+    way_out = (
+        way_out
+        or 'name images that the run does not train on (for a run on a folder: in another one)'
+    )
     unseen = {os.path.realpath(path) for path in held_out}
-    seen = {os.path.realpath(path) for path in train}
-    way_out = 'name images that the run does not train on (for a run on a folder: in another one)'
+    seen = {os.path.realpath(path) for path in known}
     if seen & unseen:
         raise ValueError(
-            f'{len(seen & unseen)} of the {len(unseen)} images of {what} are training images, so '
-            f'that they tell nothing; {way_out}'
+            f'{len(seen & unseen)} of the {len(unseen)} images of {what} are {role}, so that '
+            f'they tell nothing; {way_out}'
         )
     by_size: dict[int, list[str]] = {}
     for path in unseen:
@@ -173,7 +184,7 @@ def check_disjoint(train: Iterable[str], held_out: Iterable[str], what: str) -> 
     known = {_hash(path) for path in same_size}
     candidates = {path for other in same_size for path in by_size[_size(other)]}
     copies = sum(_hash(path) in known for path in candidates)
-    told = f'{copies} of the {len(unseen)} images of {what} are copies of training images'
+    told = f'{copies} of the {len(unseen)} images of {what} are copies of {role}'
     if copies > MAX_COPIES * len(unseen):
         raise ValueError(f'{told}, so that they tell nothing; {way_out}')
     if copies:

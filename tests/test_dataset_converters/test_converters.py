@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import pickle
 
 import numpy as np
@@ -62,13 +63,14 @@ def places(pack, monkeypatch, converter):
     ('layout', 'kind'), [('easy', 'folder'), ('easy', 'tar'), ('usual', 'tar')]
 )
 def test_places_takes_the_same_images_from_every_layout(convert, places, layout, kind):
-    folder = convert('places2_5k', places(layout, kind), '--size', 8, '--num-test', 1)
-    train, test = read_manifest(folder, 'train'), read_manifest(folder, 'test')
+    counts = ('--num-test', 1, '--num-val', 1)
+    folder = convert('places2_5k', places(layout, kind), '--size', 8, *counts)
+    train, test, val = (read_manifest(folder, split) for split in ('train', 'test', 'val'))
     for label in PLACES:
         assert sum(key.startswith(f'train/{label}/') for key in train) == 2
         assert sum(key.startswith(f'test/{label}/') for key in test) == 1
-    assert len(train) == 10 and len(test) == 5
-    assert not {k.split('/', 1)[1] for k in train} & {k.split('/', 1)[1] for k in test}
+    assert len(train) == 10 and len(test) == len(val) == 5
+    assert len({key.split('/', 1)[1] for key in (*train, *test, *val)}) == 20
     assert pixels_of(folder / train[0]).shape == (8, 8, 3)
     # the choice hangs on class and name alone, so that no layout changes it
     names = [f'arch/{i:08d}' for i in range(1, 5)]
@@ -86,16 +88,16 @@ def test_ffhq_is_divided_at_random_whatever_the_depth(
     asked = []
     real = module.split_pool
 
-    def split_fewer(names, num_train, num_test, seed):
+    def split_fewer(names, num_train, *others):
         asked.append(num_train)
-        return real(names, 3, num_test, seed)
+        return real(names, 3, *others)
 
     monkeypatch.setattr(module, 'split_pool', split_fewer)
     images = {f'{i:05d}.png': image_bytes(i, (16, 16)) for i in range(8)}
     flat = pack(images, 'zip')
     nested = pack({f'thumbnails128x128/{k[:2]}000/{k}': v for k, v in images.items()}, 'tar')
     folders = [
-        convert('ffhq', name, source, '--size', 16, '--num-test', 2, out=out)
+        convert('ffhq', name, source, '--size', 16, '--num-test', 2, '--num-val', 1, out=out)
         for source, out in ((flat, 'flat'), (nested, 'nested'))
     ]
     assert asked == [num_train] * 2
@@ -105,8 +107,8 @@ def test_ffhq_is_divided_at_random_whatever_the_depth(
         for key in keys:
             original = np.asarray(Image.open(io.BytesIO(images[key.rsplit('/')[-1]])))
             assert np.array_equal(pixels_of(folders[0] / key), original)
-    parts = [stems(read_manifest(folders[0], s)) for s in ('train', 'test', 'unused')]
-    assert [len(part) for part in parts] == [3, 2, 3] and len(set.union(*parts)) == 8
+    parts = [stems(read_manifest(folders[0], s)) for s in ('train', 'test', 'val', 'unused')]
+    assert [len(part) for part in parts] == [3, 2, 1, 2] and len(set.union(*parts)) == 8
 
 
 def test_anime_takes_mixed_images_and_resizes_them(convert, pack):
@@ -119,9 +121,21 @@ def test_anime_takes_mixed_images_and_resizes_them(convert, pack):
     folder = convert('anime100', pack(files, 'folder'), '--size', 8, '--num-test', 2)
     train = read_manifest(folder, 'train')
     assert len(train) == 100 and len(read_manifest(folder, 'test')) == 2
-    assert len(read_manifest(folder, 'unused')) == 1
+    assert len(read_manifest(folder, 'val')) == 1  # all that is left
+    assert not read_manifest(folder, 'unused')
     assert {pixels_of(folder / key).shape for key in train} == {(8, 8, 3)}
     assert record_of(folder)['num_found'] == 103
+
+
+def test_training_sets_of_a_pool_are_nested_and_have_one_test_set(converter):
+    split_pool, names = converter('random_split').split_pool, [f'{i}.png' for i in range(20)]
+    small, large = (split_pool(names, num, 4, 2, seed=0) for num in (5, 10))
+    assert set(small['train']) < set(large['train']) and len(small['train']) == 5
+    assert small['test'] == large['test'] and small['val'] == large['val']
+    for splits in (small, large, split_pool(names, 17, 4, 2, seed=0)):
+        assert sorted(itertools.chain(*splits.values())) == sorted(names)
+    with pytest.raises(ValueError, match='--num-train must be at least 1'):
+        split_pool(names, 0, 4, 2, seed=0)
 
 
 CLASSES = ('001.Black_footed_Albatross', '002.Laysan_Albatross')
@@ -190,6 +204,8 @@ def test_cifar_keeps_every_pixel_and_class(convert, pack, rng, name, kind):
     fifth, tenth = (set(read_manifest(folder, f'train_{p}p')) for p in (20, 10))
     assert (len(fifth), len(tenth)) == (2, 1)
     assert tenth < fifth < set(read_manifest(folder, 'train'))
+    val = read_manifest(folder, 'val')
+    assert len(val) == 1 and val[0] in read_manifest(folder, 'train') and val[0] not in fifth
 
 
 def cub_without_an_image():
@@ -213,7 +229,11 @@ def cut_cifar():
     ('command', 'files', 'message'),
     [
         (['anime100'], {'a/1.png': b'', 'b/1.png': b''}, 'a/1.png and b/1.png have the same name'),
-        (['places2_5k'], {'train/alley/1.jpg': b''}, '500 images of alley are needed but only 1'),
+        (
+            ['places2_5k'],
+            {'train/alley/1.jpg': b''},
+            '500 images of alley for train are needed but only 1',
+        ),
         (['cub6k'], cub_without_an_image(), '1 images listed in images.txt .*Bird_0_002'),
         (['cub6k'], cub_files(train_test_split=b'1 0\n2 1\n'), r"images \['3', '4'\]"),
         (['cub6k'], cub_files(images=b'1\n'), "images.txt of .* holds a line '1', not <id>"),

@@ -1,10 +1,14 @@
 """Held-out images are found, unmirrored, and are no training images."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
 from disp_plugin.evaluation.held_out import (
     add_validation,
+    check_not_chosen_by,
     find_held_out,
     find_training_images,
     name_best,
@@ -68,6 +72,27 @@ def test_the_test_set_of_the_config(run):
     test = dict(type='ImageFolderDataset', data_root='x', ann_file='test.txt', flip=False)
     run = dict(run, test_dataloader=dict(dataset=test), test_evaluator=dict(split='report'))
     assert find_held_out(run, None) == (test, 'report')
+
+
+def test_images_that_chose_a_snapshot_do_not_report_on_it(run, make_image_folder, tmp_path):
+    root = Path(run['train_dataloader']['dataset']['data_root'])
+    (root / 'last.txt').write_text('image_0005.png')
+    chosen = dict(run, val_dataloader=dict(dataset=find_held_out(run, 'unseen.txt')[0]))
+    others = make_image_folder(tmp_path / 'others', num=2, seed=1)
+    check_not_chosen_by(chosen, dict(dataset=find_held_out(run, str(others))[0]), 'test', 'best')
+    for held_out, told in (('unseen.txt', '2 of the 2'), ('last.txt', '1 of the 1')):
+        loader = dict(dataset=find_held_out(run, held_out)[0])
+        with pytest.raises(ValueError, match=f'{told} images of the split x are the images that'):
+            check_not_chosen_by(chosen, loader, 'x', 'best_kid24_val_pixels_iter_2.pth')
+    shutil.copy(root / 'image_0004.png', others / 'copy.png')
+    with pytest.raises(ValueError, match='1 of the 3 images of the split test are copies of'):
+        check_not_chosen_by(chosen, dict(dataset=find_held_out(run, str(others))[0]), 'test', 'x')
+    # nothing to compare with: no validation, mmagic's loaders, images that have moved away
+    loader = dict(dataset=find_held_out(run, 'unseen.txt')[0])
+    check_not_chosen_by(run, loader, 'x', 'best')
+    check_not_chosen_by(chosen, None, 'x', 'best')
+    chosen['val_dataloader']['dataset']['data_root'] = str(tmp_path / 'moved')
+    check_not_chosen_by(chosen, loader, 'x', 'best')
 
 
 @pytest.mark.parametrize(

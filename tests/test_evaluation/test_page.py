@@ -1,6 +1,7 @@
 """A page is made of whatever a run left, says what is missing, and trusts none of it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -207,10 +208,15 @@ def test_a_snapshot_is_not_judged_by_the_images_that_chose_it(tmp_path):
     save_checkpoint(tmp_path)
     chosen = card('copying9_val_pixels', -9.0, iteration=3)
     write_cards(tmp_path, chosen)
-    assert 'Signs of copying' in make_report(tmp_path)
+    said = 'of the images that chose it'
+    page = make_report(tmp_path)
+    assert 'Signs of copying' in page and said not in page  # the last snapshot, chosen by nothing
+    best = tmp_path / 'best_kid9_val_pixels_iter_3.pth'
+    shutil.copy(tmp_path / 'iter_3.pth', best)
+    assert said in make_report(tmp_path)
     write_cards(tmp_path, chosen, card('copying9_report_pixels', 0.5, iteration=3))
     page = make_report(tmp_path)
-    assert 'No sign of copying' in page and 'C_T is -9' not in page
+    assert 'No sign of copying' in page and 'C_T is -9' not in page and said not in page
 
 
 def test_a_chart_that_fails_does_not_take_the_others_with_it(tmp_path):

@@ -130,7 +130,7 @@ def test_a_validation_before_the_first_step_of_a_resume_changes_no_step(train):
     values = [5.0, 3.0, 4.0, 4.0, 4.0]
     whole = train(values, **options)
     resumed = train(values, resume_from=snapshot(whole, 4), **options)
-    assert resumed.asked_at == [4]
+    assert resumed.asked_at == [4, 5]
     for part in ('state_dict', 'random_state'):
         assert_same(load(resumed, 5)[part], load(whole, 5)[part])
 

@@ -1,6 +1,7 @@
 """tools/evaluate.py: a checkpoint or a folder, in one process or two; and metrics in training."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -49,6 +50,26 @@ def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
     assert 'the number to look at first: kid40_report_pixels' in printed
     evaluate.main([*arguments, '--metrics', 'fid', '--space', 'pixels=', '--seed', '1'])
     assert len(read_cards(out)) == len(cards) + 1
+
+
+@pytest.mark.parametrize('name', ['evaluate.py', 'test.py'])
+def test_a_best_snapshot_is_not_measured_on_what_chose_it(
+    name, tool, small_run, checkpoint, tmp_path, capsys
+):
+    best = tmp_path / 'best_kid40_val_pixels_iter_4.pth'
+    shutil.copy(checkpoint, best)  # its config validates on val.txt
+    if name == 'evaluate.py':
+        arguments = [str(best), '--held-out', 'val.txt']
+    else:
+        config, *options = small_run.arguments(
+            tmp_path / 'tested', 'test_dataloader.dataset.ann_file=val.txt'
+        )
+        arguments = [config, str(best), *options]
+    with pytest.raises(SystemExit) as stop:
+        tool(name).main(arguments)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert f'are the images that chose {best.name}' in said and 'iter_N.pth' in said
 
 
 @pytest.mark.slow

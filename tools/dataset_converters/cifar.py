@@ -7,18 +7,21 @@ version is not read: it is made of pickles, which can run any code when they are
 Written to data/cifar10 or data/cifar100, 32x32, pixels unchanged:
 
     train/<class>/<index>.png, test/<class>/<index>.png
-    train.txt, train_20p.txt, train_10p.txt, test.txt
+    train.txt, train_20p.txt, train_10p.txt, val.txt, test.txt
 
 The 10 % are among the 20 %; they are drawn without regard to the classes (not stated in the paper).
+val.txt has 5,000 training images that are not among the 20 %, to choose a snapshot by where no more
+are trained on. Beside all of the training images nothing is left for that.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from download import Download
-from prepared_set import choose, make_key, make_parser, prepare_set, run
+from prepared_set import make_key, make_parser, prepare_set, rank, run
 
-PERCENTS = (20, 10)
+# manifest -> where in the ranking of the training images it begins and ends, in percent
+PARTS = {'train_20p': (0, 20), 'train_10p': (0, 10), 'val': (20, 30)}
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,10 @@ def main(argv: list[str] | None = None) -> None:
                 for index, label in enumerate(labels)
             }
             prepared.write_images(split, chosen, lambda name, images=images: images[int(name)])
-            for percent in PERCENTS if split == 'train' else ():
-                part = choose(chosen, len(chosen) * percent // 100, args.seed, 'images')
-                prepared.write_manifest(f'train_{percent}p', part)
+            ranked = rank(chosen, args.seed)
+            for name, (begin, end) in PARTS.items() if split == 'train' else ():
+                part = ranked[len(ranked) * begin // 100 : len(ranked) * end // 100]
+                prepared.write_manifest(name, part)
 
 
 if __name__ == '__main__':

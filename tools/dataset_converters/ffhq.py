@@ -6,8 +6,9 @@ serves as well; its images are then resized. Expected: <five digits>.png at any 
 
 Written to data/<name>, as PNG at --size (the thumbnails' pixels unchanged at 128):
 
-    train/  random images: 63,000 (ffhq), 2,000 (ffhq2k) or 100 (faces100)
+    train/  random images: 63,000 (ffhq), 2,000 (ffhq2k) or 100 (faces100); --num-train
     test/   7,000 others, held out (--num-test; the paper does not state the number)
+    val/    2,048 others, to choose a snapshot by (--num-val); ffhq has none left
     unused.txt lists the rest, by their names in the download
 """
 
@@ -25,9 +26,12 @@ def main(argv: list[str] | None = None) -> None:
         download='folder, tar or zip with the images',
         size=128,
         num_test=7000,
+        num_val=2048,
     )
+    parser.add_argument('--num-train', type=int, help='images to train on (default: by the name)')
     args = parser.parse_args(argv)
-    convert_pool(args, args.name, NUM_TRAIN[args.name])
+    num_train = NUM_TRAIN[args.name] if args.num_train is None else args.num_train
+    convert_pool(args, args.name, num_train)
 
 
 if __name__ == '__main__':

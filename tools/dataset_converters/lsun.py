@@ -7,7 +7,8 @@ Written to data/lsun_bedroom, the central square of each image at --size, as PNG
 
     train/<first three digits of the key>/<key>.png   about 3 million images
     test/...                                          30,000 others, held out (--num-test)
-    train.txt, test.txt
+    val/...                                           2,048 others, for snapshots (--num-val)
+    train.txt, test.txt, val.txt
 
 Which images are held out hangs on their keys and the seed. LSUN's own validation part has 300
 bedrooms only; how many the paper holds out of which part is not stated in it.
@@ -106,15 +107,21 @@ def check_key(key: bytes, path: Path) -> str:
     return text
 
 
-def hold_out(database: LsunDatabase, num_test: int, seed: int) -> set[str]:
-    """Choose the images to hold out, the first of prepared_set.rank, without listing the others."""
-    if not 0 <= num_test < database.num_images:
+def hold_out(database: LsunDatabase, num_test: int, num_val: int, seed: int) -> dict[str, str]:
+    """Choose images to hold out, the first of prepared_set.rank, without listing the others.
+
+    Returns:
+        dict[str, str]: Key -> its split, ``test`` or ``val``.
+    """
+    num = num_test + num_val
+    if min(num_test, num_val) < 0 or num >= database.num_images:
         raise ValueError(
-            f'--num-test is {num_test}, but must be from 0 to less than the '
-            f'{database.num_images} images of {database.path}'
+            f'--num-test and --num-val are {num_test} and {num_val}, but must be 0 or more and '
+            f'together less than the {database.num_images} images of {database.path}'
         )
     keys = track(database.keys(), database.num_images, 'choosing the images to hold out')
-    return set(heapq.nsmallest(num_test, keys, key=partial(hash_name, seed=seed)))
+    first = heapq.nsmallest(num, keys, key=partial(hash_name, seed=seed))
+    return {key: 'test' if place < num_test else 'val' for place, key in enumerate(first)}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -124,20 +131,22 @@ def main(argv: list[str] | None = None) -> None:
         download='the folder bedroom_train_lmdb',
         size=128,
         num_test=30_000,
+        num_val=2048,
     )
     args = parser.parse_args(argv)
     database = LsunDatabase(args.download)
-    test = hold_out(database, args.num_test, args.seed)
+    held_out = hold_out(database, args.num_test, args.num_val, args.seed)
     record = {
         'converter': 'lsun',
         'size': args.size,
         'seed': args.seed,
         'num_test': args.num_test,
+        'num_val': args.num_val,
         'num_found': database.num_images,
     }
     with prepare_set(args.out, record) as prepared:
         for key, content in track(database.items(), database.num_images, prepared.out.name):
-            split = 'test' if key in test else 'train'
+            split = held_out.get(key, 'train')
             image_key = make_key(split, key, key[:3])
             prepared.add(split, image_key, key, partial(decode_square, content, key, args.size))
 

@@ -10,6 +10,7 @@ Written to data/places2.5k, as PNG resized to --size:
 
     train/<class>/  500 random images of each of alley, arch, art_gallery, auditorium, ballroom
     test/<class>/   500 others of each, held out (--num-test, of each class; not in the paper)
+    val/<class>/    410 others of each, to choose a snapshot by (--num-val, of each class)
 """
 
 from pathlib import PurePosixPath
@@ -21,8 +22,8 @@ CLASSES = ('alley', 'arch', 'art_gallery', 'auditorium', 'ballroom')
 NUM_PER_CLASS = 500
 
 
-def choose_images(names: list[str], num_train: int, num_test: int, seed: int) -> dict[str, Chosen]:
-    """Choose ``num_train`` and ``num_test`` images of each of the five classes.
+def choose_images(names: list[str], sizes: dict[str, int], seed: int) -> dict[str, Chosen]:
+    """Choose images of each of the five classes: as many as ``sizes`` says of each split.
 
     Raises:
         ValueError: There are too few images of a class.
@@ -34,11 +35,12 @@ def choose_images(names: list[str], num_train: int, num_test: int, seed: int) ->
         if label in found and 'val' not in path.parts:
             # ranked by class and name, as every class has an image 00000001
             found[label][f'{label}/{path.stem}'] = name
-    splits: dict[str, Chosen] = {'train': {}, 'test': {}}
+    splits: dict[str, Chosen] = {split: {} for split in sizes}
     for label, paths in found.items():
-        train = choose(paths, num_train, seed, f'images of {label}')
-        test = choose(paths.keys() - set(train), num_test, seed, f'more of {label}')
-        for split, part in (('train', set(train)), ('test', set(test))):
+        left = set(paths)
+        for split, num in sizes.items():
+            part = set(choose(left, num, seed, f'images of {label} for {split}'))
+            left -= part
             splits[split].update(
                 {make_key(split, name, label): path for name, path in paths.items() if name in part}
             )
@@ -47,15 +49,19 @@ def choose_images(names: list[str], num_train: int, num_test: int, seed: int) ->
 
 def main(argv: list[str] | None = None) -> None:
     download_help = 'the tar or its unpacked folder'
-    parser = make_parser(__doc__, 'data/places2.5k', download=download_help, size=128, num_test=500)
+    parser = make_parser(
+        __doc__, 'data/places2.5k', download=download_help, size=128, num_test=500, num_val=410
+    )
     args = parser.parse_args(argv)
     download = Download(args.download)
-    splits = choose_images(download.image_names(), NUM_PER_CLASS, args.num_test, args.seed)
+    sizes = {'train': NUM_PER_CLASS, 'test': args.num_test, 'val': args.num_val}
+    splits = choose_images(download.image_names(), sizes, args.seed)
     record = {
         'converter': 'places2_5k',
         'size': args.size,
         'seed': args.seed,
         'num_test': args.num_test,
+        'num_val': args.num_val,
     }
     with prepare_set(args.out, record) as prepared:
         download.prepare(prepared, splits, args.size)

