@@ -64,10 +64,10 @@ def test_numbers_are_those_of_the_functions(
     rgb = np.concatenate(list(sample_images(gan, *draw_inputs(gan, 30, seed=0), batch_size)))
     generated = encode(torch.from_numpy(rgb).permute(0, 3, 1, 2))
     train = pixels_of(train_cfg)
-    train = encode(torch.cat([train, train.flip(3)]))  # a mirrored copy is a copy
+    mirrored = encode(torch.cat([train, train.flip(3)]))  # a mirrored copy is a copy
     real = encode(pixels_of(held_out_cfg))
     scores = manifold_scores(generated, real, (4,), (6,), 3)
-    floor = memorization_floor(train, real, 30, 0)
+    floor = memorization_floor(encode(train), real, 30, 0)
     assert found == pytest.approx(
         {
             'fid30_val_pixels': frechet_distance(generated, real).value,
@@ -76,7 +76,7 @@ def test_numbers_are_those_of_the_functions(
             'recall30_k6_val_pixels': scores['recall', 6].value,
             'density30_val_pixels': scores['density', 3].value,
             'coverage30_val_pixels': scores['coverage', 3].value,
-            'copying30_val_pixels': data_copying(generated, train, real, 1, 5, 0).value,
+            'copying30_val_pixels': data_copying(generated, mirrored, real, 1, 5, 0).value,
             'fid_floor30_val_pixels': floor['fid'].value,
             'kid_floor30_val_pixels': floor['kid'].value,
         },
@@ -84,8 +84,13 @@ def test_numbers_are_those_of_the_functions(
 
 
 def test_cards_carry_the_protocol(evaluator, gan, held_out):
-    cards = evaluate_gan(gan, evaluator(metrics=['kid', 'copying'], split='test', seed=3), held_out)
-    kid, copying = cards
+    metrics = ['kid', 'copying', 'floor', 'disc_gap']
+    options = dict(split='test', seed=3, encoder=PIXELS)
+    found = evaluate_gan(gan, evaluator(metrics=metrics, **options), held_out)
+    cards = {card.protocol.metric: card for card in found}
+    kid, copying = cards['kid'], cards['copying']
+    is_mirrored = {name: card.protocol.train.flips for name, card in cards.items() if name != 'kid'}
+    assert is_mirrored.pop('copying') and len(is_mirrored) == 4 and not any(is_mirrored.values())
     assert kid.name == 'kid30_test_pixels' and kid.standard_deviation > 0
     assert kid.protocol.reference.num == 20 and kid.protocol.train is None
     assert copying.protocol.train.num == 24 and copying.protocol.parameters == {'cells': 1}

@@ -111,7 +111,9 @@ def _possible(neighbors: Sequence[int], num: int, kind: str) -> list[int]:
 class DataCopyingMetric(FeatureMetric):
     """The data-copying statistic C_T of Meehan et al. 2020 (arXiv 2004.05675).
 
-    Negative where samples lie nearer to training images than held-out images do.
+    Negative where samples lie nearer to training images than held-out images do. Where training
+    mirrors its images, mirrored ones are among them here, as neither paper says: a mirrored copy is
+    a copy. The card's ``train.flips`` tells.
 
     Args:
         num_cells (int | None): Cells of the training set. Defaults to None: by its size.
@@ -120,6 +122,7 @@ class DataCopyingMetric(FeatureMetric):
     """
 
     NEEDS_TRAIN = True
+    MIRRORS_TRAIN = True
 
     def __init__(self, num_cells: int | None = None, num_trials: int = 5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -143,7 +146,8 @@ class MemorizationFloorMetric(FeatureMetric):
     """FID and KID between training images, drawn with repetition, and the held-out images.
 
     A model is credited with novelty only where it scores below this floor (arXiv 2012.04256). Of
-    the generated images only the number counts: as many training images are drawn.
+    the generated images only the number counts: as many training images are drawn, unmirrored even
+    where training mirrors them.
     """
 
     NEEDS_TRAIN = True

@@ -56,6 +56,7 @@ class GanMetric(GenMetric):
     SAMPLER_MODE = 'SeededSamples'
     default_prefix = ''  # names say all; without it mmengine warns that there is none
     NEEDS_TRAIN = False
+    MIRRORS_TRAIN = False  # whether mirrored training images count, where training mirrors them
     CHOSEN_BY = ''  # short name of the number, where the best snapshot is often chosen by it
     space: FeatureSpace | None = None
 
@@ -187,7 +188,7 @@ class GanMetric(GenMetric):
             space=space.describe() if space else None,
             # mirrored views of held-out images are not used
             reference=self.held_out.describe(mirrored=False),
-            train=self.train.describe() if self.NEEDS_TRAIN else None,
+            train=self.train.describe(self.MIRRORS_TRAIN) if self.NEEDS_TRAIN else None,
             seed=self.seed,
             sample_model=self.sample_model,
             truncation=self.truncation,
@@ -274,8 +275,8 @@ class FeatureMetric(GanMetric):
         raise NotImplementedError
 
     def train_features(self) -> Tensor:
-        """Get the features (T, F) of the training images, mirrored views included."""
-        return self.train.features(self.space, mirrored=True).to(choose_device())
+        """Get the features (T, F) of the training images, mirrored or not as the metric says."""
+        return self.train.features(self.space, self.MIRRORS_TRAIN).to(choose_device())
 
 
 class _LastBatch:
