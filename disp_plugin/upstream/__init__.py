@@ -13,6 +13,7 @@ from disp_plugin.upstream import (  # noqa: F401 (each file registers its patche
     checkpoint_files,
     config_reading,
     cpu_distributed,
+    half_precision,
     mmcv_operators,
     removed_names,
     slim_import,

@@ -109,9 +109,11 @@ def synchronize_on_cpu(host: ModuleType) -> None:
 
 
 def _normalize(layer: 'nn.SyncBatchNorm', input: 'Tensor') -> 'Tensor':
-    """Normalize (N, C, ...) by the mean and variance over all processes."""
+    """Normalize (N, C, ...) by the mean and variance over all processes, in float32 at least."""
     import torch
 
+    kind = input.dtype
+    input = input.to(torch.promote_types(kind, torch.float32))
     axes = [0, *range(2, input.ndim)]
     count = _sum_over_processes(layer, torch.tensor(float(input.numel() // input.shape[1])))
     if count <= 1:
@@ -127,7 +129,7 @@ def _normalize(layer: 'nn.SyncBatchNorm', input: 'Tensor') -> 'Tensor':
     output = centered * torch.rsqrt(var + layer.eps).reshape(shape)
     if layer.affine:
         output = output * layer.weight.reshape(shape) + layer.bias.reshape(shape)
-    return output
+    return output.to(kind)
 
 
 def _sum_over_processes(layer: 'nn.SyncBatchNorm', value: 'Tensor') -> 'Tensor':

@@ -133,3 +133,35 @@ def widen_filter(upfirdn2d: Callable[..., 'Tensor']) -> Callable[..., 'Tensor']:
         return upfirdn2d(input, None if filter is None else filter.float(), *args, **kwargs)
 
     return resample
+
+
+def add_bfloat16(host: ModuleType) -> None:
+    """Compute a compiled mmcv's operator in PyTorch alone for bfloat16.
+
+    Symptom: with a full mmcv a StyleGAN2 in bfloat16 dies on CUDA with "not implemented for
+    'BFloat16'".
+    Cause: csrc/pytorch/cuda/fused_bias_leakyrelu_cuda.cu:100 and upfirdn2d_kernel.cu:708 are
+    compiled for float64, float32 and float16.
+    Delete when: they are for bfloat16, too.
+    """
+    name = host.__name__.rpartition('.')[2]
+    operators = importlib.import_module('disp_plugin.upstream.operators')
+    compiled = getattr(host, name)
+    rebind(compiled, send_bfloat16(compiled, getattr(operators, name)))
+
+
+for name in ('fused_bias_leakyrelu', 'upfirdn2d'):
+    patch(f'bfloat16 ({name})', f'mmcv.ops.{name}', is_compiled)(add_bfloat16)
+
+
+def send_bfloat16(
+    compiled: Callable[..., 'Tensor'], pure: Callable[..., 'Tensor']
+) -> Callable[..., 'Tensor']:
+    """Wrap an operator to send inputs in bfloat16 to another one."""
+
+    @functools.wraps(compiled)
+    def operate(input: 'Tensor', *args: object, **kwargs: object) -> 'Tensor':
+        is_ours = str(input.dtype) == 'torch.bfloat16'
+        return (pure if is_ours else compiled)(input, *args, **kwargs)
+
+    return operate

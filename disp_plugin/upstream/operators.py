@@ -15,7 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['bias_act', 'filtered_lrelu', 'fused_bias_leakyrelu', 'grid_sample', 'upfirdn2d']
+__all__ = [
+    'bias_act',
+    'filtered_lrelu',
+    'fused_bias_leakyrelu',
+    'grid_sample',
+    'upfirdn2d',
+    'without_autocast',
+]
 
 _DEFAULT_GAINS = {'linear': 1.0, 'relu': 2**0.5, 'lrelu': 2**0.5}
 
@@ -155,7 +162,7 @@ def upfirdn2d(
     narrow = input.dtype in (torch.float16, torch.bfloat16) and input.device.type == 'cpu'
     images = input.float() if narrow else input
     taps = filter.detach().to(images.dtype)
-    with _without_autocast(input.device.type):
+    with without_autocast(input.device.type):
         if taps.ndim == 1:
             row = _Resampling((up_x, 1), (down_x, 1), (x0, x1, 0, 0), flip_filter)
             images = _filter_images(images, taps[None], row)
@@ -175,7 +182,8 @@ def _read_padding(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
     return x0, x1, y0, y1
 
 
-def _without_autocast(device: str) -> AbstractContextManager[None]:
+def without_autocast(device: str) -> AbstractContextManager[None]:
+    """Leave autocast on a type of device, such as 'cuda'; does nothing where there is none."""
     if device == 'meta' or not torch.is_autocast_enabled(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)
@@ -229,7 +237,7 @@ class _Resample(torch.autograd.Function):
     @staticmethod
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None, None]:
         (taps,) = ctx.saved_tensors
-        with _without_autocast(grad.device.type):
+        with without_autocast(grad.device.type):
             return _Resample.apply(grad, taps, ctx.adjoint), None, None
 
 

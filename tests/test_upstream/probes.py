@@ -92,6 +92,23 @@ def blur_in_half():
     return str(Blur([1, 3, 3, 1], (1, 2))(torch.zeros(1, 2, 4, 4, dtype=torch.float16)).dtype)
 
 
+@probe('ajbrock-spectral-norm', False, True)
+def iterate_under_autocast():
+    """Whether a weight of BigGAN has one spectral norm within autocast and without."""
+    import copy
+
+    import torch
+    from mmagic.models.editors.biggan.biggan_snmodule import SNLinear
+
+    torch.manual_seed(0)
+    layer = SNLinear(12, 8)
+    exact, inputs = copy.deepcopy(layer), torch.randn(2, 12)
+    exact(inputs)
+    with torch.autocast('cpu', torch.bfloat16):
+        layer(inputs)
+    return torch.equal(layer.sv0, exact.sv0)
+
+
 @probe('pure-operators (fused_bias_leakyrelu)', 'torch.float32', 'torch.float16')
 def activate_in_half():
     """Type of half-precision features after mmcv's layer, whose bias is in single precision."""

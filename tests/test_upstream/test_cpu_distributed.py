@@ -48,6 +48,30 @@ def test_two_processes_give_the_numbers_of_one_with_the_whole_batch(two_processe
         torch.testing.assert_close(rank['whole'], expected['whole'])
 
 
+def run_narrow_rank(rank):
+    layer = make_layer().float()
+    images = draw_narrow()[slice(0, 2) if rank == 0 else slice(2, 6)]
+    return [layer(images).detach(), layer.running_mean, layer.running_var]
+
+
+def draw_narrow():
+    """Features whose variance sums in bfloat16 would lose."""
+    images = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return (images + 20).bfloat16()
+
+
+def test_statistics_of_bfloat16_are_in_float32(two_processes):
+    layer = make_layer(nn.BatchNorm2d).float()
+    expected = layer(draw_narrow())
+    ranks = two_processes(run_narrow_rank)
+    found = torch.cat([rank[0] for rank in ranks])
+    assert found.dtype == torch.bfloat16
+    # both round once, to either side
+    torch.testing.assert_close(found, expected, rtol=2.0**-7, atol=1e-5)
+    for _, mean, var in ranks:
+        torch.testing.assert_close([mean, var], [layer.running_mean, layer.running_var])
+
+
 def test_a_layer_in_eval_mode_or_without_a_group_is_torchs_own():
     layers = make_layer(), make_layer(nn.BatchNorm2d)
     images = torch.randn(6, 3, 2, 2, dtype=torch.float64)

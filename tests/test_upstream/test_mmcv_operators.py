@@ -125,3 +125,13 @@ def test_a_function_for_float32_filters_takes_any_once_wrapped():
         expected = _upfirdn2d_ref(images, narrow.float(), padding=1)
         assert torch.equal(resample(images, narrow, padding=1), expected)
     assert torch.equal(resample(images, None, up=2), _upfirdn2d_ref(images, None, up=2))
+
+
+def test_a_compiled_operator_leaves_bfloat16_to_the_plain_one():
+    def compiled(input, scale=1.0):
+        assert input.dtype != torch.bfloat16
+        return 'compiled', scale
+
+    operate = mmcv_operators.send_bfloat16(compiled, lambda input, scale=1.0: ('plain', scale))
+    assert operate(torch.ones(1, dtype=torch.float16), scale=2.0) == ('compiled', 2.0)
+    assert operate(torch.ones(1, dtype=torch.bfloat16), scale=2.0) == ('plain', 2.0)
