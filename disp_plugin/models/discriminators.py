@@ -8,6 +8,7 @@ from mmagic.models.editors.stylegan2 import ADAStyleGAN2Discriminator
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
+from .float32 import widen
 from .generators import NetworkWrapper
 from .prior_modules import PriorProjection, check_prior
 
@@ -69,7 +70,7 @@ class DiscriminatorWrapper(NetworkWrapper):
 
     def forward(self, img: Tensor, *args: object, augment: bool = True, **kwargs: object) -> Tensor:
         """Score images (N, 3, H, W) in [-1, 1], augmented in training if ``augment``."""
-        return self.discriminator(self.prepare(img, augment), *args, **kwargs)
+        return widen(self.discriminator(self.prepare(img, augment), *args, **kwargs))
 
     def prepare(self, img: Tensor, augment: bool = True) -> Tensor:
         """Augment images and freeze blocks in training mode; return (N, 3, H, W) images."""
@@ -171,7 +172,7 @@ class PriorProjectionDiscriminator(DiscriminatorWrapper):
         """
         if self.prior_dim > 0:
             check_prior(prior, self.prior_dim, len(img), type(self).__name__)
-        score = self.discriminator(self.prepare(img, augment)).view(len(img), 1)
+        score = widen(self.discriminator(self.prepare(img, augment)).view(len(img), 1))
         features, self._features = self._features, None
         if self.prior_dim == 0:
             return score

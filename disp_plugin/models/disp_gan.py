@@ -363,7 +363,8 @@ class DISPGAN(BaseGAN):
         """Run one training step; lazy regularizers receive the update index."""
         # Batches of one update: a regularizer is due for all of them or for none.
         self._accumulation = optim_wrapper['discriminator']._accumulative_counts
-        return super().train_step(data, optim_wrapper)
+        # StyleGAN2's own does not ask the optimizers for a context, such as that of autocast
+        return BaseGAN.train_step(self, data, optim_wrapper)
 
     def train_discriminator(
         self, inputs: dict, data_samples: DataSample, optimizer_wrapper: OptimWrapper
@@ -386,7 +387,7 @@ class DISPGAN(BaseGAN):
             )
         disc_pred_fake = self.discriminator(fake_imgs, prior)
         disc_pred_real = self.discriminator(real_imgs, prior)
-        outputs = self._outputs(prior, len(real_imgs), optimizer_wrapper, self._accumulation)
+        outputs = self._outputs(prior, len(real_imgs), self._accumulation)
         outputs['disc_pred_fake'], outputs['disc_pred_real'] = disc_pred_fake, disc_pred_real
         outputs['fake_imgs'], outputs['real_imgs'] = fake_imgs, real_imgs
         loss, log_vars = self._get_disc_loss(outputs)
@@ -405,7 +406,7 @@ class DISPGAN(BaseGAN):
         noise = self.training_noise(num_batches)
         fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
         batches = self.discriminator_steps * self._accumulation
-        outputs = self._outputs(prior, num_batches, optimizer_wrapper, batches)
+        outputs = self._outputs(prior, num_batches, batches)
         outputs['fake_imgs'] = fake_imgs
         outputs['disc_pred_fake_g'] = self.discriminator(fake_imgs, prior)
         loss, log_vars = self._get_gen_loss(outputs)
@@ -426,7 +427,6 @@ class DISPGAN(BaseGAN):
         self,
         prior: Tensor | None,
         num_batches: int,
-        optimizer_wrapper: OptimWrapper,
         batches_per_update: int,
     ) -> StepOutputs:
         """Collect what auxiliary losses need; networks are functions with the priors bound.
@@ -448,7 +448,6 @@ class DISPGAN(BaseGAN):
             gen=generate,
             disc=functools.partial(self.discriminator, prior=prior),
             batch_size=num_batches,
-            loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
             step=iteration // batches_per_update,
         )
 

@@ -11,6 +11,7 @@ from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .float32 import widen
 from .image_size import BIGGAN_SCALES, check_scale
 from .prior_modules import PriorConditionBN, PriorProjection, check_prior
 
@@ -119,10 +120,7 @@ class DISPSNGANGenerator(SNGANGenerator):
         out = super().forward(
             noise, num_batches=len(noise), label=lambda _: condition, return_noise=return_noise
         )
-        if return_noise:
-            del out['label']
-            out['prior'] = prior
-        return out
+        return _finish(out, prior)
 
 
 @MODELS.register_module()
@@ -190,15 +188,20 @@ class DISPBigGANGenerator(BigGANGenerator):
         """Generate images; arguments and return value as of :class:`DISPSNGANGenerator`."""
         options = dict(num_batches=num_batches, return_noise=return_noise, truncation=truncation)
         if self.prior_dim == 0:
-            return super().forward(noise, **options)
+            return _finish(super().forward(noise, **options), None)
         num_images = noise.shape[0] if isinstance(noise, Tensor) else num_batches
         prior = check_prior(prior, self.prior_dim, num_images, type(self).__name__)
         prior_emb = self.prior_projection(prior)
         out = super().forward(noise, label=prior_emb, use_outside_embedding=True, **options)
-        if return_noise:
-            del out['label']
-            out['prior'] = prior
-        return out
+        return _finish(out, prior)
+
+
+def _finish(out: Any, prior: Tensor | None) -> Any:
+    """Give images in float32 under autocast, too; in a dict, give the prior for the label."""
+    if not isinstance(out, dict):
+        return widen(out)
+    out.pop('label', None)
+    return {**out, 'fake_img': widen(out['fake_img']), 'prior': prior}
 
 
 class NetworkWrapper(BaseModule):

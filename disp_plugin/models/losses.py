@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from disp_plugin.distributed import own_random_numbers
 
 from .discriminators import find_augmentation
+from .float32 import without_autocast
 from .generators import has_styles
 
 
@@ -23,14 +24,12 @@ class StepOutputs(TypedDict, total=False):
     """Inputs and outputs of a training step, for auxiliary losses.
 
     Images are (N, 3, H, W) in [-1, 1], scores (N, 1). ``gen`` and ``disc`` have the step's priors
-    bound; ``step`` counts the updates of the network so far; ``loss_scaler`` is that of mixed
-    precision, or None.
+    bound; ``step`` counts the updates of the network so far.
     """
 
     gen: Callable[..., Tensor | dict]
     disc: Callable[..., Tensor]
     batch_size: int
-    loss_scaler: object
     step: int
     fake_imgs: Tensor
     # in a step of D
@@ -116,17 +115,13 @@ class R1GradientPenalty(LazyLoss):
         self.on_augmented = on_augmented
 
     def compute(self, outputs: StepOutputs) -> Tensor:
-        """Compute R1 at the real images."""
+        """Compute R1 at the real images, in float32: D is differentiated twice."""
         disc, img = outputs['disc'], outputs['real_imgs']
         augmentation = find_augmentation(disc) if self.on_augmented else None
         if augmentation is not None:
             disc, img = functools.partial(disc, augment=False), augmentation(img)
-        return r1_gradient_penalty_loss(
-            disc,
-            img,
-            norm_mode=self.norm_mode,
-            loss_scaler=outputs['loss_scaler'],
-        )
+        with without_autocast(img.device.type):
+            return r1_gradient_penalty_loss(disc, img, norm_mode=self.norm_mode)
 
 
 @MODELS.register_module()
@@ -158,12 +153,9 @@ class GeneratorPathRegularizer(LazyLoss):
         self.register_buffer('mean_path_length', torch.zeros(()))
 
     def compute(self, outputs: StepOutputs) -> Tensor:
-        """Compute the penalty and update the running mean.
-
-        The gradient inside is not scaled in mixed precision: mmagic's function fails with a scaler
-        (gan_loss.py:550 takes item 0 of a number), and the official code needs none.
-        """
-        with own_random_numbers(self.mean_path_length.device):
+        """Compute the penalty, in float32, and update the running mean."""
+        device = self.mean_path_length.device
+        with own_random_numbers(device), without_autocast(device.type):
             penalty, mean, _ = gen_path_regularizer(
                 outputs['gen'],
                 outputs['batch_size'],

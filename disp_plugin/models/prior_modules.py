@@ -6,12 +6,15 @@ from mmagic.models.editors.pggan import EqualizedLRLinearModule
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
+from .float32 import Float32Sequential
 
-class PriorProjection(nn.Sequential):
+
+class PriorProjection(Float32Sequential):
     """Map a prior into a network's conditional space: G_emb or D_emb of the method.
 
     One matrix for SNGAN and BigGAN; two layers with a ReLU between them for StyleGAN2
     ("Data InStance Prior (DISP) in Generative Adversarial Networks", arXiv 2012.04256, supplement).
+    Always in float32, as are priors.
 
     Args:
         in_dim (int): D, length of a prior, or of the noise in a self-modulated network.
@@ -118,10 +121,10 @@ class PriorConditionBN(nn.Module):
         )
 
     def forward(self, x: Tensor, prior_emb: Tensor) -> Tensor:
-        """Normalize, scale and shift (N, K, H, W) by a projected prior (N, E)."""
+        """Normalize, scale and shift (N, K, H, W) by a projected prior (N, E); keep x's type."""
         gain = 1 + self.gain(prior_emb)[:, :, None, None]
         bias = self.bias(prior_emb)[:, :, None, None]
-        return self.norm(x) * gain + bias
+        return (self.norm(x) * gain + bias).to(x.dtype)
 
 
 def check_prior(prior: Tensor | None, prior_dim: int, num_images: int, network: str) -> Tensor:

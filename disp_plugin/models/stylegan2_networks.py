@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from disp_plugin.distributed import own_random_numbers
 
+from .float32 import Float32Sequential, without_autocast
 from .generators import Noise, refuse_pretrained
 from .image_size import check_stylegan2_scale
 from .prior_modules import PriorProjection, check_prior
+from .stylegan2_autocast import NUM_SCALES, follow_autocast, followed
 
 FIRST_MAPPING_WEIGHT = 'style_mapping.1.linear.weight_orig'
 
@@ -44,6 +46,8 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         prior_projection (dict, optional): Further arguments of :class:`PriorProjection`, two
             layers with biases and equalized learning rate unless they say otherwise.
             Defaults to None.
+        num_fp16_scales (int): How many of the largest sizes compute in the type of autocast,
+            where there is autocast; the mapping and all else stay in float32. Defaults to 4.
         **kwargs: Arguments of mmagic's ``StyleGAN2Generator``, but for ``cond_size`` and
             ``pretrained``: start from a checkpoint by the GAN's ``pretrained``.
 
@@ -59,6 +63,7 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         channel_base: int = 32768,
         channel_max: int = 512,
         prior_projection: dict | None = None,
+        num_fp16_scales: int = NUM_SCALES,
         **kwargs: object,
     ) -> None:
         check_stylegan2_scale(out_size, channel_base, channel_max, 'DISPStyleGAN2Generator')
@@ -72,8 +77,10 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
         self._width = (channel_base, channel_max)
         kwargs.update(cond_size=style_channels if has_prior else None)
         kwargs.setdefault('update_mean_latent_with_ema', True)
-        super().__init__(out_size, style_channels, **kwargs)
+        super().__init__(out_size, style_channels, num_fp16_scales=num_fp16_scales, **kwargs)
+        follow_autocast(self)
         self.prior_dim = prior_dim
+        mapping: Any = self._modules['style_mapping']
         if has_prior:
             self.embed = nn.Identity()
             options = dict(num_layers=2, bias=True, equalized_lr=True)
@@ -81,8 +88,8 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
                 prior_dim, style_channels, **{**options, **(prior_projection or {})}
             )
             # In the place of the PixelNorm that begins the unconditional mapping.
-            mapping: Any = self._modules['style_mapping']
-            self.style_mapping = nn.Sequential(nn.Identity(), *mapping)
+            mapping = [nn.Identity(), *mapping]
+        self.style_mapping = Float32Sequential(*mapping)
 
     @property
     def channels(self) -> dict[int, int]:
@@ -135,13 +142,14 @@ class DISPStyleGAN2Generator(StyleGAN2Generator):
             kwargs['injected_noise'] = self._draw_injected_noise(num_images)
         if truncation < 1 and kwargs.get('truncation_latent') is None:
             kwargs['truncation_latent'] = self.get_mean_latent()
-        out = super().forward(
-            noise,
-            num_batches=num_batches,
-            return_noise=return_noise,
-            truncation=truncation,
-            **kwargs,
-        )
+        with followed(next(self.parameters()).device.type):
+            out = super().forward(
+                noise,
+                num_batches=num_batches,
+                return_noise=return_noise,
+                truncation=truncation,
+                **kwargs,
+            )
         is_updated = hasattr(self, 'w_avg') and self.training and kwargs['update_ws']
         if is_updated and get_world_size() > 1:
             # the mean over all processes' styles
@@ -215,6 +223,7 @@ class SizedStyleGAN2Discriminator(ADAStyleGAN2Discriminator):
         blur_kernel (tuple[int]): As in mmagic. Defaults to (1, 3, 3, 1).
         data_aug (dict, optional): Adaptive augmentation, as mmagic's
             ``ADAStyleGAN2Discriminator`` takes it. Defaults to None.
+        num_fp16_scales (int): As in :class:`DISPStyleGAN2Generator`. Defaults to 4.
         **kwargs: Further arguments of mmagic's ``StyleGAN2Discriminator``.
 
     Raises:
@@ -229,25 +238,27 @@ class SizedStyleGAN2Discriminator(ADAStyleGAN2Discriminator):
         img_channels: int = 3,
         blur_kernel: tuple[int, ...] = (1, 3, 3, 1),
         data_aug: dict | None = None,
+        num_fp16_scales: int = NUM_SCALES,
         **kwargs: object,
     ) -> None:
         check_stylegan2_scale(in_size, channel_base, channel_max, type(self).__name__)
         kernel = list(blur_kernel)
-        super().__init__(
-            in_size, img_channels=img_channels, blur_kernel=kernel, data_aug=data_aug, **kwargs
-        )
+        options = dict(img_channels=img_channels, blur_kernel=kernel, data_aug=data_aug, **kwargs)
+        super().__init__(in_size, num_fp16_scales=num_fp16_scales, **options)
         if (channel_base, channel_max) != (32768, 512):
             self._narrow(channel_base, channel_max, img_channels, kernel)
+        follow_autocast(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Score images (N, 3, H, W) in [-1, 1], N at most 4 or a multiple of 4; return (N, 1).
 
         Each process draws augmentations of its own.
         """
-        if not self.with_ada:
-            return super().forward(x)
-        with own_random_numbers(x.device):
-            return super().forward(x)
+        if self.with_ada:
+            with own_random_numbers(x.device), without_autocast(x.device.type):
+                x = self.ada_aug.aug_pipeline(x)
+        with followed(x.device.type):
+            return super(ADAStyleGAN2Discriminator, self).forward(x)
 
     def _narrow(
         self, channel_base: int, channel_max: int, img_channels: int, blur_kernel: list[int]

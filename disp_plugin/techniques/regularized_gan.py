@@ -43,7 +43,6 @@ class _Regularized(BaseGAN):
             disc=functools.partial(self.discriminator, **bound),
             real_imgs=data_samples.gt_img,
             batch_size=len(data_samples.gt_img),
-            loss_scaler=getattr(optimizer_wrapper, 'loss_scaler', None),
             step=iteration // optimizer_wrapper._accumulative_counts,
         )
         try:

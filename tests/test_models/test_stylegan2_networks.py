@@ -5,6 +5,7 @@ import torch
 from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 from disp_plugin.models import DISPStyleGAN2Generator, SizedStyleGAN2Discriminator
+from disp_plugin.models.stylegan2_autocast import followed
 from disp_plugin.models.stylegan2_networks import FIRST_MAPPING_WEIGHT
 from tests.numerics import assert_close_to_scale
 
@@ -211,10 +212,11 @@ class TestSizedDiscriminator:
         host = StyleGAN2Discriminator(
             16, num_fp16_scales=1, convert_input_fp32=False, img_channels=1
         )
-        for name, module in host.named_modules():
-            for field in ('fp16_enabled', 'convert_input_fp32'):
-                if hasattr(module, field):
-                    assert getattr(ours.get_submodule(name), field) == getattr(module, field), name
+        with torch.autocast('cpu', torch.bfloat16), followed('cpu'):
+            for name, module in host.named_modules():
+                for field in ('fp16_enabled', 'convert_input_fp32'):
+                    found = getattr(ours.get_submodule(name), field, None)
+                    assert found == getattr(module, field, None), name
         assert ours.convs[0][0].in_channels == 1
 
     def test_what_it_cannot_be_built_with_is_named(self):
