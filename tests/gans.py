@@ -86,7 +86,15 @@ def make_batch(images):
     return dict(inputs=dict(img=list(images)), data_samples=samples)
 
 
-def train_gan(gan, num_iters=1, images=None, lr=1e-3, optimizer=torch.optim.Adam, **options):
+def train_gan(
+    gan,
+    num_iters=1,
+    images=None,
+    lr=1e-3,
+    optimizer=torch.optim.Adam,
+    wrapper=OptimWrapper,
+    **options,
+):
     """Take mmagic's steps in a message hub of their own; return what each logged.
 
     ``options`` are those of the optimizers' wrappers.
@@ -94,7 +102,7 @@ def train_gan(gan, num_iters=1, images=None, lr=1e-3, optimizer=torch.optim.Adam
     size = SIZE['stylegan2' if 'StyleGAN2' in type(gan).__name__ else 'biggan']
     wrappers = OptimWrapperDict(
         **{
-            part: OptimWrapper(optimizer(getattr(gan, part).parameters(), lr), **options)
+            part: wrapper(optimizer(getattr(gan, part).parameters(), lr), **options)
             for part in ('generator', 'discriminator')
         }
     )

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from disp_plugin.cli.options import add_shared, make_parser
+from disp_plugin.precision import PRECISIONS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -26,7 +27,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--overwrite',
         overwrite='remove the checkpoints, metric cards and logs of another run in the work dir',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision; needs a GPU')
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help="type in which networks train (auto: what this machine is good at; default: config's)",
+    )
+    parser.add_argument(
+        '--amp', dest='precision', action='store_const', const='auto', help='--precision auto'
+    )
     add_shared(parser, '--cfg-options')
     parser.add_argument(
         '--auto',
@@ -78,6 +86,8 @@ def train(args: argparse.Namespace) -> None:
 
         merge_options(cfg, choose_options(cfg, set(args.cfg_options or ())))
     prepare_run.check_sizes(cfg)
+    if args.precision is not None:
+        prepare_run.set_precision(cfg, args.precision)
     prepare_run.check_parts(cfg)
     cfg.launcher = args.launcher
     if args.seed is not None:
@@ -86,8 +96,6 @@ def train(args: argparse.Namespace) -> None:
     resume.set_resume(cfg, args.resume, args.resume_from)
     overwrite = args.overwrite and not was_restarted()  # else what the first start made
     check_work_folder(cfg, overwrite)
-    if args.amp:
-        prepare_run.turn_on_amp(cfg)
     _add_validation(cfg, args)
     resume.check_resume(cfg)
     prepare_run.check_weights(cfg)

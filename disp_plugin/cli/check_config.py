@@ -129,6 +129,8 @@ def _check_names(node: Mapping[str, Any], path: str, owners: list[Any], file: st
         return  # what mmengine itself takes out of a loader or wrapper is checked by its classes
     known = accepted_fields(owners[0])
     stated = known or accepted_fields(owners[0], is_open=True) or set()
+    if path.startswith('optim_wrapper'):
+        stated = {*stated, 'constructor', 'paramwise_cfg'}  # for mmengine, which builds the class
     for field in set(node) - stated - {'type', '_scope_', '_delete_'}:
         best = nearest(field, stated, cutoff=0.6 if known else 0.75)
         if known is None and best is None:

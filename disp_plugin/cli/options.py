@@ -398,8 +398,8 @@ def _allowed_fields(node: Mapping[str, object], here: str, kind: object) -> set[
         return fields | set(EXTRA_FIELDS)
     if here == 'train_cfg' and kind is None:
         return fields | {'by_epoch'}
-    if _is_wrapper(here) and kind is None:
-        return fields | {'paramwise_cfg', 'loss_scale', 'dtype'}
+    if _is_wrapper(here):
+        fields.add('paramwise_cfg')
     return None if None in accepted else fields
 
 

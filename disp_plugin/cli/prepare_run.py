@@ -46,12 +46,9 @@ __all__ = [
     'choose_work_dir',
     'ensure_bank',
     'prepare_work_dir',
+    'set_precision',
     'summarize',
-    'turn_on_amp',
 ]
-
-FP16_SCALES = 4
-"""num_fp16_res of the official StyleGAN2-ADA, https://github.com/NVlabs/stylegan2-ada-pytorch."""
 
 LEAST_FREE_BYTES = 512 * 2**20
 """Free space that a work folder must have: less does not hold a few checkpoints of small models."""
@@ -101,53 +98,34 @@ def _file_on_the_way(folder: str) -> Path:
     return next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), path)
 
 
-def turn_on_amp(cfg: Config, has_gpu: bool | None = None) -> list[str]:
-    """Give every optimizer of a config mixed precision with dynamic loss scaling.
+def set_precision(cfg: Config, precision: str) -> None:
+    """Give every optimizer of a config a wrapper that trains in a precision.
 
     mmagic's own ``--amp`` does nothing for a GAN: it looks for a ``type`` in the wrappers of
-    generator and discriminator, which have none, because theirs is the default. Its StyleGAN2 does
-    not ask the wrapper where to use float16 but runs its largest feature maps in it, four sizes of
-    them as in the official code, unless the config says how many (``num_fp16_scales``). A
-    generator that starts from a checkpoint stays in float32: mmagic/models/editors/stylegan2/
-    stylegan2_modules.py:238 makes another function of the same weights in float16.
+    generator and discriminator, which have none, because theirs is the default.
 
     Args:
-        cfg (Config): Its ``optim_wrapper`` is changed, and the networks of a StyleGAN2.
-        has_gpu (bool | None): Whether there is a GPU. Defaults to None, which means to look.
-
-    Returns:
-        list[str]: Names of the wrappers, such as ``['generator', 'discriminator']``.
+        cfg (Config): Its ``optim_wrapper`` is changed.
+        precision (str): As in :func:`~disp_plugin.precision.choose_precision`.
 
     Raises:
-        ValueError: There is no GPU, or a wrapper has a type of its own.
+        ValueError: A wrapper is neither mmengine's nor ours.
     """
-    if not (torch.cuda.is_available() if has_gpu is None else has_gpu):
-        raise ValueError('--amp needs a CUDA GPU, and there is none here; train without --amp')
     wrappers = cfg.optim_wrapper
-    if 'optimizer' in wrappers:
-        named = {'optim_wrapper': wrappers}
-    else:
-        named = {name: w for name, w in wrappers.items() if isinstance(w, Mapping)}
+    is_single = 'optimizer' in wrappers
+    named = {'optim_wrapper': wrappers} if is_single else wrappers
     for name, wrapper in named.items():
+        if not isinstance(wrapper, dict):
+            continue
         kind = wrapper.get('type', 'OptimWrapper')
-        if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'PrecisionOptimWrapper'):
             raise ValueError(
-                f'--amp turns OptimWrapper into AmpOptimWrapper, but the config gives {name} '
-                f'the type {kind!r}'
+                f'--precision makes a PrecisionOptimWrapper of an OptimWrapper, but the config '
+                f'gives {name} the type {kind!r}; leave --precision out'
             )
-        wrapper['type'] = 'AmpOptimWrapper'
-        wrapper.setdefault('loss_scale', 'dynamic')
-    model = cfg.get('model') or {}
-    for network in find_stylegan2_networks(model):
-        if 'out_size' in network and model.get('pretrained'):
-            print(
-                'the generator stays in float32: in float16 mmagic scales styles before it maps '
-                'them, so that weights of another precision make other images '
-                '(model.generator.num_fp16_scales=4 insists)'
-            )
-        else:
-            network.setdefault('num_fp16_scales', FP16_SCALES)
-    return list(named)
+        for field in ('dtype', 'use_fsdp'):
+            wrapper.pop(field, None)
+        wrapper.update(type='PrecisionOptimWrapper', precision=precision)
 
 
 def check_is_a_run(cfg: Config, file: str) -> None:

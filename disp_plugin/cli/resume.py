@@ -19,8 +19,9 @@ _BOUND = (
     r'(model|encoder|train_dataloader|optim_wrapper|param_scheduler|train_cfg|randomness)(\.|$)'
 )
 # Within that: places, amounts, and what is used only as a run begins. The bank and the encoder's
-# weights are compared by their fingerprints.
+# weights are compared by their fingerprints. PrecisionOptimWrapper tells what it goes on with.
 _FREE = (
+    r'optim_wrapper(\.(?!optimizer)\w+)?\.(type|precision|loss_scale)$|'
     r'model\.pretrained(\.|$)|.*\.(data_root|ann_file|bank_file|checkpoint|download|batch_size|'
     r'num_workers|persistent_workers|pin_memory|prefetch_factor|max_iters|val_begin|val_interval|'
     r'dynamic_intervals)$'

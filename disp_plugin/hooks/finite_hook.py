@@ -106,6 +106,6 @@ class FiniteHook(Hook):
             kept, start = f'the last finite snapshot is {file}', f' load_from={file}'
         raise NonFiniteError(
             f'training stopped at iteration {iteration}: {fault}; {kept}. Lower the learning rate '
-            f'(--cfg-options{start} optim_wrapper.generator.optimizer.lr=...), or train without '
-            '--amp if it is on'
+            f'(--cfg-options{start} optim_wrapper.generator.optimizer.lr=...), or give '
+            '--precision float32'
         )

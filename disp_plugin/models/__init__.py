@@ -17,6 +17,7 @@ from .generators import (  # noqa: E402
     GeneratorWrapper,
 )
 from .losses import GeneratorPathRegularizer, LazyLoss, R1GradientPenalty  # noqa: E402
+from .precision_optim_wrapper import PrecisionOptimWrapper  # noqa: E402
 from .pretrained import LoadReport, load_pretrained  # noqa: E402
 from .prior_modules import PriorConditionBN, PriorProjection  # noqa: E402
 from .prior_normalizer import FittedModule, PriorNormalizer  # noqa: E402
@@ -41,6 +42,7 @@ __all__ = [
     'LazyLoss',
     'LoadReport',
     'NarrowSNGANDiscResBlock',
+    'PrecisionOptimWrapper',
     'PriorConditionBN',
     'PriorGAN',
     'PriorNormalizer',

@@ -36,65 +36,29 @@ def gan_config(**fields):
     return Config(dict(optim_wrapper=wrapper, **fields))
 
 
-def test_amp_reaches_a_single_optimizer():
-    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3))))
-    prepare_run.turn_on_amp(cfg, has_gpu=True)
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-
-
-def test_amp_is_what_the_runner_builds_for_generator_and_discriminator(monkeypatch):
-    monkeypatch.setattr(
-        'mmengine.optim.optimizer.amp_optimizer_wrapper.is_npu_available', lambda: True
-    )
+def test_a_precision_is_what_the_runner_builds_for_generator_and_discriminator():
     cfg = gan_config()
-    assert prepare_run.turn_on_amp(cfg, has_gpu=True) == ['generator', 'discriminator']
-    assert {cfg.optim_wrapper[n].loss_scale for n in ('generator', 'discriminator')} == {'dynamic'}
+    cfg.optim_wrapper.generator.update(type='AmpOptimWrapper', loss_scale=128.0, dtype='float16')
+    prepare_run.set_precision(cfg, 'bfloat16')
+    assert cfg.optim_wrapper.generator.loss_scale == 128.0
+    prepare_run.set_precision(cfg, 'bfloat16')  # once more
     gan = nn.Module()
     gan.generator, gan.discriminator = nn.Linear(2, 2), nn.Linear(2, 2)
     wrappers = build_optim_wrapper(gan, cfg.optim_wrapper)
-    assert {name: type(wrapper).__name__ for name, wrapper in wrappers.items()} == {
-        'generator': 'AmpOptimWrapper',
-        'discriminator': 'AmpOptimWrapper',
+    assert {(name, type(w).__name__, w.precision) for name, w in wrappers.items()} == {
+        ('generator', 'PrecisionOptimWrapper', 'bfloat16'),
+        ('discriminator', 'PrecisionOptimWrapper', 'bfloat16'),
     }
+    single = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3))))
+    prepare_run.set_precision(single, 'float32')
+    assert build_optim_wrapper(gan, single.optim_wrapper).precision == 'float32'
 
 
-def test_amp_keeps_a_loss_scale_that_the_config_chose():
-    cfg = gan_config()
-    cfg.optim_wrapper.generator.loss_scale = 128.0
-    prepare_run.turn_on_amp(cfg, has_gpu=True)
-    assert cfg.optim_wrapper.generator.loss_scale == 128.0
-
-
-def test_amp_gives_stylegan2_its_scales_in_float16(repo_root):
-    cfg = load_config(repo_root / 'configs/disp_stylegan2_cifar10.py')
-    prepare_run.turn_on_amp(cfg, has_gpu=True)
-    assert cfg.model.generator.num_fp16_scales == 4
-    assert cfg.model.discriminator.discriminator.num_fp16_scales == 4
-    assert 'num_fp16_scales' not in cfg.model.discriminator
-    assert cfg.optim_wrapper.generator.type == 'AmpOptimWrapper'
-    cfg.model.generator.num_fp16_scales = 2
-    prepare_run.turn_on_amp(cfg, has_gpu=True)
-    assert cfg.model.generator.num_fp16_scales == 2
-    cfg = load_config(repo_root / 'configs/disp_biggan_cub6k.py')
-    prepare_run.turn_on_amp(cfg, has_gpu=True)
-    assert 'num_fp16_scales' not in cfg.model.generator
-
-
-def test_amp_leaves_a_pretrained_stylegan2_generator_in_its_precision(repo_root, capsys):
-    cfg = load_config(repo_root / 'configs/disp_stylegan2_obama.py')
-    prepare_run.turn_on_amp(cfg, has_gpu=True)
-    assert 'num_fp16_scales' not in cfg.model.generator
-    assert cfg.model.discriminator.discriminator.num_fp16_scales == 4
-    assert 'generator stays in float32' in capsys.readouterr().out
-
-
-def test_amp_without_a_gpu_and_with_a_foreign_wrapper_is_refused():
-    with pytest.raises(ValueError, match='--amp needs a CUDA GPU'):
-        prepare_run.turn_on_amp(gan_config(), has_gpu=False)
+def test_a_precision_for_a_foreign_wrapper_is_refused():
     cfg = gan_config()
     cfg.optim_wrapper.generator.type = 'ApexOptimWrapper'
-    with pytest.raises(ValueError, match="generator the type 'ApexOptimWrapper'"):
-        prepare_run.turn_on_amp(cfg, has_gpu=True)
+    with pytest.raises(ValueError, match="generator the type 'ApexOptimWrapper'; leave --prec"):
+        prepare_run.set_precision(cfg, 'auto')
 
 
 def test_the_work_folder_is_the_argument_then_the_config_then_its_name(tmp_path, monkeypatch):

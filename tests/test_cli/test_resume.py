@@ -114,6 +114,7 @@ def test_a_cluster_that_gives_a_command_again_resumes_from_another_run_only_once
         {'model.prior_norm': 'l2'},
         {'encoder.in_size': 32},
         {'optim_wrapper.generator.optimizer.lr': 0.2},
+        {'optim_wrapper.generator.optimizer.type': 'SGD'},
         {'optim_wrapper.generator.optimizer.betas': (0.5, 0.9)},
         {'train_dataloader.dataset.flip': False},
         {'train_dataloader.dataset.image_size': 32},
@@ -141,6 +142,8 @@ def test_what_may_change_is_told(run, tmp_path, capsys):
         'train_dataloader.dataset.data_root': 'there',
         'encoder.checkpoint': 'b.pth',
         'model.pretrained.checkpoint': 'c.pth',
+        'optim_wrapper.generator.type': 'PrecisionOptimWrapper',
+        'optim_wrapper.generator.precision': 'bfloat16',
     }
     resume(run(**changes))
     said = capsys.readouterr().out

@@ -49,6 +49,27 @@ def test_all_that_training_needs_is_that_of_the_uninterrupted_run(
     assert any('generator_ema' in name for name in resumed['state_dict'])
 
 
+@pytest.mark.parametrize(
+    'gan',
+    ['sngan', *(pytest.param(gan, marks=pytest.mark.slow) for gan in ('biggan', 'stylegan2'))],
+)
+def test_in_bfloat16_too(train, gan):
+    optimizer = dict(type='Adam', lr=0.001, betas=(0.0, 0.9))
+    part = dict(type='PrecisionOptimWrapper', precision='bfloat16', optimizer=optimizer)
+    wrappers = dict(
+        constructor='MultiOptimWrapperConstructor',
+        generator=part,
+        discriminator=dict(part, accumulative_counts=2),
+    )
+    whole = train(gan, 7, hooks=HOOKS, optim_wrapper=wrappers)
+    stop = snapshot(whole, 4)
+    resumed = train(gan, 7, hooks=HOOKS, optim_wrapper=wrappers, resume_from=stop)
+    for part in ('state_dict', 'optimizer', 'random_state'):
+        assert_same(load(whole, 7)[part], load(resumed, 7)[part])
+    assert load(resumed, 7)['optimizer']['generator']['precision'] == 'bfloat16'
+    assert not any('bit for bit' in text for text in resumed.warnings)
+
+
 def test_augmentation_strength_and_path_length_are_in_the_checkpoint(whole):
     state = load(whole('stylegan2'), 7)['state_dict']
     augmentation = 'discriminator.discriminator.ada_aug'

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from disp_plugin.cli.prepare_run import turn_on_amp
+from disp_plugin.cli.prepare_run import set_precision
 from disp_plugin.models import PriorNormalizer
 from disp_plugin.priors import PriorBank
 from disp_plugin.samplers import VicinalMixSampler
@@ -17,13 +17,14 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
 @pytest.mark.parametrize('name', ['biggan', 'sngan', 'stylegan2'])
-def test_mixed_precision_really_acts_and_trains(name, make):
+def test_mixed_precision_really_acts_and_trains(name, precision, make):
     """StyleGAN2 with its regularizers, the others with hooks that sample."""
     steps = {} if name == 'stylegan2' else dict(discriminator_steps=1)
     model = gan_cfg(name, prior_norm='none', **steps)
     cfg = Config(run_cfg('', '', model, '', 0))
-    turn_on_amp(cfg)
+    set_precision(cfg, precision)
     hooks = [] if name == 'stylegan2' else [EMA_BATCH_NORM, visualization(2)]
     options = dict(optim_wrapper=cfg.optim_wrapper.to_dict(), hooks=hooks)
     runner = make(cfg.model.to_dict(), 5, **options)
@@ -36,7 +37,7 @@ def test_mixed_precision_really_acts_and_trains(name, make):
         )
     before = {name: value.detach().clone() for name, value in gan.named_parameters()}
     runner.train()
-    assert list(dtypes.values()) == [torch.float16] * 2
+    assert list(dtypes.values()) == [getattr(torch, precision)] * 2
     assert all(value.isfinite().all() for value in gan.state_dict().values())
     moved = {k.split('.')[0] for k, v in gan.named_parameters() if not torch.equal(v, before[k])}
     assert moved >= {'generator', 'discriminator'}

@@ -162,9 +162,11 @@ def test_another_encoder_than_the_banks_is_refused(train, trained, small_run, tm
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_amp_without_a_gpu_is_refused(train, small_run, tmp_path, capsys):
-    arguments = small_run.arguments(tmp_path / 'run', flags=['--amp'])
-    assert '--amp needs a CUDA GPU' in refused(train, arguments, capsys)
+def test_float16_without_a_gpu_is_refused_before_any_work(train, small_run, tmp_path, capsys):
+    arguments = small_run.arguments(tmp_path / 'run', flags=['--precision', 'float16'])
+    said = refused(train, arguments, capsys)
+    assert "precision is 'float16', which is for GPUs" in said and "choose 'auto'" in said
+    assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize('flags', [(), ('--resume',)])
