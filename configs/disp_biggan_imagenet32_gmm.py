@@ -10,6 +10,6 @@ model = dict(
 
 train_dataloader = dict(dataset=dict(data_root='data/imagenet32', image_size=32))
 
-# Longer than on the other sets, as in the paper. Batches for the discriminator: 200,000 steps of the
-# generator (not stated in the paper) x 4.
+# Another number of steps than on the other sets is the paper's; whether it is larger is not stated.
+# Batches for the discriminator: 200,000 steps of the generator (not stated in the paper) x 4.
 train_cfg = dict(max_iters=200000 * 4)

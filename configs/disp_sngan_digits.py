@@ -12,7 +12,7 @@ _base_ = [
 
 model = dict(
     prior_dim=128,
-    # raw features are nearly parallel, and centering them helped most here; the paper uses none
+    # raw features are nearly parallel, and centering them helped most here; the paper mentions none
     prior_norm='centered_l2',
     # fewer mixtures that are no digit, but less recall (docs/results.md); the paper mixes any two
     sampler=dict(num_neighbors=5))

@@ -12,7 +12,7 @@ _base_ = [
 
 model = dict(
     prior_dim=128,
-    # raw features are nearly parallel; the paper does not center them
+    # raw features are nearly parallel; the paper mentions no centering
     prior_norm='centered_l2',
     # fewer mixtures that are no letter, but less recall (docs/results.md); the paper mixes any two
     sampler=dict(num_neighbors=5),

@@ -17,7 +17,7 @@ train_dataloader = dict(
 
 train_cfg = dict(max_iters=781250)
 
-# as there: R1 at every step takes nothing off the rate and the betas
+# as in DiffAugment's code: R1 at every step takes nothing off the rate and the betas
 optim_wrapper = dict(
     generator=dict(optimizer=dict(lr=0.002, betas=(0.0, 0.99))),
     discriminator=dict(optimizer=dict(lr=0.002, betas=(0.0, 0.99))))

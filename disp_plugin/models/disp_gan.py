@@ -91,7 +91,7 @@ class DISPGAN(BaseGAN):
         noise_size (int, optional): Z, length of the noise. Defaults to None: the generator's own.
         ema_config (dict, optional): EMA of the generator, as in mmagic. Defaults to None.
         prior_norm (str): How priors are normalized, see :class:`PriorNormalizer`.
-            Defaults to 'none', as in the paper.
+            Defaults to 'none': the paper mentions no normalization.
         prior_length (float, optional): Length of normalized priors, the strength of the condition.
             Defaults to None: the square root of ``prior_dim``.
         sampler (dict | nn.Module, optional): Where priors of new images come from, or its config.

@@ -54,7 +54,7 @@ class PriorNormalizer(FittedModule):
     differ, and their length decides how strong the condition is. All modes but 'none' give vectors
     of length L, by default :math:`\sqrt{D}`:
 
-    - 'none': as they are, as in the paper.
+    - 'none': as they are; the paper mentions no normalization.
     - 'l2': :math:`L\, p / |p|`.
     - 'centered_l2': :math:`L\, (p - m) / |p - m|` with m the mean of the bank.
     - 'whitened': :math:`L / \sqrt{K}\, U^T S^{-1} U (p - m)` with U (K, D) the K principal

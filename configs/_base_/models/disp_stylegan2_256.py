@@ -3,8 +3,8 @@
 _base_ = 'mmagic::_base_/models/base_styleganv2.py'
 
 # mmagic's loss_config: R1 with gamma 10 at every 16th step of D, path length at every 4th of G.
-# The paper names the code of DiffAugment, which has no path-length regularization; leave it out by
-# loss_config=dict(g_reg_weight=0).
+# The paper names the code of DiffAugment, which has no path-length regularization and computes R1 at
+# every step: loss_config=dict(g_reg_weight=0, r1_interval=1, r1_loss_weight=10 / 2).
 
 # A config adds prior_dim.
 model = dict(

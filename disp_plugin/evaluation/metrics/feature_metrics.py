@@ -62,8 +62,9 @@ class PrecisionRecallMetric(FeatureMetric):
     """Are samples near real images, and real images near samples?
 
     Precision and recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991), each with its own number of
-    neighbors; density and coverage of Naeem et al. 2020 (arXiv 2002.09797). A k that is not below
-    the number of images is left out.
+    neighbors (10 and 40 are not stated in the DISP paper, which has one for each); density and
+    coverage of Naeem et al. 2020 (arXiv 2002.09797). A k that is not below the number of images is
+    left out.
 
     Args:
         precision_neighbors (Sequence[int]): k, one number for each. Defaults to (10, 3).
