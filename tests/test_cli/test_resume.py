@@ -142,13 +142,18 @@ def test_what_may_change_is_told(run, tmp_path, capsys):
         'train_dataloader.dataset.data_root': 'there',
         'encoder.checkpoint': 'b.pth',
         'model.pretrained.checkpoint': 'c.pth',
-        'optim_wrapper.generator.type': 'PrecisionOptimWrapper',
-        'optim_wrapper.generator.precision': 'bfloat16',
     }
     resume(run(**changes))
     said = capsys.readouterr().out
     assert 'train_cfg.max_iters: 8 -> 16' in said and 'work_dir' not in said
     assert all(name in said for name in changes)
+
+
+def test_precision_may_change_and_is_told(run, capsys):
+    wrapper = dict(type='PrecisionOptimWrapper', precision='bfloat16', loss_scale=8.0)
+    resume(run(**{f'optim_wrapper.generator.{name}': value for name, value in wrapper.items()}))
+    said = capsys.readouterr().out
+    assert 'optim_wrapper.generator.precision: not set -> bfloat16' in said
 
 
 def test_weights_alone_are_no_run_to_go_on_with(run, tmp_path):
