@@ -17,6 +17,8 @@ from pathlib import Path
 
 from disp_plugin.cli.options import OptionsAction, add_shared, make_parser
 
+TRAIN_METRICS = ['fid', 'kid']
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(__doc__)
@@ -26,6 +28,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--images', help='images to evaluate in place of a checkpoint')
     parser.add_argument(
         '--held-out', help="folder or manifest of unseen images (default: the config's test set)"
+    )
+    parser.add_argument(
+        '--reference',
+        choices=['held-out', 'train'],
+        default='held-out',
+        help='train: FID and KID of 5,000 samples to the training images, as the code of '
+        'DiffAugment has it for 100 images; low for copies, so that no judgment rests on them',
     )
     parser.add_argument('--split', help='name of the held-out images (default: by --held-out)')
     parser.add_argument('--train', help='folder or manifest of training images, beside --images')
@@ -72,6 +81,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if value is not None and value < least:
             flag = name.replace('_', '-')
             parser.error(f'--{flag} must be at least {least}, but is {value}')
+    if args.reference == 'train':
+        if args.images is not None or args.held_out is not None or args.split is not None:
+            parser.error('--reference train goes with a checkpoint, without --held-out and --split')
+        if not {*(args.metrics or ())} <= {*TRAIN_METRICS}:
+            parser.error('--reference train has fid and kid alone: others would say nothing')
+        args.metrics = args.metrics or TRAIN_METRICS
     if args.images is None and (args.size or args.train or args.white_level):
         parser.error('--size, --train and --white-level go with --images, not a checkpoint')
     if args.images is not None:
@@ -125,7 +140,7 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
         find_held_out,
         find_training_images,
     )
-    from disp_plugin.evaluation.metric_card import Snapshot, read_start
+    from disp_plugin.evaluation.metric_card import TRAIN_SPLIT, Snapshot, read_start
     from disp_plugin.evaluation.run import find_run
     from disp_plugin.evaluation.spaces import choose_spaces, run_encoder
 
@@ -137,16 +152,23 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
         path = run.checkpoint
         print(*run.problems, f'evaluating {path}', sep='\n')
     gan, cfg = applications.load_gan(path, args.config, choose_device())
-    dataset, split = find_held_out(cfg, args.held_out, args.split)
+    num, train = (
+        (cfg.get('test_evaluator') or {}).get('fake_nums', 10000),
+        find_training_images(cfg),
+    )
+    if args.reference == 'train':
+        dataset, split, num, train = {**train, 'flip': False}, TRAIN_SPLIT, 5000, None
+    else:
+        dataset, split = find_held_out(cfg, args.held_out, args.split)
     content = read_checkpoint(path)
-    if path.name.startswith('best_'):
+    if path.name.startswith('best_') and split != TRAIN_SPLIT:
         check_not_chosen_by(read_config_of(content), dict(dataset=dataset), split, path.name)
     evaluator = StandardEvaluator(
         choose_spaces(args.space, cfg),
         args.metrics,
-        find_training_images(cfg),
+        train,
         run_encoder(cfg),
-        args.num_images or (cfg.get('test_evaluator') or {}).get('fake_nums', 10000),
+        args.num_images or num,
         split,
         **shared,
     )

@@ -17,6 +17,7 @@ from disp_plugin.files import write_file
 
 __all__ = [
     'CARDS_FILE',
+    'TRAIN_SPLIT',
     'ImageSet',
     'MetricCard',
     'Protocol',
@@ -40,6 +41,10 @@ BETTER = {
     **{'disc_gap': _ZERO, 'disc_gap_in_sd': _ZERO, 'ivom': _LOWER, 'fid_inverted': _LOWER},
 }
 """Metric -> which of its values are better; what to look at first stands first."""
+
+TRAIN_SPLIT = 'train'
+"""Numbers against the training images, which a copying model does best by: nothing is chosen or
+judged by them."""
 
 LEAST_FOR_FID = 2048
 """As many images as Inception has features: with fewer, covariances have no full rank, and FID's
@@ -140,7 +145,7 @@ class Protocol:
     def name(self) -> str:
         """str: The protocol in short, such as 'precision10k_k10_test_clean'."""
         num = self.num_generated
-        count = f'{num // 1000}k' if num >= 10000 and num % 1000 == 0 else str(num or '')
+        count = f'{num // 1000}k' if num >= 5000 and num % 1000 == 0 else str(num or '')
         has_k = self.k is not None and self.metric in ('precision', 'recall')
         parts = (f'k{self.k}' if has_k else '', _spell(self.split), _spell(self.space_name))
         return '_'.join([f'{self.metric}{count}', *filter(None, parts)])
@@ -340,10 +345,10 @@ def choose_headline(cards: Iterable[MetricCard]) -> MetricCard | None:
         cards (Iterable[MetricCard]): Cards of one snapshot.
 
     Returns:
-        MetricCard | None: None where neither was measured.
+        MetricCard | None: None where neither was measured against held-out images.
     """
     found: dict[str, MetricCard] = {}
-    for card in cards:
+    for card in (card for card in cards if card.protocol.split != TRAIN_SPLIT):
         found.setdefault(card.protocol.metric, card)
     fid, kid = found.get('fid'), found.get('kid')
     real = fid and fid.protocol.reference

@@ -217,6 +217,10 @@ def test_a_snapshot_is_not_judged_by_the_images_that_chose_it(tmp_path):
     write_cards(tmp_path, chosen, card('copying9_report_pixels', 0.5, iteration=3))
     page = make_report(tmp_path)
     assert 'No sign of copying' in page and 'C_T is -9' not in page and said not in page
+    # nor by the training images
+    of_train = [card(f'{name}9_train_pixels', 0.1, iteration=3) for name in ('fid', 'kid')]
+    write_cards(tmp_path, *of_train)
+    assert 'no held-out images were given' in make_report(tmp_path)
 
 
 def test_a_chart_that_fails_does_not_take_the_others_with_it(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from disp_plugin.evaluation.metric_card import Snapshot, read_cards
+from disp_plugin.evaluation.metric_card import Protocol, Snapshot, Space, read_cards
 
 NEIGHBORS = 'precision_recall=dict(precision_neighbors=[3], recall_neighbors=[3])'
 
@@ -50,6 +50,21 @@ def test_a_checkpoint_is_measured_by_the_images_that_its_config_reports_on(
     assert 'the number to look at first: kid40_report_pixels' in printed
     evaluate.main([*arguments, '--metrics', 'fid', '--space', 'pixels=', '--seed', '1'])
     assert len(read_cards(out)) == len(cards) + 1
+
+
+def test_training_images_as_reference_are_measured_and_judge_nothing(
+    evaluate, checkpoint, tmp_path, capsys
+):
+    out = tmp_path / 'cards.json'
+    arguments = [str(checkpoint), '--reference', 'train', '--space', 'pixels=', '--out', str(out)]
+    assert evaluate.parse_args(arguments).metrics == ['fid', 'kid']
+    evaluate.main([*arguments, '--num-images', '40', '--cache-dir', str(tmp_path / 'cache')])
+    cards = by_name(out)
+    assert set(cards) == {'fid40_train_pixels', 'kid40_train_pixels'}
+    reference = cards['fid40_train_pixels'].protocol.reference
+    assert reference.num == 100 and not reference.flips
+    assert 'the number to look at first' not in capsys.readouterr().out
+    assert Protocol('fid', 'train', 5000, space=Space('clean')).name == 'fid5k_train_clean'
 
 
 @pytest.mark.parametrize('name', ['evaluate.py', 'test.py'])
@@ -186,6 +201,8 @@ def test_missing_weights_say_what_to_fetch(evaluate, checkpoint, tmp_path, capsy
         ['a.pth', '--num-images', '1'],
         ['a.pth', '--truncation', '-1'],
         ['a.pth', '--size', '8'],
+        ['a.pth', '--reference', 'train', '--held-out', 'b'],
+        ['a.pth', '--reference', 'train', '--metrics', 'copying'],
         ['--images', 'a', '--held-out', 'b', '--metrics', 'disc_gap'],
         ['--images', 'a', '--held-out', 'b', '--metrics', 'copying'],
     ],

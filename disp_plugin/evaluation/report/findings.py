@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from ..metric_card import MetricCard, Protocol
+from ..metric_card import TRAIN_SPLIT, MetricCard, Protocol
 
 __all__ = ['Finding', 'History', 'Series', 'Severity', 'Verdict', 'find_signs', 'judge_run']
 
@@ -101,7 +101,7 @@ def judge_run(
     missing = (
         'neither the data-copying test (C_T) nor a number below its memorization floor is there'
     )
-    if {card.protocol.split for card in cards} <= {'train'}:
+    if {card.protocol.split for card in cards} <= {TRAIN_SPLIT}:
         missing = 'no held-out images were given'
     return Verdict('unknown', f'Cannot tell: {missing}.', findings)
 

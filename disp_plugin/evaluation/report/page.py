@@ -18,7 +18,7 @@ from disp_plugin.files import check_out, write_file
 from disp_plugin.weights import NonFiniteError
 
 from ..held_out import find_image_size, find_training_images
-from ..metric_card import MetricCard
+from ..metric_card import TRAIN_SPLIT, MetricCard
 from ..run import Run, RunLog, find_run, read_log
 from ..spaces import Config
 from .curves import draw_curves, group_series
@@ -128,10 +128,11 @@ def _show_numbers(run: Run, log: RunLog) -> dict[str, object]:
         for name, series in history.items()
     }
     # judged by images that did not choose the snapshot, where there are such
-    reported = [card for card in cards if card.protocol.split != CHOOSING_SPLIT]
-    verdict = judge_run(reported or cards, past, measured)
+    unseen = [card for card in cards if card.protocol.split != TRAIN_SPLIT]
+    reported = [card for card in unseen if card.protocol.split != CHOOSING_SPLIT]
+    verdict = judge_run(reported or unseen or cards, past, measured)
     problems = run.problems + log.problems
-    if cards and not reported and run.best is not None and run.best == run.iteration:
+    if unseen and not reported and run.best is not None and run.best == run.iteration:
         problems.append(
             'All numbers of this snapshot are of the images that chose it, which flatters it; '
             'tools/evaluate.py --held-out measures it on others.'
