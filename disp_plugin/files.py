@@ -1,11 +1,14 @@
 """Files: written whole or not at all, places that can be written to, free space."""
 
 import os
+import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,12 +20,20 @@ __all__ = [
     'write_file',
 ]
 
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows: what killed writers left there stays
+    flock = None  # type: ignore[assignment]
+
 _BINARY = getattr(os, 'O_BINARY', 0)  # Windows only
+_TEMPORARY = re.compile(r'\..+\.[0-9a-f]{16}\.part')
 
 
 @contextmanager
 def replace_file(path: str | Path, is_durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` only once it is written.
+
+    What killed writers left in the folder is removed before.
 
     Args:
         path (str | Path): File to replace or create; its folder is created where missing.
@@ -34,14 +45,18 @@ def replace_file(path: str | Path, is_durable: bool = True) -> Iterator[BinaryIO
 
     Raises:
         OSError: It cannot be written; the old file, if there was one, is as it was.
+        ValueError: Something else than a file is there, such as a folder or a device.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays one
+    _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
     temporary = path.parent / f'.{path.name}.{secrets.token_hex(8)}.part'
     # not tempfile's, which are private: this file is as readable as any other of its owner
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     try:
         with os.fdopen(handle, 'wb') as file:
+            _lock(handle)
             yield file
             file.flush()
             if is_durable:
@@ -51,6 +66,39 @@ def replace_file(path: str | Path, is_durable: bool = True) -> Iterator[BinaryIO
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+@cache  # one look at each folder is enough
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of writers that were killed; those of living ones are locked."""
+    with suppress(OSError):
+        for name in filter(_TEMPORARY.fullmatch, os.listdir(folder)):
+            file = folder / name
+            if time.time() - file.stat().st_mtime < 2:  # perhaps not locked yet
+                continue
+            handle = os.open(file, os.O_WRONLY)
+            try:
+                if _lock(handle):
+                    file.unlink()
+            finally:
+                os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Try to lock a file until it is closed, also by the death of the process."""
+    if flock is None:
+        return False
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except OSError:  # another process has it, or files cannot be locked there
+        return False
+    return True
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        kind = 'a folder' if path.is_dir() else 'no file but a link to itself, a pipe or a device'
+        raise ValueError(f'{str(path)!r} cannot be written: it is {kind}; name another file')
 
 
 def write_file(path: str | Path, content: bytes | str, is_durable: bool = True) -> None:
@@ -77,6 +125,8 @@ def check_out(out: str | Path, is_folder: bool = True) -> None:
             raise ValueError(f'--out {str(out)!r} is a file; name a folder to write into')
         if not is_folder and path.is_dir():
             raise ValueError(f'--out {str(out)!r} is a folder; name a file in it')
+        if not is_folder:
+            _check_replaceable(Path(os.path.realpath(path)))
         folder = _find_existing(path if is_folder else path.absolute().parent)
         if not folder.is_dir():
             raise ValueError(f'--out {str(out)!r} lies below {str(folder)!r}, which is a file')

@@ -1,6 +1,7 @@
 """Where a config holds each setting, and the short names of the command line."""
 
 import ast
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from disp_plugin.datasets import split_manifest
+from disp_plugin.upstream import patch_config_reading
 
 __all__ = [
     'SHORT_NAMES',
@@ -17,6 +19,7 @@ __all__ = [
     'find_dataset',
     'find_places',
     'get_value',
+    'read_config',
 ]
 
 DATASET = 'train_dataloader.dataset'
@@ -35,6 +38,45 @@ SHORT_NAMES: dict[str, tuple[str, ...]] = {
     'prior_length': ('model.prior_length',),
 }
 """Short name of ``--cfg-options`` -> dotted paths where a config holds the setting."""
+
+
+def read_config(file: str | Path) -> Config:
+    """Read a config file as mmengine does; its faults are told with the file's name.
+
+    Raises:
+        FileNotFoundError: There is no such file, nor a base of it; the message names the nearest
+            one beside the file.
+        ValueError: It is no config, or its code fails.
+    """
+    path = Path(file)
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob('*.py')) if path.parent.is_dir() else []
+        best = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.4)
+        hint = f'; did you mean {path.parent / best[0]}?' if best else ''
+        what = 'is a folder' if path.is_dir() else 'does not exist'
+        raise FileNotFoundError(f'config file {path} {what}{hint}')
+    patch_config_reading()  # bases such as mmagic:: need pkg_resources, which may be gone
+    try:
+        return Config.fromfile(str(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'config file {path} needs {error.filename or error}') from error
+    except RecursionError as error:
+        raise ValueError(f'config file {path} inherits itself') from error
+    except (Exception, SystemExit) as error:  # a config is code, and may raise anything
+        raise ValueError(f'config file {path}: {_explain_fault(error)}') from error
+
+
+def _explain_fault(error: BaseException) -> str:
+    """Say in one line what is wrong with a config."""
+    text = ' '.join(str(error).split())
+    if isinstance(error, SyntaxError):
+        where = f'line {error.lineno}' if error.lineno else 'an unknown line'
+        return f'{error.msg} in {where}{f": {error.text.strip()}" if error.text else ""}'
+    if isinstance(error, OSError) and 'type are supported' in text:
+        return 'a config is a .py, .yml, .yaml or .json file'
+    if isinstance(error, (NameError, ValueError)) or 'cannot inherit from base' in text:
+        return text
+    return f'{type(error).__name__}: {text}'
 
 
 def get_value(cfg: Mapping[str, object], path: str) -> Any:

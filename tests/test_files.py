@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from disp_plugin import files
 from disp_plugin.files import check_out, describe_bytes, get_free_bytes, replace_file, write_file
 
 
@@ -65,6 +66,41 @@ def test_threads_that_write_at_once_leave_the_umask_alone(tmp_path, monkeypatch)
         os.umask(before)
     assert after == 0o027
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o640}
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='POSIX')
+def test_only_files_are_replaced_and_links_stay_links(tmp_path):
+    (tmp_path / 'folder').mkdir()
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'circle').symlink_to('circle')
+    for name in ('folder', 'pipe', 'circle'):
+        with pytest.raises(ValueError, match=rf'{name}. (cannot be written|is a folder)'):
+            write_file(tmp_path / name, b'new')
+        with pytest.raises(ValueError, match='it is no file|is a folder'):
+            check_out(tmp_path / name, is_folder=False)
+    assert stat.S_ISFIFO((tmp_path / 'pipe').stat().st_mode)
+    (tmp_path / 'link').symlink_to('folder/target')
+    write_file(tmp_path / 'link', b'new')
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'folder' / 'target').read_bytes() == b'new'
+    assert os.listdir(tmp_path / 'folder') == ['target']
+
+
+@pytest.mark.skipif(files.flock is None, reason='POSIX')
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    files.remove_leftovers.cache_clear()
+    old = time.time() - 3600
+    names = [f'.{name}.{"0123456789abcdef"}.part' for name in ('x', 'y')]
+    others = ['x.part', '.x.part', '.hidden']
+    for name in (*names, *others):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (old, old))
+    with replace_file(tmp_path / 'z') as living:
+        os.utime(living.fileno(), (old, old))
+        files.remove_leftovers.cache_clear()
+        write_file(tmp_path / 'x', b'')
+        assert len([name for name in os.listdir(tmp_path) if name.startswith('.z.')]) == 1
+    assert sorted(os.listdir(tmp_path)) == sorted(['x', 'z', *others])
 
 
 def test_what_can_be_written_passes_and_is_not_made(tmp_path):

@@ -85,7 +85,11 @@ class Task(NamedTuple):
 
 def settle(args: argparse.Namespace) -> Task:
     """Find data set, encoder and file of the bank, from the config or the options."""
+    from mmengine.config import Config
+
     import disp_plugin.register  # noqa: F401
+    from disp_plugin.cli.check_config import check_config
+    from disp_plugin.cli.options import read_part
     from disp_plugin.datasets import ImageFolderDataset
 
     if args.config is None:
@@ -97,7 +101,9 @@ def settle(args: argparse.Namespace) -> Task:
             args.flip,
             white_level=args.white_level,
         )
-        encoder = {'type': 'TorchvisionEncoder', **(args.encoder or {'model': 'vgg16'})}
+        given = {'type': 'TorchvisionEncoder', **(args.encoder or {'model': 'vgg16'})}
+        encoder = read_part(given, '--encoder')
+        check_config(Config(dict(encoder=encoder)), '--encoder')
         return Task(dataset, encoder, args.bank_file)
     from mmagic.registry import DATASETS
 

@@ -126,6 +126,18 @@ def check_images(folders: list[str], size: int | None) -> None:
         )
 
 
+def check_cards_file(args: argparse.Namespace, folder: Path) -> Path:
+    """Find the file of the cards; raise if it cannot be written or holds something else."""
+    from disp_plugin.evaluation.metric_card import CARDS_FILE, read_cards
+    from disp_plugin.files import check_out
+
+    file = Path(args.out or folder / CARDS_FILE)
+    check_out(file, is_folder=False)
+    if file.is_file():
+        read_cards(file)
+    return file
+
+
 def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
     """Sample from a GAN, and measure."""
     from mmagic.registry import DATASETS
@@ -151,6 +163,7 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
             raise FileNotFoundError(f'{args.checkpoint} holds no checkpoint')
         path = run.checkpoint
         print(*run.problems, f'evaluating {path}', sep='\n')
+    out = check_cards_file(args, path.parent)
     gan, cfg = applications.load_gan(path, args.config, choose_device())
     num, train = (
         (cfg.get('test_evaluator') or {}).get('fake_nums', 10000),
@@ -174,7 +187,7 @@ def evaluate_checkpoint(args: argparse.Namespace, shared: dict):
     )
     evaluate_gan(gan, evaluator, DATASETS.build(dataset), args.batch_size)
     iteration, run = (content.get('meta') or {}).get('iter'), path.absolute().parent.name
-    return evaluator, Snapshot(iteration, path.name, run, read_start(content)), path.parent
+    return evaluator, Snapshot(iteration, path.name, run, read_start(content)), out
 
 
 def evaluate_folder(args: argparse.Namespace, shared: dict):
@@ -186,6 +199,7 @@ def evaluate_folder(args: argparse.Namespace, shared: dict):
     from disp_plugin.evaluation.reference_set import ReferenceSet
     from disp_plugin.evaluation.spaces import choose_spaces
 
+    out = check_cards_file(args, Path())
     check_images([f for f in (args.images, args.held_out, args.train) if f], args.size)
     view = dict(image_size=args.size, white_level=args.white_level)
     images = ImageFolderDataset(args.images, **view)
@@ -212,7 +226,7 @@ def evaluate_folder(args: argparse.Namespace, shared: dict):
         **shared,
     )
     evaluate_images(generated, evaluator, held_out, args.batch_size)
-    return evaluator, Snapshot(file=args.images), Path()
+    return evaluator, Snapshot(file=args.images), out
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -220,19 +234,14 @@ def evaluate(args: argparse.Namespace) -> None:
 
     import disp_plugin.register  # noqa: F401
     from disp_plugin.distributed import leave_group
-    from disp_plugin.evaluation.metric_card import (
-        CARDS_FILE,
-        choose_headline,
-        format_cards,
-        write_cards,
-    )
+    from disp_plugin.evaluation.metric_card import choose_headline, format_cards, write_cards
 
     if args.launcher != 'none':
         # the first process may encode many real images while the others wait
         dist.init_dist(args.launcher, timeout=7200)
     work = evaluate_checkpoint if args.images is None else evaluate_folder
     names = ('options', 'cache_dir', 'seed', 'truncation', 'sample_model')
-    evaluator, snapshot, folder = work(args, {name: getattr(args, name) for name in names})
+    evaluator, snapshot, out = work(args, {name: getattr(args, name) for name in names})
     cards = [card.of(snapshot) for card in evaluator.cards]
     if dist.is_main_process():
         print(format_cards(cards))
@@ -242,7 +251,6 @@ def evaluate(args: argparse.Namespace) -> None:
         for reason in evaluator.left_out:
             print(f'warning: {reason}')
         if cards:
-            out = Path(args.out or folder / CARDS_FILE)
             write_cards(out, cards)
             print(f'{len(cards)} numbers with their protocol in {out}')
     leave_group()

@@ -8,7 +8,7 @@ import argparse
 import os
 
 from disp_plugin.cli.errors import user_errors
-from disp_plugin.cli.options import OptionsAction, add_shared, make_parser
+from disp_plugin.cli.options import CfgOptionsAction, add_shared, make_parser, read_part
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -17,7 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--sampler',
         nargs='+',
-        action=OptionsAction,
+        action=CfgOptionsAction,
         required=True,
         metavar='KEY=VALUE',
         help='config of the sampler: type=GMMPriorSampler num_components=1000',
@@ -36,14 +36,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def fit_sampler(args: argparse.Namespace) -> None:
+    from mmengine.config import Config
+
     import disp_plugin.register  # noqa: F401
     from disp_plugin.applications import refit_sampler
+    from disp_plugin.cli.check_config import check_config
+    from disp_plugin.files import check_out
 
     if 'type' not in args.sampler:
         raise ValueError('--sampler needs a type, such as type=GMMPriorSampler')
-    sampler = refit_sampler(
-        args.checkpoint, dict(args.sampler), args.out, args.bank_file, args.whole_bank
-    )
+    chosen = read_part(args.sampler, '--sampler')
+    check_config(Config(dict(model=dict(sampler=chosen))), '--sampler')
+    check_out(args.out, is_folder=False)
+    sampler = refit_sampler(args.checkpoint, chosen, args.out, args.bank_file, args.whole_bank)
     sizes = ', '.join(f'{k} {tuple(v.shape)}' for k, v in sampler.state_dict().items())
     print(f'{args.out} samples by {type(sampler).__name__}: {sizes}')
 

@@ -26,7 +26,10 @@ def evaluate(args: argparse.Namespace) -> None:
     from disp_plugin.cli import prepare_run
     from disp_plugin.cli.config import load_config
     from disp_plugin.evaluation.held_out import check_not_chosen_by
+    from disp_plugin.files import check_out, write_file
 
+    if args.out:
+        check_out(args.out, is_folder=False)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.load_from = str(find_checkpoint(args.checkpoint))
@@ -48,7 +51,6 @@ def evaluate(args: argparse.Namespace) -> None:
     from mmengine.runner import Runner
 
     from disp_plugin.distributed import leave_group
-    from disp_plugin.files import write_file
 
     collected: dict = {}
 

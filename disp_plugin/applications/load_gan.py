@@ -12,7 +12,7 @@ from torch import Tensor
 
 import disp_plugin.register  # noqa: F401  registers all that a config of ours names
 from disp_plugin.literals import parse_config_text
-from disp_plugin.upstream import patch_config_reading
+from disp_plugin.settings import read_config
 from disp_plugin.weights import NonFiniteError, find_non_finite, list_some, read_weights
 
 __all__ = ['find_checkpoint', 'list_snapshots', 'load_gan', 'read_checkpoint', 'read_config_of']
@@ -160,8 +160,7 @@ def read_config_of(content: Checkpoint) -> ConfigDict:
 
 def _find_config(path: Path, content: Checkpoint, config: str | Path | None) -> Config | ConfigDict:
     if config is not None:
-        patch_config_reading()
-        return Config.fromfile(str(config))
+        return read_config(config)
     text = (content.get('meta') or {}).get('cfg')
     if not isinstance(text, str):
         raise ValueError(f'{path} holds no config; name its config file by --config')

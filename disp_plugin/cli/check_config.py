@@ -18,7 +18,7 @@ from disp_plugin.cli.options import (
     stated_types,
 )
 
-__all__ = ['check_config']
+__all__ = ['RUN', 'check_config', 'check_kinds']
 
 PARTS = (
     *('encoder', 'model', 'optim_wrapper', 'param_scheduler', 'visualizer', 'log_processor'),
@@ -27,8 +27,39 @@ PARTS = (
 )
 """Top-level fields that are built; what else stands there may be a part that was merged."""
 
-UNBUILT = ('_cfg', '_config', 'vis_kwargs_list')
-"""Ends of the paths of dicts whose ``type`` names something else than the class that is built."""
+RUN = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+"""Fields without which nothing trains."""
+
+LISTS = ('custom_hooks', 'param_scheduler', 'val_evaluator', 'test_evaluator')
+"""Those that may be lists of dicts."""
+
+UNBUILT = ('init_cfg', 'vis_kwargs_list')
+"""Ends of the paths of dicts whose ``type`` names something else than a class."""
+
+ADAPTED = (*UNBUILT, '_cfg', '_config')
+"""Ends of the paths of dicts of which not all goes to the class as it stands."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    'sn_style': ('torch', 'ajbrock'),
+    'norm_mode': ('pixel', 'HWC'),
+    'default_style_mode': ('mix', 'single'),
+    'eval_style_mode': ('mix', 'single'),
+    'conv_cfg.padding_mode': ('zeros', 'circular', 'zero', 'reflect', 'replicate'),
+    'sample_model': ('ema', 'orig', 'ema/orig'),
+}
+"""End of a field's path -> its words, of which mmagic takes any other for one of them, or fails
+once the run has begun."""
+
+INITS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ('BigGANGenerator', 'BigGANDiscriminator'), ('ortho', 'N02', 'xavier', 'Pretrained')
+    ),
+    **dict.fromkeys(
+        ('SNGANGenerator', 'ProjDiscriminator'),
+        ('BigGAN', 'Studio', 'SAGAN', 'SNGAN', 'SNGAN-Proj', 'GAN-Proj'),
+    ),
+}
+"""mmagic's network -> types of its ``init_cfg``; those of SNGAN in any case of letters."""
 
 LEAST: dict[str, float] = {
     **dict.fromkeys(('batch_size', 'max_iters', 'image_size', 'interval', 'val_interval'), 1),
@@ -36,12 +67,16 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(('generator_steps', 'discriminator_steps', 'shared_dim', 'in_size'), 1),
     **dict.fromkeys(('style_channels', 'num_mlps', 'patience', 'accumulative_counts'), 1),
     **dict.fromkeys(('num_workers', 'prior_dim', 'lr', 'weight_decay', 'val_begin'), 0),
-    **dict.fromkeys(('start_iter', 'mining_iters', 'eps'), 0),
+    **dict.fromkeys(('start_iter', 'mining_iters', 'eps', 'mix_prob', 'lr_mlp'), 0),
+    **dict.fromkeys(('group_size', 'channel_groups'), 1),
     **dict.fromkeys(('prior_length', 'per_image_scale', 'alpha', 'loss_weight'), 0),
     'fake_nums': 2,
     'max_keep_ckpts': -1,
 }
 """Least values of numbers, wherever a config has them by these names."""
+
+MOST = {'mix_prob': 1}
+"""Likewise, largest values."""
 
 NUMBERS = ('batch_size', 'max_iters', 'lr', 'num_workers')
 """Numbers of which None is no default, nor a list a value."""
@@ -54,6 +89,9 @@ WORDS = {
     Path: 'a path',
     types.NoneType: '',
 }
+
+MISTYPED = ('loss_scale',)
+"""Arguments that take more than their class states."""
 
 MODULES = {
     'wandb': ('wandb',),
@@ -81,16 +119,35 @@ def check_config(cfg: Config, file: str = '') -> None:
             field, the value and what is possible.
     """
     name = Path(file or cfg.filename or 'the config').name
+    check_kinds(cfg, name)
+    is_run = all(cfg.get(part) is not None for part in RUN)
     for path, node in _walk(cfg._cfg_dict):
         _check_class(node, path, name)
         owners = find_owners(node, path)
         if owners:
             _check_names(node, path, owners, name)
+        _check_init(node, path, name)
         for field, value in node.items():
             where = f'{path}.{field}' if path else str(field)
+            if value is None and not is_run:  # a part may leave numbers to the files that inherit
+                continue
+            _check_choice(where, value, name)
             stated = [stated_types(owner, field) for owner in owners or ()]
-            _check_type(where, value, set().union(*stated), name)
+            if field not in MISTYPED:
+                _check_type(where, value, set().union(*stated), name)
             _check_range(where, value, node.get('type'), name)
+
+
+def check_kinds(cfg: Config, file: str) -> None:
+    """Raise ValueError if a part of a config is neither a dict nor, where it may be, a list."""
+    for part in PARTS:
+        value = cfg.get(part)
+        kinds = (Mapping, list, tuple) if part in LISTS else (Mapping,)
+        if value is not None and not isinstance(value, kinds):
+            raise ValueError(
+                f'{part} of {file} must be a dict{" or a list" if part in LISTS else ""}, but is '
+                f'{value!r}'
+            )
 
 
 def _walk(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -107,7 +164,7 @@ def _walk(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_class(node: Mapping[str, Any], path: str, file: str) -> None:
     kind = node.get('type')
-    if not isinstance(kind, str) or ('.' in path and path.endswith(UNBUILT)):
+    if not isinstance(kind, str) or path.endswith(UNBUILT):
         return
     cls = find_class(kind)
     if cls is None:
@@ -125,7 +182,7 @@ def _check_class(node: Mapping[str, Any], path: str, file: str) -> None:
 
 
 def _check_names(node: Mapping[str, Any], path: str, owners: list[Any], file: str) -> None:
-    if find_class(node.get('type')) not in owners or path.endswith(UNBUILT):
+    if find_class(node.get('type')) not in owners or ('.' in path and path.endswith(ADAPTED)):
         return  # what mmengine itself takes out of a loader or wrapper is checked by its classes
     known = accepted_fields(owners[0])
     stated = known or accepted_fields(owners[0], is_open=True) or set()
@@ -140,6 +197,38 @@ def _check_names(node: Mapping[str, Any], path: str, owners: list[Any], file: st
             f'{path}.{field} of {file} is {node[field]!r}, but {owners[0].__name__} has no such '
             f'argument; {hint}'
         )
+
+
+def _check_init(node: Mapping[str, Any], path: str, file: str) -> None:
+    """Raise if a network is initialized in a way that its class does not know."""
+    init, cls = node.get('init_cfg'), find_class(node.get('type'))
+    names = {c.__name__ for c in cls.__mro__} if cls else set()
+    known = next((words for name, words in INITS.items() if name in names), ())
+    kind = init.get('type') if isinstance(init, Mapping) else None
+    if init is not None and known and str(kind).lower() not in map(str.lower, known):
+        raise ValueError(
+            f'{path}.init_cfg.type of {file} must be one of {", ".join(known)}, but is {kind!r}'
+        )
+
+
+def _check_choice(where: str, value: object, file: str) -> None:
+    words = next((w for end, w in CHOICES.items() if f'.{where}'.endswith(f'.{end}')), ())
+    if words and value is not None and value not in words:
+        raise ValueError(
+            f'{where} of {file} must be one of {", ".join(words)}, but is {value!r}; '
+            f'{_way_out(where)}'
+        )
+    if where.endswith('.blur_kernel') and value is not None and not _is_kernel(value):
+        raise ValueError(
+            f'{where} of {file} must be a list of numbers such as [1, 3, 3, 1], but is {value!r}; '
+            f'{_way_out(where)}'
+        )
+
+
+def _is_kernel(value: object) -> bool:
+    if not isinstance(value, (list, tuple)):
+        return False
+    return all(isinstance(v, (int, float)) for v in value) and sum(value) not in (0, math.nan)
 
 
 def _check_type(where: str, value: object, stated: set[object], file: str) -> None:
@@ -177,10 +266,11 @@ def _check_range(where: str, value: object, kind: object, file: str) -> None:
         return
     if kind == 'CheckpointHook' and value == -1:
         return  # no checkpoint but the last
-    least = LEAST.get(field)
+    least, most = LEAST.get(field), MOST.get(field)
     is_wrong = math.isnan(value) if least is None else not least <= value < math.inf
-    if is_wrong:
+    if is_wrong or (most is not None and value > most):
         rule = 'a number' if least is None else f'a number from {least:g}'
+        rule += '' if most is None else f' to {most:g}'
         raise ValueError(f'{where} of {file} must be {rule}, but is {value!r}; {_way_out(where)}')
 
 

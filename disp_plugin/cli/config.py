@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 import disp_plugin
+from disp_plugin.cli.check_config import check_config, check_kinds
 from disp_plugin.cli.options import accepted_fields, check_options, find_class, nearest, read_option
 from disp_plugin.datasets import split_manifest
 from disp_plugin.settings import (
@@ -16,10 +17,10 @@ from disp_plugin.settings import (
     find_dataset,
     find_places,
     get_value,
+    read_config,
 )
-from disp_plugin.upstream import patch_config_reading
 
-__all__ = ['build_training_set', 'load_config', 'merge_options', 'merge_part', 'read_config']
+__all__ = ['build_training_set', 'load_config', 'merge_options', 'merge_part']
 
 REPLACED = ('encoder', 'model.sampler')
 """Parts of which an option keeps nothing once their type changes: its arguments are others."""
@@ -34,7 +35,7 @@ def load_config(
     method: str | None = None,
     techniques: Iterable[str] = (),
 ) -> Config:
-    """Read the config of a run and merge what the command line says into it.
+    """Read the config of a run, merge what the command line says into it, and check the whole.
 
     Args:
         file (str | Path): The config file.
@@ -46,11 +47,14 @@ def load_config(
 
     Raises:
         FileNotFoundError: There is no such file; the message names the nearest one beside it.
-        ValueError: The file has a syntax error, uses a name that it does not define, inherits what
-            it cannot, or sets a short name that nothing reads; there is no such method or
-            technique; or an option names a field that does not exist.
+        ValueError: The file is no config, or sets a short name that nothing reads; there is no such
+            method or technique; an option names a field that does not exist; or a class, a field or
+            a value is one that no run can have.
     """
+    import disp_plugin.register  # noqa: F401  whose classes the config may name
+
     cfg = read_config(file)
+    check_kinds(cfg, Path(file).name)
     check_top_level(cfg)
     given = dict(options or {})
     scale = _length_of_priors(cfg)
@@ -63,36 +67,8 @@ def load_config(
         cfg.model.prior_dim = len(build_training_set(cfg))
         if 'model.per_image_scale' not in given:
             cfg.model.per_image_scale = scale
+    check_config(cfg, Path(file).name)
     return cfg
-
-
-def read_config(file: str | Path) -> Config:
-    """Read a config file as mmengine does; its faults are told with the file's name.
-
-    Raises:
-        FileNotFoundError: There is no such file; the message names the nearest one beside it.
-        ValueError: The file has a syntax error, uses a name that it does not define, or inherits
-            what it cannot.
-    """
-    path = Path(file)
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob('*.py')) if path.parent.is_dir() else []
-        best = nearest(path.name, beside, cutoff=0.4)
-        hint = f'; did you mean {path.parent / best}?' if best else ''
-        raise FileNotFoundError(f'config file {path} does not exist{hint}')
-    patch_config_reading()  # bases such as mmagic:: need pkg_resources, which may be gone
-    try:
-        return Config.fromfile(str(path))
-    except SyntaxError as error:
-        where = f'line {error.lineno}' if error.lineno else 'an unknown line'
-        text = f': {error.text.strip()}' if error.text else ''
-        raise ValueError(f'config file {path}: {error.msg} in {where}{text}') from error
-    except NameError as error:
-        raise ValueError(f'config file {path}: {error}') from error
-    except TypeError as error:
-        if 'cannot inherit from base' not in str(error):
-            raise
-        raise ValueError(f'config file {path}: {error}') from error
 
 
 def merge_part(cfg: Config, kind: str, name: str) -> None:
@@ -193,7 +169,12 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
     expanded: dict[str, object] = {}
     data_root, ann_file = split_manifest(str(options.get('data_root', '')))
     if ann_file:
-        options = {'ann_file': ann_file, **options, 'data_root': data_root}
+        if 'ann_file' in options:
+            raise ValueError(
+                f'--cfg-options data_root={options["data_root"]} is a file and so a manifest; give '
+                'the folder of the images, or leave ann_file out'
+            )
+        options = {**options, 'ann_file': ann_file, 'data_root': data_root}
     for name, value in options.items():
         if name in SHORT_NAMES:
             places = find_places(cfg, name) + _find_followers(cfg, name)

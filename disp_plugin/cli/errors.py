@@ -44,13 +44,15 @@ def explain_error(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f'no space left on the device{_file_of(error)}; nothing more was written'
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f'no permission to write{_file_of(error)}; choose another place, or change its owner'
+        return f'no permission{_file_of(error)}; choose another place, or change its owner'
     if isinstance(error, KeyError) and 'is not in the' in text:
         return _explain_type(text)
     if isinstance(error, TypeError) and 'unexpected keyword argument' in text:
         return _explain_argument(text)
     if isinstance(error, (ValueError, FileNotFoundError, NotADirectoryError, FileExistsError)):
         return text
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f'{error.strerror}{_file_of(error)}; choose another place'
     return None
 
 
@@ -80,7 +82,8 @@ def _explain_argument(text: str) -> str | None:
     cls = find_class(name)
     known = (accepted_fields(cls) or set()) if cls is not None else set()
     best = nearest(argument, known)
-    hint = f'did you mean {best}?' if best else f'it takes {", ".join(sorted(known))}'
+    takes = f'it takes {", ".join(sorted(known))}' if known else 'see its documentation'
+    hint = f'did you mean {best}?' if best else takes
     return f'the config gives {name} the argument {argument!r}, which it does not have; {hint}'
 
 

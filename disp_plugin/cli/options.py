@@ -20,6 +20,7 @@ from mmengine.config import DictAction
 from disp_plugin.literals import read_literal
 
 __all__ = [
+    'CfgOptionsAction',
     'OptionsAction',
     'accepted_fields',
     'add_shared',
@@ -30,6 +31,7 @@ __all__ = [
     'nearest',
     'parse_value',
     'read_option',
+    'read_part',
     'registered_names',
     'stated_types',
 ]
@@ -154,7 +156,7 @@ SHARED: dict[str, dict[str, Any]] = {
     '--space': dict(
         nargs='+', action=OptionsAction, metavar='NAME=', help='as in tools/evaluate.py'
     ),
-    '--encoder': dict(nargs='+', action=OptionsAction, metavar='KEY=VALUE'),
+    '--encoder': dict(nargs='+', action=CfgOptionsAction, metavar='KEY=VALUE'),
     '--sample-model': dict(
         choices=['ema', 'orig'],
         help='EMA generator, or the generator as it was trained (default: ema if there is)',
@@ -262,7 +264,13 @@ def stated_types(cls: Callable[..., object], field: str) -> set[object]:
     return set()
 
 
-def read_option(cfg: Mapping[str, object], path: str, value: object, kind: object = None) -> object:
+def read_option(
+    cfg: Mapping[str, object],
+    path: str,
+    value: object,
+    kind: object = None,
+    flag: str = '--cfg-options',
+) -> object:
     """Read the text of an option as the type that its field has.
 
     Where the class that takes the field states a string or a path, the text is taken as it is, so
@@ -273,27 +281,46 @@ def read_option(cfg: Mapping[str, object], path: str, value: object, kind: objec
         path (str): Dotted path of the field.
         value (object): :class:`Unread` text; any other value is returned as it is.
         kind (object): The ``type`` that another option gives the field's dict. Defaults to None.
+        flag (str): The option's name for messages. Defaults to '--cfg-options'.
 
     Raises:
         ValueError: Brackets enclose neither a list nor a literal.
     """
     if not isinstance(value, Unread):
         return value
-    text = str(value).strip()
     here, _, field = path.rpartition('.')
     owners = find_owners(_follow(cfg, here) or {}, here, kind) or []
     stated = set().union(*(stated_types(owner, field) for owner in owners))
     is_text = bool(stated) and stated <= {str, Path, os.PathLike, types.NoneType}
-    if (is_text or (not owners and field in TEXT_FIELDS)) and text[:1] not in ('"', "'"):
-        is_none = text == 'None' and (types.NoneType in stated or not stated)
+    text = str(value)
+    if (is_text or (not owners and field in TEXT_FIELDS)) and text.strip()[:1] not in ('"', "'"):
+        is_none = text.strip() == 'None' and (types.NoneType in stated or not stated)
         return None if is_none else os.path.expanduser(text)
     try:
         parsed = expand_home(parse_value(text))
     except ValueError as error:
-        raise ValueError(f'--cfg-options {path}: {error}') from error
+        raise ValueError(f'{flag} {path}: {error}') from error
     if int in stated and float not in stated and isinstance(parsed, float) and parsed % 1 == 0:
         return int(parsed)
     return parsed
+
+
+def read_part(options: Mapping[str, object], flag: str) -> dict[str, object]:
+    """Read ``KEY=VALUE`` of one part of a config by the class that its ``type`` names.
+
+    Args:
+        options (Mapping[str, object]): Name of a field -> text of the option ``flag``.
+        flag (str): Such as '--encoder'.
+
+    Raises:
+        ValueError: Brackets enclose neither a list nor a literal.
+    """
+    part = flag.lstrip('-')
+    kind = str(options.get('type'))
+    return {
+        name: read_option({}, f'{part}.{name}', value, kind, flag)
+        for name, value in options.items()
+    }
 
 
 def _follow(node: object, path: str) -> Any:

@@ -40,14 +40,15 @@ def check_work_folder(cfg: Config, overwrite: bool = False) -> None:
     """
     folder, resume_from = Path(cfg.work_dir), cfg.get('load_from') if cfg.get('resume') else None
     found = list_saved(folder)
-    is_here = resume_from is None or Path(resume_from).resolve().parent == folder.resolve()
+    here = os.path.realpath(folder)  # pathlib's resolve() raises at a link to itself
+    is_here = resume_from is None or os.path.dirname(os.path.realpath(resume_from)) == here
     continues = bool(cfg.get('resume')) and is_here
     if overwrite and continues:
         raise ValueError(
             f'--overwrite would remove the run in {folder} that is to be continued; leave it out'
         )
-    read = {Path(text).resolve() for text in _list_strings(cfg.to_dict()) if '.pth' in text}
-    needed = [name for name in found if (folder / name).resolve() in read]
+    read = {os.path.realpath(text) for text in _list_strings(cfg.to_dict()) if '.pth' in text}
+    needed = [name for name in found if os.path.realpath(folder / name) in read]
     if overwrite and needed:
         raise ValueError(
             f'--overwrite would remove {folder / needed[0]}, which the config reads; move it first'

@@ -95,7 +95,7 @@ def decode_image(file: str | os.PathLike | bytes, white_level: float | None = No
     name = '<bytes>' if isinstance(file, bytes) else os.fspath(file)
     content = b''
     try:
-        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+        content = file if isinstance(file, bytes) else _read(Path(file))
         if not content:
             raise BadImageError(name, 'the file is empty')
         with Image.open(BytesIO(content)) as image:
@@ -111,6 +111,12 @@ def decode_image(file: str | os.PathLike | bytes, white_level: float | None = No
     # Decoders of damaged files raise nearly everything: SyntaxError, struct.error, IndexError, ...
     except Exception as error:
         raise BadImageError(name, _explain(error, content)) from error
+
+
+def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BadImageError('', 'it is no file but a pipe or a device')  # which might never end
+    return path.read_bytes()
 
 
 def holds_16_bits(image: Image.Image) -> bool:

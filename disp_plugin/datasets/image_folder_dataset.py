@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -189,6 +190,10 @@ class ImageFolderDataset(BaseDataset):
             list[dict]: For each image ``image_key`` and ``gt_path`` (and ``key``, the same as
             ``image_key``, for the transforms of mmagic), sorted by key.
         """
+        if not self.data_root:
+            raise ValueError(
+                "data_root is empty; set it to the folder of your images ('.' is the current one)"
+            )
         root = Path(self.data_root)
         if not root.is_dir():
             what = 'is a file, not a folder' if root.exists() else 'does not exist'
@@ -203,11 +208,13 @@ class ImageFolderDataset(BaseDataset):
         ]
 
     def _keys_of_folder(self, root: Path) -> list[str]:
-        keys, others = [], Counter[str]()
-        for path in _walk(root):
+        keys, others, no_files = [], Counter[str](), []
+        for path, is_file in _walk(root):
             ending = path.suffix.lower()
             if ending in IMG_EXTENSIONS:
                 keys.append(path.relative_to(root).as_posix())
+                if not is_file:
+                    no_files.append(keys[-1])
             elif ending not in _OURS:
                 others[ending] += 1
         left_out = f'{others.total()} other files ({_count(others)})'
@@ -216,6 +223,11 @@ class ImageFolderDataset(BaseDataset):
             raise ValueError(
                 f'data_root {self.data_root!r} holds no image, {found}; images are told by '
                 'their ending, such as .jpg, .png, .webp, .tif'
+            )
+        if no_files:
+            raise ValueError(
+                f'{len(no_files)} of {len(keys)} images below data_root {self.data_root!r} are no '
+                f'files but broken links, pipes or devices, such as {no_files[0]!r}; remove them'
             )
         unnameable = [key for key in keys if key.encode(errors='ignore').decode() != key]
         if unnameable:
@@ -298,13 +310,19 @@ def read_manifest(file: str | os.PathLike, root: str | os.PathLike) -> list[str]
         try:
             if encoding != 'utf-16' and b'\0' in head:
                 raise ValueError(reason)
-            lines = (head + stream.read()).decode(encoding).splitlines()
+            # not splitlines(), which also splits at characters that names may have
+            lines = re.split(r'\r\n|\n|\r', (head + stream.read()).decode(encoding))
         except ValueError:
             raise ValueError(
                 f'{os.fspath(file)!r} is neither a folder nor a manifest: {reason}, one image a '
                 'line; give the folder of the images'
             ) from None
-    names = [name for name in map(str.strip, lines) if name]
+    # only names that have spaces around them need a look at the disk
+    names = [
+        line if line != line.strip() and Path(root, line).is_file() else line.strip()
+        for line in lines
+        if line.strip()
+    ]
     for row, name in enumerate(names):
         if '\\' in name and not Path(root, name).is_file():
             names[row] = name.replace('\\', '/')
@@ -346,20 +364,30 @@ def fit_image(image: np.ndarray, image_size: int | None, crop: str = 'center') -
     return mmcv.imresize(image, size, interpolation='bicubic', backend='pillow')
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files below ``root`` that are not hidden, through links but never in circles."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield what is below ``root``, not hidden and no folder, and whether it is a file.
+
+    Links are followed, but never in circles.
+    """
+    seen, folders = set[str](), [str(root)]
+    while folders:
+        folder = folders.pop()
         real = os.path.realpath(folder)
         if real in seen:
-            subfolders.clear()
             continue
         seen.add(real)
-        # '._photo.jpg' and the like are not images but what a system stores beside them; '.parts'
-        # holds a bank that is being built.
-        subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith('.') and not name.endswith('.parts')
-        )
-        for name in files:
-            if not name.startswith('.'):
-                yield Path(folder, name)
+        subfolders = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                # '._photo.jpg' and the like are not images but what a system stores beside them
+                if entry.name.startswith('.'):
+                    continue
+                try:
+                    is_folder, is_file = entry.is_dir(), entry.is_file()
+                except OSError:  # a link to itself
+                    is_folder = is_file = False
+                if not is_folder:
+                    yield Path(entry.path), is_file
+                elif not entry.name.endswith('.parts'):  # a bank that is being built
+                    subfolders.append(entry.path)
+        folders += sorted(subfolders, reverse=True)

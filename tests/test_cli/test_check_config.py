@@ -41,6 +41,10 @@ def check(repo_root):
         ('custom_hooks', [dict(type='CheckpointHook', intrval=1)], 'custom_hooks.0.intrval of'),
         ('visualizer.vis_backends', [dict(type='WandbVisBackend')], 'pip install wandb'),
         ('visualizer.vis_backends', [dict(type='TensorboardVisBackend')], 'install tensorboard'),
+        ('model.generator.sn_style', 'toch', "one of torch, ajbrock, but is 'toch'"),
+        ('model.generator.init_cfg', dict(type='orto'), 'init_cfg.type .* one of ortho, N02, x'),
+        ('model.generator.out_norm_cfg', dict(type='BNN'), "is 'BNN', which no registry knows"),
+        ('custom_hooks', [dict(type='X', sample_model='emma')], 'custom_hooks.0.type of'),
     ],
 )
 def test_what_no_run_can_have_is_named_with_the_way_out(check, monkeypatch, field, value, words):
@@ -60,3 +64,34 @@ def test_what_a_run_can_have_passes(check):
             'visualizer.vis_backends': [dict(type='LocalVisBackend')],
         }
     )
+
+
+@pytest.mark.parametrize(
+    ('gan', 'field', 'value', 'words'),
+    [
+        ('sngan', 'init_cfg', dict(type='bigann'), 'one of BigGAN, Studio'),
+        ('sngan', 'blocks_cfg', dict(type='SNGANGenResBlok'), "did you mean 'SNGANGenResBlock'"),
+        (
+            'sngan',
+            'blocks_cfg',
+            dict(type='SNGANGenResBlock', conv_cfg=dict(padding_mode='reflekt')),
+            'conv_cfg.padding_mode .* one of zeros, circular',
+        ),
+        ('stylegan2', 'default_style_mode', 'mixx', 'default_style_mode .* one of mix, single'),
+        ('stylegan2', 'eval_style_mode', 'sngle', 'eval_style_mode .* one of mix, single'),
+        ('stylegan2', 'mix_prob', 2, 'mix_prob .* must be a number from 0 to 1, but is 2'),
+        ('stylegan2', 'blur_kernel', [], r'a list of numbers such as \[1, 3, 3, 1\], but is \[\]'),
+        ('stylegan2', 'blur_kernel', 'abc', 'a list of numbers'),
+    ],
+)
+def test_words_that_mmagic_takes_without_looking_are_refused(repo_root, gan, field, value, words):
+    with pytest.raises(ValueError, match=words):
+        load_config(
+            repo_root / f'configs/disp_{gan}_digits.py', {f'model.generator.{field}': value}
+        )
+
+
+def test_every_config_of_ours_passes_its_parts_too(repo_root):
+    files = [f for f in (repo_root / 'configs').rglob('*.py') if 'techniques' not in f.parts]
+    for file in files:
+        load_config(file)

@@ -99,6 +99,8 @@ def test_a_manifest_as_data_root_stands_for_its_folder_and_itself(config_file, t
     dataset = cfg.train_dataloader.dataset
     assert (dataset.data_root, dataset.ann_file) == (str(tmp_path), 'few.txt')
     assert find_bank_file(cfg) == tmp_path / dataset.bank_file
+    with pytest.raises(ValueError, match=r'few\.txt is a file .* or leave ann_file out'):
+        load_config(config_file, {'data_root': str(tmp_path / 'few.txt'), 'ann_file': ''})
     dataset.update(data_root=str(tmp_path / 'few.txt'), ann_file='')  # as a file may say it
     assert find_bank_file(cfg) == tmp_path / dataset.bank_file
 
@@ -174,10 +176,10 @@ def test_a_mistyped_option_is_refused_with_the_nearest_field(config_file, option
     ],
 )
 def test_fields_that_something_reads_may_be_new(config_file, option):
-    node = load_config(config_file, {option: 5})
+    node = load_config(config_file, {option: 1})
     for part in option.replace('flip', 'train_dataloader.dataset.flip').split('.'):
         node = node[part]
-    assert node == 5
+    assert node == 1
 
 
 def test_an_argument_of_the_class_may_be_new_and_a_mistyped_one_is_refused():
@@ -198,13 +200,35 @@ def test_a_missing_config_names_the_nearest_file(config_file):
         ('a = 1\nb = = 2\n', r'my_config\.py: .* in line 2'),
         ('a = no_such_name', r"my_config\.py: name 'no_such_name' is not defined"),
         ("_base_ = 'base.py'\nmodel = dict(a=1)", r'my_config\.py: .*set `_delete_=True`'),
+        ('a = 1 / 0', r'my_config\.py: ZeroDivisionError: division by zero'),
+        ("raise RuntimeError('no')", r'my_config\.py: RuntimeError: no'),
+        ('import sys; sys.exit(3)', r'my_config\.py: SystemExit: 3'),
+        ("a = dict()['b']", r"my_config\.py: KeyError: 'b'"),
+        ("_base_ = ['base.py', 'other.py']", r'my_config\.py: KeyError: .*Duplicate key'),
+        ("_base_ = 'my_config.py'", r'my_config\.py inherits itself'),
+        ('model = 5', r'model of my_config\.py must be a dict, but is 5'),
+        ('train_dataloader = [1]', r'train_dataloader of my_config\.py must be a dict'),
+        ('custom_hooks = 1', r'custom_hooks of my_config\.py must be a dict or a list, but is 1'),
     ],
 )
 def test_a_config_that_cannot_be_read_names_its_file(config_file, text, message):
-    config_file.with_name('base.py').write_text('model = None')
+    for name in ('base.py', 'other.py'):
+        config_file.with_name(name).write_text('model = None')
     config_file.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_config(config_file)
+
+
+def test_a_file_of_another_kind_and_a_missing_base_are_named(config_file):
+    other = config_file.with_name('photos.txt')
+    other.touch()
+    with pytest.raises(ValueError, match=r'photos\.txt: a config is a \.py, \.yml'):
+        load_config(other)
+    config_file.write_text("_base_ = 'gone.py'")
+    with pytest.raises(FileNotFoundError, match=r'my_config\.py needs .*gone\.py'):
+        load_config(config_file)
+    with pytest.raises(FileNotFoundError, match='is a folder'):
+        load_config(config_file.parent)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,38 @@ def test_a_linked_folder_is_followed_and_a_circle_of_links_ends(tmp_path, make_i
     assert keys_of(ImageFolderDataset(str(folder))) == ['image_0000.png', 'link/image_0000.png']
 
 
+@pytest.mark.parametrize('kind', ['pipe', 'circle', 'broken'])
+def test_what_is_named_like_an_image_but_is_no_file_is_refused(tmp_path, make_image_folder, kind):
+    folder = make_image_folder(tmp_path, num=2)
+    odd = folder / 'odd.png'
+    if kind == 'pipe':
+        os.mkfifo(odd)
+        with pytest.raises(BadImageError, match='a pipe or a device'):
+            decode_image(odd)
+    else:
+        odd.symlink_to('odd.png' if kind == 'circle' else 'nowhere.png')
+    with pytest.raises(ValueError, match=r'1 of 3 images below .* such as .odd\.png.; remove'):
+        ImageFolderDataset(str(folder))
+    odd.rename(folder / 'odd.txt')
+    assert len(ImageFolderDataset(str(folder))) == 2
+
+
+def test_no_folder_is_not_the_current_one(tmp_path, monkeypatch, make_image_folder):
+    monkeypatch.chdir(make_image_folder(tmp_path, num=2))
+    with pytest.raises(ValueError, match='data_root is empty'):
+        ImageFolderDataset('')
+    assert len(ImageFolderDataset('.')) == 2
+
+
+def test_a_manifest_names_what_spaces_and_odd_breaks_are_a_part_of(tmp_path, make_image_folder):
+    folder = make_image_folder(tmp_path, num=2)
+    names = [' a.png', 'b\u2028c.png']
+    for file, name in zip(sorted(folder.iterdir()), names, strict=True):
+        file.rename(folder / name)
+    (folder / 'all.txt').write_text('\n'.join(names), encoding='utf-8')
+    assert keys_of(ImageFolderDataset(str(folder), 'all.txt')) == sorted(names)
+
+
 def test_a_manifest_chooses_images_and_allows_spaces_blank_lines_and_dots(mixed_folder):
     (mixed_folder / 'few.txt').write_text('b/image_0003.png\r\n\n ./UPPER case.PNG \n')
     dataset = ImageFolderDataset(str(mixed_folder), ann_file='few.txt')

@@ -115,7 +115,11 @@ def test_parallel_priors_are_told_with_the_cure(build_prior_bank, tmp_path):
         (['--images', 'none', '--bank-file', 'x'], "data_root 'none' does not exist"),
         (['--images', 'images', '--bank-file', 'x', '--shard', '0/2'], 'there is no shard 0 of 2'),
         (['--images', 'images', '--bank-file', 'x', '--encoder', 'type=TimEncoder'],
-         "type='TimEncoder', but no such class is registered"),
+         "encoder.type of --encoder is 'TimEncoder', which no registry knows"),
+        (['--images', 'images', '--bank-file', 'x', '--encoder', 'type=PixelEncoder', 'sise=8'],
+         'encoder.sise of --encoder is 8, but PixelEncoder has no such argument; did you mean'),
+        (['--images', 'images', '--bank-file', 'x', '--encoder', 'type=CheckpointEncoder',
+          'checkpoint=100'], "checkpoint is '100', and there is no such file"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_message(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def read_encoders(items: Iterable[str] | None) -> dict[str, Overrides]:
         if text.lstrip().startswith(('dict(', '{')):
             encoders[name] = _read_dict(f'--encoder {name}', text)
         else:
-            encoders[name] = dict(type='CheckpointEncoder', checkpoint=text)
+            encoders[name] = dict(type='CheckpointEncoder', checkpoint=os.path.expanduser(text))
         if 'type' not in encoders[name]:
             raise ValueError(f'--encoder {name}: {text!r} is no dict with a type')
     return encoders

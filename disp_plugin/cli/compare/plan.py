@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
 
+from disp_plugin.cli.check_config import check_config
 from disp_plugin.cli.choose_schedule import choose_options
 from disp_plugin.cli.config import build_training_set, load_config, merge_options, merge_part
 from disp_plugin.cli.options import accepted_fields, check_options, find_class
@@ -140,6 +142,7 @@ class Plan:
             cfg[part]['spaces'] = self.spaces
         if cfg.model.get('sampler'):
             notes.append(say_sampler(cfg.model.sampler))
+        check_config(cfg)
         return cfg, '; '.join(notes)
 
     def _make_baseline(self, cfg: Config, method: str) -> list[str]:
@@ -225,6 +228,11 @@ class Plan:
         return str(held_out.absolute())
 
     def _write_manifest(self, name: str, keys: list[str]) -> Path:
+        if odd := [key for key in keys if re.search(r'[\r\n]', key)]:
+            raise ValueError(
+                f'the name of the image {odd[0]!r} holds a line break, so that no manifest can '
+                'name it; rename it'
+            )
         file = self.work_dir / 'manifests' / f'{name}.txt'
         write_file(file, '\n'.join(keys) + '\n')
         return file
