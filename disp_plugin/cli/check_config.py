@@ -186,9 +186,11 @@ def _check_names(node: Mapping[str, Any], path: str, owners: list[Any], file: st
         return  # what mmengine itself takes out of a loader or wrapper is checked by its classes
     known = accepted_fields(owners[0])
     stated = known or accepted_fields(owners[0], is_open=True) or set()
-    if path.startswith('optim_wrapper'):
-        stated = {*stated, 'constructor', 'paramwise_cfg'}  # for mmengine, which builds the class
-    for field in set(node) - stated - {'type', '_scope_', '_delete_'}:
+    # what mmengine takes before it builds the class
+    taken = {'optim_wrapper': ('constructor', 'paramwise_cfg'), 'custom_hooks': ('priority',)}
+    taken['default_hooks'] = taken['custom_hooks']
+    free = {'type', '_scope_', '_delete_', *taken.get(path.split('.')[0], ())}
+    for field in set(node) - stated - free:
         best = nearest(field, stated, cutoff=0.6 if known else 0.75)
         if known is None and best is None:
             continue  # the class takes any argument

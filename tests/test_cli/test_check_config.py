@@ -60,7 +60,10 @@ def test_what_a_run_can_have_passes(check):
             f'{OPTIMIZER}.lr': 1,
             'flip': 1,
             'bank_file': None,
-            'custom_hooks': [dict(type='EarlyStoppingHook', monitor='x', min_delta=1)],
+            'custom_hooks': [
+                dict(type='EarlyStoppingHook', monitor='x', min_delta=1),
+                dict(type='FiniteHook', priority='HIGH'),
+            ],
             'visualizer.vis_backends': [dict(type='LocalVisBackend')],
         }
     )
