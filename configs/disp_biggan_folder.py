@@ -16,6 +16,7 @@ _base_ = [
 # Nothing here is the paper's but the networks and the encoder.
 model = dict(
     image_size=64,
+    score_jointly=True,
     prior_dim=4096,
     # raw features are nearly parallel: uncentered, conditions barely differ
     prior_norm='centered_l2',
@@ -24,5 +25,10 @@ model = dict(
     ema_config=dict(momentum=0.001, start_iter=200))
 
 train_cfg = dict(max_iters=100000)
+
+# bfloat16 or float16 where the machine is good at it
+optim_wrapper = dict(
+    generator=dict(type='PrecisionOptimWrapper'),
+    discriminator=dict(type='PrecisionOptimWrapper'))
 
 default_hooks = dict(checkpoint=dict(interval=1000, max_keep_ckpts=3))

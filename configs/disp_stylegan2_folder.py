@@ -19,4 +19,9 @@ model = dict(
 
 train_cfg = dict(max_iters=100000)
 
+# bfloat16 or float16 where the machine is good at it
+optim_wrapper = dict(
+    generator=dict(type='PrecisionOptimWrapper'),
+    discriminator=dict(type='PrecisionOptimWrapper'))
+
 default_hooks = dict(checkpoint=dict(interval=1000, max_keep_ckpts=3))

@@ -18,8 +18,10 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .discriminators import DiscriminatorWrapper
+from .fast_convolutions import fuse_convolutions, keep_channels_last
 from .generators import GeneratorWrapper, Noise
 from .image_size import check_sizes_agree, with_size
 from .losses import LazyLoss, StepOutputs, list_losses
@@ -114,19 +116,24 @@ class DISPGAN(BaseGAN):
             Defaults to None: no miner.
         pretrained (dict, optional): ``dict(checkpoint=...)``: a checkpoint to start from, a file or
             a name of mmagic's zoo, see :func:`load_pretrained`. Defaults to None.
-        channels_last (bool): Whether the networks keep their weights in that memory format, which
-            convolutions on recent GPUs take faster. Defaults to False.
-        compile_generator (bool | dict): Whether torch compiles the generator that is trained, or
-            the arguments of ``torch.compile``. The discriminator is not compiled: its spectral norm
-            changes weights between the two passes of a step, which compiled code cannot
-            differentiate. Defaults to False.
+        score_jointly (bool): Whether D scores fake and real images of a step in one batch, which is
+            faster. Spectral norm then takes one power iteration a step of D in place of two, and
+            random augmentations draw other numbers. Defaults to False.
+        fuse_resampling (bool): Whether residual blocks resample and convolve in one pass, which is
+            the same up to rounding and faster, see :func:`fuse_convolutions`. Defaults to True.
+        channels_last (bool): Whether feature maps are kept in that memory format, which CPUs, and
+            GPUs with tensor cores, convolve faster. Defaults to False.
+        compile_networks (bool | dict): Whether torch compiles the networks that are trained, or the
+            arguments of ``torch.compile``. The discriminator is compiled only with
+            ``score_jointly`` and without ``disc_losses``: its spectral norm changes weights between
+            two passes of a step, which compiled code cannot differentiate. Defaults to False.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
 
     Raises:
         ValueError: The loss is unknown, ``mining_iters`` comes to a generator that has a miner,
             the networks have another ``prior_dim`` or ``image_size``,
-            or they cannot be compiled or take another memory format.
+            or an option does not go with them.
     """
 
     # Options that a host's networks cannot take, with the reason.
@@ -158,21 +165,33 @@ class DISPGAN(BaseGAN):
         per_image_scale: float = 1.0,
         mining_iters: int | None = None,
         pretrained: dict | None = None,
+        score_jointly: bool = False,
+        fuse_resampling: bool = True,
         channels_last: bool = False,
-        compile_generator: bool | dict = False,
+        compile_networks: bool | dict = False,
         num_classes: int | None = None,
     ) -> None:
         if loss not in GAN_TYPES:
             raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
-        options = dict(channels_last=channels_last, compile_generator=compile_generator)
+        options = dict(score_jointly=score_jointly, compile_networks=compile_networks)
         _check_supported(self, options)
         _check_prior_options(prior_dim, prior_norm, per_image)
-        scorer = _build(discriminator, prior_dim, image_size, channels_last)
-        built = _build(generator, prior_dim, image_size, channels_last, noise_size)
+        scorer = _build(discriminator, prior_dim, image_size)
+        built = _build(generator, prior_dim, image_size, noise_size)
         if mining_iters is not None:
             built = _add_miner(built, mining_iters)
         _check_supported(built, options)
+        if score_jointly and any(isinstance(part, _BatchNorm) for part in scorer.modules()):
+            raise ValueError(
+                f'{type(scorer).__name__} has batch norms, whose statistics would mix real and '
+                'fake images; leave model.score_jointly out'
+            )
         size = check_sizes_agree(built, scorer)
+        for network in (part for part in (built, scorer) if part is not None):
+            if fuse_resampling:
+                fuse_convolutions(network)
+            if channels_last:
+                keep_channels_last(network)
         super().__init__(
             built,
             scorer,
@@ -184,8 +203,12 @@ class DISPGAN(BaseGAN):
         )
         self.noise_size = built.noise_size
         self.image_size = size
-        if compile_generator:
-            self.generator.compile(**compile_generator if compile_generator is not True else {})
+        if compile_networks:
+            arguments = {} if compile_networks is True else compile_networks
+            self.generator.compile(**arguments)
+            if scorer is not None and score_jointly and not disc_losses:
+                scorer.compile(**arguments)
+        self.score_jointly = score_jointly
         self._accumulation = 1
         self.prior_dim = prior_dim
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm, length=prior_length)
@@ -385,8 +408,7 @@ class DISPGAN(BaseGAN):
                 f'images are {tuple(real_imgs.shape[1:])} (channels, height, width); set '
                 'model.image_size and that of the training set to one size'
             )
-        disc_pred_fake = self.discriminator(fake_imgs, prior)
-        disc_pred_real = self.discriminator(real_imgs, prior)
+        disc_pred_fake, disc_pred_real = self._score(fake_imgs, real_imgs, prior)
         outputs = self._outputs(prior, len(real_imgs), self._accumulation)
         outputs['disc_pred_fake'], outputs['disc_pred_real'] = disc_pred_fake, disc_pred_real
         outputs['fake_imgs'], outputs['real_imgs'] = fake_imgs, real_imgs
@@ -395,6 +417,18 @@ class DISPGAN(BaseGAN):
         log_vars['score_fake'] = disc_pred_fake.detach().mean()
         log_vars['score_real'] = disc_pred_real.detach().mean()
         return log_vars
+
+    def _score(
+        self, fake_imgs: Tensor, real_imgs: Tensor, prior: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Score fake and real images (N, 3, H, W) against the priors of the real ones."""
+        assert self.discriminator is not None
+        if not self.score_jointly:
+            return self.discriminator(fake_imgs, prior), self.discriminator(real_imgs, prior)
+        both = self.discriminator(
+            torch.cat((fake_imgs, real_imgs)), None if prior is None else prior.repeat(2, 1)
+        )
+        return both[: len(fake_imgs)], both[len(fake_imgs) :]
 
     def train_generator(
         self, inputs: dict, data_samples: DataSample, optimizer_wrapper: OptimWrapper
@@ -464,10 +498,6 @@ class DISPSNGAN(DISPGAN, SAGAN):
 class DISPBigGAN(DISPGAN, BigGAN):
     """BigGAN with Data InStance Priors; see :class:`DISPGAN` for its arguments."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {
-        'channels_last': "mmagic's self-attention reads feature maps as rows of memory",
-    }
-
 
 def _check_prior_options(prior_dim: int, prior_norm: str, per_image: bool) -> None:
     if not isinstance(prior_dim, int):
@@ -505,10 +535,9 @@ def _build(
     network: Any,
     prior_dim: int,
     image_size: int | None,
-    channels_last: bool,
     noise_size: int | None = None,
 ) -> Any:
-    """Build a network that takes the model's priors, in its image size and memory format."""
+    """Build a network that takes the model's priors, in its image size."""
     if network is None:
         return None
     network = with_size(network, image_size)
@@ -521,4 +550,4 @@ def _build(
             f'prior_dim of the model is {prior_dim} but that of its '
             f'{type(network).__name__} is {getattr(network, "prior_dim", "missing")}'
         )
-    return network.to(memory_format=torch.channels_last) if channels_last else network
+    return network

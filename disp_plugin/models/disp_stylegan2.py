@@ -49,8 +49,8 @@ class DISPStyleGAN2(DISPGAN, StyleGAN2):
     """
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        'channels_last': 'the weights of its modulated convolutions have five dimensions',
-        'compile_generator': (
+        'score_jointly': 'its discriminator compares the images of a batch with each other',
+        'compile_networks': (
             'its path-length regularization differentiates the generator twice, and code that '
             'torch compiles can be differentiated once'
         ),

@@ -86,7 +86,7 @@ class MinedGenerator(GeneratorWrapper):
 
     mined_updates: Tensor
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        'compile_generator': (
+        'compile_networks': (
             'code that torch compiles while the pretrained part is frozen never lets it learn'
         ),
     }

@@ -169,26 +169,43 @@ class TestPerImage:
 class TestSpeed:
     """Memory format and compiling: what they change and what they leave alone."""
 
-    def test_channels_last_changes_the_layout_and_not_the_scores(self):
-        plain, last = (build('sngan', channels_last=on).eval() for on in (False, True))
-        noise, prior = draw(plain)
-        images = [gan.generator(noise, prior) for gan in (plain, last)]
-        assert_close_to_scale(*images)
-        assert_close_to_scale(*(gan.discriminator(images[0], prior) for gan in (plain, last)))
-        for network in (last.generator, last.discriminator, last.generator_ema):
-            kernels = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
-            assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
-        assert list(last.state_dict()) == list(plain.state_dict())
+    @BOTH
+    def test_scores_of_one_batch_are_those_of_two(self, name):
+        """In evaluation mode, where spectral norm takes no power iteration."""
+        steps = []
+        for jointly in (False, True):
+            gan = build(name, score_jointly=jointly).double()
+            gan.discriminator.eval()
+            real, fake = torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+            prior = torch.rand(3, PRIOR_DIM, generator=torch.Generator().manual_seed(2))
+            scores = gan._score(*(part.double() for part in (fake, real, prior)))
+            (scores[0].relu() - scores[1]).sum().backward()
+            grads = [p.grad.flatten() for p in gan.discriminator.parameters()]
+            steps.append((*scores, torch.cat(grads)))
+        for actual, expected in zip(*steps, strict=True):
+            assert_close_to_scale(actual, expected)
+
+    def test_a_joint_step_is_logged_and_moves_every_weight(self):
+        gan = build('sngan', score_jointly=True)
+        calls = []
+        gan.discriminator.register_forward_hook(lambda *args: calls.append(len(args[2])))
+        before = {k: v.clone() for k, v in gan.named_parameters() if v.requires_grad}
+        logs = train_gan(gan)
+        assert calls == [8, 4]  # both at once, then the generator's
+        assert {'loss_disc_real', 'loss_disc_fake', 'score_real', 'score_fake'} <= set(logs[-1])
+        assert not [k for k, v in gan.named_parameters() if k in before and v.equal(before[k])]
 
     @pytest.mark.slow
-    def test_the_compiled_generator_is_used_and_keeps_images_gradients_and_names(self):
+    def test_compiled_networks_are_used_and_keep_images_gradients_and_names(self):
         graphs = []
 
         def backend(graph, inputs):
             graphs.append(graph)
             return graph.forward
 
-        plain, compiled = build('biggan'), build('biggan', compile_generator=dict(backend=backend))
+        options = dict(score_jointly=True)
+        plain = build('biggan', **options)
+        compiled = build('biggan', compile_networks=dict(backend=backend), **options)
         noise, prior = draw(plain)
         images = [gan.generator(noise, prior) for gan in (plain, compiled)]
         assert graphs
@@ -199,6 +216,13 @@ class TestSpeed:
         for value, other in zip(values, others, strict=True):
             assert_close_to_scale(value.grad, other.grad)
         assert list(compiled.state_dict()) == list(plain.state_dict())
+        num_graphs = len(graphs)
+        for gan in (plain, compiled):
+            torch.manual_seed(1)
+            train_gan(gan, 2, optimizer=torch.optim.SGD)
+        assert len(graphs) > num_graphs
+        for value, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+            assert_close_to_scale(value, other)
 
 
 REFUSED = [
@@ -217,7 +241,6 @@ REFUSED = [
     ),
     (dict(per_image=True, prior_norm='whitened'), "per_image=True takes 'none' or 'l2' only"),
     (dict(prior_dim=None), 'the number of training images where per_image=True'),
-    (dict(channels_last=True), 'DISPBigGAN takes no channels_last: .*self-attention'),
     (
         dict(gen_losses=dict(path_length=dict(type='GeneratorPathRegularizer'))),
         'DISPBigGANGenerator has none; leave it out of model.gen_losses',
@@ -235,8 +258,8 @@ def test_what_cannot_be_built_is_refused(changes, words):
 @pytest.mark.parametrize(
     ('option', 'reason'),
     [
-        ('channels_last', 'five dimensions'),
-        ('compile_generator', 'differentiates the generator twice'),
+        ('score_jointly', 'compares the images of a batch'),
+        ('compile_networks', 'differentiates the generator twice'),
     ],
 )
 def test_stylegan2_takes_no_speed_option(option, reason):

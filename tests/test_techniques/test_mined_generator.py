@@ -305,8 +305,8 @@ def test_numbers_that_cannot_be_are_refused():
 
 
 def test_a_compiled_generator_is_refused():
-    with pytest.raises(ValueError, match='MinedGenerator takes no compile_generator'):
-        build('sngan', compile_generator=True)
+    with pytest.raises(ValueError, match='MinedGenerator takes no compile_networks'):
+        build('sngan', compile_networks=True)
 
 
 def test_a_checkpoint_with_a_miner_is_not_taken_by_a_generator_without(tmp_path, capsys):

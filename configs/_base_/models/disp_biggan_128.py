@@ -7,6 +7,7 @@ model = dict(
     type='DISPBigGAN',
     image_size=128,  # of both networks
     prior_norm='none',
+    channels_last=True,
     # Beta(1, 1), the uniform law: not stated in the paper
     sampler=dict(type='VicinalMixSampler', alpha=1.0),
     # mmagic's config brings shared_dim=128 and split_noise, the hierarchical latent

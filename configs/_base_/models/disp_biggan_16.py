@@ -7,6 +7,7 @@ _base_ = './disp_biggan_32.py'
 
 model = dict(
     image_size=16,
+    score_jointly=True,
     generator=dict(
         noise_size=48,
         shared_dim=64,

@@ -7,6 +7,7 @@ _base_ = './disp_sngan_128.py'
 
 model = dict(
     image_size=16,
+    score_jointly=True,
     generator=dict(base_channels=32, noise_size=48, prior_emb_dim=64, channels_cfg=[2, 2]),
     discriminator=dict(
         discriminator=dict(

@@ -7,8 +7,12 @@ train_cfg = dict(
     _delete_=True, type='ResumableTrainLoop', max_iters=400 * 2, val_begin=200, val_interval=200)
 
 optim_wrapper = dict(
-    generator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))),
-    discriminator=dict(optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99))))
+    generator=dict(
+        type='PrecisionOptimWrapper',
+        optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99), fused=True)),
+    discriminator=dict(
+        type='PrecisionOptimWrapper',
+        optimizer=dict(type='Adam', lr=0.001, betas=(0.0, 0.99), fused=True)))
 
 default_hooks = dict(
     logger=dict(interval=50),

@@ -6,5 +6,5 @@ train_cfg = dict(_delete_=True, type='ResumableTrainLoop', max_iters=None)
 
 # The rate and the betas are not stated in the paper.
 optim_wrapper = dict(
-    generator=dict(optimizer=dict(type='Adam', lr=0.0002, betas=(0.0, 0.999))),
-    discriminator=dict(optimizer=dict(type='Adam', lr=0.0002, betas=(0.0, 0.999))))
+    generator=dict(optimizer=dict(type='Adam', lr=0.0002, betas=(0.0, 0.999), fused=True)),
+    discriminator=dict(optimizer=dict(type='Adam', lr=0.0002, betas=(0.0, 0.999), fused=True)))
