@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from mmagic.models.base_models import BaseGAN
+from mmagic.models.base_models import BaseGAN, ExponentialMovingAverage
 from mmagic.models.editors.biggan import BigGAN
 from mmagic.models.editors.sagan import SAGAN
 from mmagic.models.utils import get_valid_num_batches
@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .discriminators import DiscriminatorWrapper
 from .fast_convolutions import fuse_convolutions, keep_channels_last
+from .foreach_ema import ForeachEMA
 from .generators import GeneratorWrapper, Noise
 from .image_size import check_sizes_agree, with_size
 from .losses import LazyLoss, StepOutputs, list_losses
@@ -233,6 +234,11 @@ class DISPGAN(BaseGAN):
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
+
+    def _init_ema_model(self, ema_config: dict) -> None:
+        kind = ema_config.get('type', 'ExponentialMovingAverage')
+        is_plain = kind in ('ExponentialMovingAverage', ExponentialMovingAverage)
+        super()._init_ema_model({**ema_config, 'type': ForeachEMA if is_plain else kind})
 
     def _host_arguments(self, generator: nn.Module) -> dict[str, object]:
         """Return arguments of the host's constructor that not every host takes."""
