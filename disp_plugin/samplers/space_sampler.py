@@ -8,6 +8,7 @@ import torch
 from mmengine.logging import print_log
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from disp_plugin.priors import PriorBank
@@ -58,6 +59,24 @@ def compute_mean(bank: PriorBank, rows: np.ndarray) -> np.ndarray:
             'see which encoder made them'
         )
     return (total / len(rows)).astype(np.float32)
+
+
+def find_axes(priors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the principal axes of priors (N, D), and the variance along each, falling.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: (K,) and (K, D) float32, K the smaller of N and D.
+    """
+    if len(priors) < priors.shape[1]:
+        pca = PCA(svd_solver='full', copy=False).fit(priors)
+        return pca.explained_variance_, pca.components_
+    priors -= priors.mean(0, dtype=np.float64)
+    covariance = priors.T @ priors
+    covariance /= len(priors) - 1
+    # its many small steps leave threads waiting for each other; on shared cores several take longer
+    with threadpool_limits(1, 'blas'):
+        variances, axes = np.linalg.eigh(covariance)
+    return np.maximum(variances[::-1], 0), axes.T[::-1]
 
 
 class SpaceSampler(PriorSampler):
@@ -140,14 +159,15 @@ class SpaceSampler(PriorSampler):
         """Find the principal axes (K, D) of some priors, those of the largest variance first."""
         some = rows[choose_rows(len(rows), NUM_PCA_ROWS, self.seed)]
         priors = np.concatenate(list(read_blocks(bank, some))) - mean
-        solver = 'covariance_eigh' if len(priors) >= bank.prior_dim else 'full'
-        keep = None if self.pca_variance == 1 else self.pca_variance
-        pca = PCA(keep, svd_solver=solver, copy=False).fit(priors)
-        basis = np.asarray(pca.components_, np.float32)
+        variances, axes = find_axes(priors)
+        kept = np.cumsum(variances, dtype=np.float64)
+        num = len(axes)
+        if self.pca_variance != 1:
+            num = min(num, 1 + int(np.searchsorted(kept, self.pca_variance * kept[-1], 'right')))
+        basis = np.ascontiguousarray(axes[:num])
         # all the variance that is left out, over all directions that are
-        kept = float(pca.explained_variance_.sum())
-        left_out = max(kept / float(pca.explained_variance_ratio_.sum()) - kept, 0.0)
-        residual_std = float(np.sqrt(left_out / max(bank.prior_dim - len(basis), 1)))
+        left_out = max(float(kept[-1] - kept[num - 1]), 0.0)
+        residual_std = float(np.sqrt(left_out / max(bank.prior_dim - num, 1)))
         self.set_buffer('basis', torch.from_numpy(basis))
         self.set_buffer('residual_std', torch.tensor([residual_std]))
         return basis

@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import MMLogger
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from disp_plugin.priors import PriorBank
-from disp_plugin.samplers import GMMPriorSampler, KMeansPriorSampler
+from disp_plugin.samplers import GMMPriorSampler, KMeansPriorSampler, gmm_prior_sampler
+from disp_plugin.samplers.gmm_prior_sampler import start_mixture
 from tests.numerics import assert_close_to_scale
 
 KINDS = ['diag', 'spherical', 'tied', 'full']
@@ -86,6 +89,28 @@ def test_a_mixture_is_as_likely_on_held_out_priors_as_scikit_learns_own(kind):
     own.fit(BLOBS.astype(np.float64))
     ours = as_sklearn(sampler).score(held_out - sampler.mean.numpy())
     assert ours == pytest.approx(own.score(held_out), abs=0.02)
+
+
+@pytest.mark.parametrize('kind', ['diag', 'spherical'])
+@pytest.mark.parametrize('max_density', [0, 1], ids=['dense', 'sparse'])
+def test_em_in_blocks_is_scikit_learns_own_in_float64(monkeypatch, kind, max_density):
+    monkeypatch.setattr(gmm_prior_sampler, 'E_STEP_ROWS', 400)  # the last block is a smaller one
+    monkeypatch.setattr(gmm_prior_sampler, 'MAX_DENSITY', max_density)
+    sampler = GMMPriorSampler(6, kind, pca_variance=None, max_iters=4, tol=1e-12)
+    sampler.fit(BANK)
+    points = BLOBS - sampler.mean.numpy()
+    reg_covar = 0.01 * float(np.square(points, dtype=np.float64).mean())
+    labels = sampler.cluster(points, 0)
+    start = start_mixture(points, labels, 6, kind, reg_covar)
+    start = {name: part.astype(np.float64) for name, part in start.items()}
+    start['weights_init'] /= start['weights_init'].sum()
+    own = GaussianMixture(6, covariance_type=kind, reg_covar=reg_covar, tol=0, max_iter=4, **start)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        own.fit(points.astype(np.float64))
+    assert_close_to_scale(sampler.weights, own.weights_)
+    assert_close_to_scale(sampler.means, own.means_)
+    assert_close_to_scale(sampler.scales, np.sqrt(own.covariances_))
 
 
 @pytest.mark.parametrize('kind', KINDS)
