@@ -4,6 +4,7 @@ import copy
 import functools
 import gc
 import importlib.util
+import inspect
 import itertools
 import re
 import shlex
@@ -42,19 +43,20 @@ ENCODER = dict(
 BATCH = 4
 
 
-def read_commands():
-    """Commands of configs/paper/README.md, with each word of ``{a,b}`` in its place."""
+def read_commands(tool):
+    """Commands of configs/paper/README.md in groups: each word of ``{a,b}`` in its place."""
     text = (CONFIGS / 'paper/README.md').read_text()
-    commands = []
-    for template in dict.fromkeys(re.findall(r'`(tools/train\.py [^`]*)`', text)):
+    groups = []
+    for template in dict.fromkeys(re.findall(rf'`(tools/{tool}\.py [^`]*)`', text)):
         parts = re.split(r'\{([^}]*)\}', template)
         choices = [part.split(',') if i % 2 else [part] for i, part in enumerate(parts)]
-        commands += [''.join(words) for words in itertools.product(*choices)]
-    return commands
+        groups.append([''.join(words) for words in itertools.product(*choices)])
+    return groups
 
 
-COMMANDS = read_commands()
-TRAINED = [c for c in COMMANDS if re.search('anime100|ffhq2k|stylegan2_(cifar10|obama)', c)]
+COMMANDS = [command for group in read_commands('train') for command in group]
+TRAINED = [group[-1] for group in read_commands('train')]
+OTHERS = [group[0] for group in read_commands(r'(?!train\b)[\w/]+')]
 
 
 @pytest.fixture(scope='module')
@@ -231,6 +233,29 @@ def test_every_row_of_the_papers_tables_can_be_built(command, tool, images, tmp_
     assert bool(gan.discriminator.freeze) == ('freezed' in command)
     augmented = re.search('diffaug|ada$', command)
     assert (gan.discriminator.augmentation is not None) == bool(augmented)
+
+
+@pytest.mark.parametrize('command', OTHERS)
+def test_commands_that_do_not_train_are_understood(command, tool):
+    name, *arguments = shlex.split(command)
+    module = tool(name.removeprefix('tools/'))
+    if 'dataset_converters' in name:
+        assert '--num-train' in arguments and '--num-train' in inspect.getsource(module)
+        return
+    assert vars(module.parse_args(arguments))
+
+
+def test_every_table_and_figure_of_the_paper_is_told_of():
+    """Figure 2 is a drawing of the method, 7 shows more samples."""
+    text = (CONFIGS / 'paper/README.md').read_text()
+    told = set()
+    for first, last in re.findall(r'Tables? (\d+)(?: to (\d+))?', text):
+        told |= set(range(int(first), int(last or first) + 1))
+    assert told >= set(range(1, 14))
+    figures = text.split('## Figures')[1]
+    assert all(re.search(rf'^\| .*\b{number}\b', figures, re.M) for number in (1, 3, 4, 5, 6, 8))
+    for method in ('SSGAN', 'Self-Cond', 'Logo-GAN', 'GLANN', 'BSA', 'MineGAN', 'ADA', 'FreezeD'):
+        assert method in text
 
 
 @pytest.mark.slow
@@ -649,18 +674,24 @@ def test_the_average_of_a_stylegan2_is_halved_over_the_images_of_its_batch(comma
     assert left == pytest.approx(0.5)
 
 
-def test_simclr_gives_the_pooled_features_of_a_checkpoint_of_openmmlab(tmp_path):
+@pytest.mark.parametrize('technique', ['simclr_resnet50', 'resnet50_places365'])
+def test_a_published_resnet50_gives_its_pooled_features(technique, tmp_path):
+    """A checkpoint of OpenMMLab, and one as that of places365's authors."""
     import torchvision
 
-    cfg = load_config(CONFIGS / 'disp_sngan_anime100.py', techniques=['simclr_resnet50'])
+    cfg = load_config(CONFIGS / 'disp_sngan_anime100.py', techniques=[technique])
     torch.manual_seed(0)
     resnet50 = torchvision.models.resnet50(num_classes=1).eval()
     img = torch.rand(1, 3, 224, 224)
     resnet50.fc = torch.nn.Identity()
-    tensors = {f'backbone.{name}': value for name, value in resnet50.state_dict().items()}
-    tensors['neck.fc0.weight'] = torch.zeros(2048, 2048)
-    torch.save({'state_dict': tensors}, tmp_path / 'simclr.pth')
-    encoder = MODELS.build({**cfg.encoder, 'checkpoint': str(tmp_path / 'simclr.pth')})
+    is_simclr = technique == 'simclr_resnet50'
+    prefix, head = ('backbone', 'neck.fc0') if is_simclr else ('module', 'module.fc')
+    tensors = {f'{prefix}.{name}': value for name, value in resnet50.state_dict().items()}
+    tensors[f'{head}.weight'] = torch.zeros(2048 if is_simclr else 365, 2048)
+    more = {} if is_simclr else {'epoch': 90, 'arch': 'resnet50', 'best_prec1': torch.tensor(54.0)}
+    file = tmp_path / Path(cfg.encoder.checkpoint).name
+    torch.save({'state_dict': tensors, **more}, file)
+    encoder = MODELS.build({**cfg.encoder, 'checkpoint': str(file)})
     mean, std = (
         torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )
