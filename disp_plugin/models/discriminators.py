@@ -148,6 +148,7 @@ class PriorProjectionDiscriminator(DiscriminatorWrapper):
         self._features: Tensor | None = None
         decision = _find_decision(self.discriminator)
         decision.register_forward_pre_hook(self._keep_features)
+        self.feature_dim = decision.in_features
         self.projection_scale = decision.in_features**-0.5 if equalized_lr else 1.0
         if prior_dim > 0:
             self.prior_projection = PriorProjection(

@@ -14,6 +14,7 @@ from .regularized_gan import (  # noqa: E402
     RegularizedSNGAN,
     RegularizedStyleGAN2,
 )
+from .rotation import RotationDiscriminator, RotationLoss  # noqa: E402
 
 __all__ = [
     'AdaptiveAugment',
@@ -25,4 +26,6 @@ __all__ = [
     'RegularizedBigGAN',
     'RegularizedSNGAN',
     'RegularizedStyleGAN2',
+    'RotationDiscriminator',
+    'RotationLoss',
 ]

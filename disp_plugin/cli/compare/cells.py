@@ -16,6 +16,7 @@ BASELINES = {
     'unconditional': 'unconditional',
     'per_image': 'per_image',
     'per_image_scaled': 'per_image',
+    'ssgan': 'ssgan',
 }
 """Method without encoder -> its file in configs/_base_/methods/."""
 
