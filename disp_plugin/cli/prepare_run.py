@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -27,6 +28,7 @@ from disp_plugin.files import describe_bytes, get_free_bytes
 from disp_plugin.hooks import FiniteHook
 from disp_plugin.models.checkpoint_file import SUFFIXES, find_zoo_url, read_checkpoint
 from disp_plugin.models.image_size import STYLEGAN2_SCALES, check_made_sizes, check_scale
+from disp_plugin.precision import choose_precision
 from disp_plugin.settings import (
     find_bank_file,
     find_dataset,
@@ -386,10 +388,19 @@ def summarize(cfg: Config) -> str:
         'max_iters': cfg.train_cfg.get('max_iters'),
         'work_dir': cfg.get('work_dir'),
         'device': 'cuda' if torch.cuda.is_available() else 'cpu',
+        'precision': _describe_precision(cfg.optim_wrapper),
         'launcher': cfg.get('launcher', 'none'),
         'resume': bool(cfg.get('resume')),
     }
     return '\n'.join(f'{name + ":":15}{value}' for name, value in lines.items())
+
+
+def _describe_precision(wrappers: Mapping[str, Any]) -> str:
+    wrapper = wrappers.get('generator', wrappers)
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind != 'PrecisionOptimWrapper':
+        return 'float32' if kind == 'OptimWrapper' else kind
+    return choose_precision(wrapper.get('precision', 'auto'), get_device())[1]
 
 
 def _typed(part: object) -> str:

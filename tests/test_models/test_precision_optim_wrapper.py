@@ -38,8 +38,8 @@ def float16(monkeypatch):
     )
 
 
-def wrap(module, precision='bfloat16', **options):
-    optimizer = torch.optim.Adam(module.parameters(), 0.01)
+def wrap(module, precision='bfloat16', fused=None, **options):
+    optimizer = torch.optim.Adam(module.parameters(), 0.01, fused=fused)
     return PrecisionOptimWrapper(optimizer, precision=precision, **options)
 
 
@@ -191,9 +191,10 @@ class TestCheckpoints:
 
 
 class TestLossScaler:
-    def test_a_step_that_overflows_is_skipped_and_halves_the_scale(self, float16):
+    @pytest.mark.parametrize('fused', [False, True])
+    def test_a_step_that_overflows_is_skipped_and_halves_the_scale(self, float16, fused):
         layer = nn.Linear(4, 4)
-        wrapper = wrap(layer, loss_scale=dict(init_scale=2.0**10))
+        wrapper = wrap(layer, fused=fused, loss_scale=dict(init_scale=2.0**10))
         before = copy.deepcopy(layer.state_dict())
         step(layer, wrapper, torch.full((2, 4), float('inf')))
         assert wrapper.loss_scaler.get_scale() == 2.0**9

@@ -98,6 +98,49 @@ def test_training_moved_the_weights(weights):
             assert not torch.equal(value, first[name]), name
 
 
+@pytest.mark.parametrize(('gan', 'options'), [('biggan', BIGGAN), ('stylegan2', STYLEGAN2)])
+def test_in_bfloat16_with_accumulated_gradients_too(
+    repo_root, tool, digits_folder, tmp_path, gan, options
+):
+    config = str(repo_root / f'configs/disp_{gan}_digits.py')
+    if gan == 'biggan':
+        options = ['model.generator.base_channels=4', *options[1:]]
+
+    def arguments(num_processes, name, *more):
+        return [
+            *('--method', 'per_image', '--work-dir', str(tmp_path / name), *more),
+            '--cfg-options',
+            f'data_root={digits_folder}',
+            'train_cfg.max_iters=4',
+            f'train_dataloader.batch_size={8 // num_processes}',
+            'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            *options,
+            'default_hooks.checkpoint.interval=2',
+            'optim_wrapper.discriminator.accumulative_counts=2',
+            'optim_wrapper.generator.optimizer.eps=0.01',
+            'optim_wrapper.discriminator.optimizer.eps=0.01',
+        ]
+
+    tool('train.py').main([config, *arguments(1, 'one', '--precision', 'bfloat16')])
+    run_in_two_processes(
+        repo_root, tmp_path, config, arguments(2, 'two', '--precision', 'bfloat16')
+    )
+    one, start, two = (
+        torch.load(tmp_path / file, weights_only=False)
+        for file in ('one/iter_4.pth', 'one/iter_2.pth', 'two/iter_4.pth')
+    )
+    assert two['optimizer']['generator']['precision'] == 'bfloat16'
+    for part in ('generator.', 'discriminator.'):
+        names = [n for n in one['state_dict'] if n.startswith(part) and 'weight_orig' in n]
+        moved, apart = (
+            sum((c['state_dict'][n] - one['state_dict'][n]).square().sum() for n in names) ** 0.5
+            for c in (start, two)
+        )
+        # all that differs are halves of sums, which round by 2^-8 in each layer
+        assert 0 < apart < 0.2 * moved
+
+
 def test_augmentation_follows_the_scores_of_both_processes(repo_root, digits_folder, tmp_path):
     """DISP-StyleGAN2 with all that it has: R1 through ADA, path length, style mixing."""
     augmentation = (

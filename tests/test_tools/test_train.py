@@ -95,9 +95,10 @@ def test_a_damaged_checkpoint_and_a_changed_config_are_refused(train, trained, s
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(train, small_run, tmp_path, capsys):
-    flags = ['--dry-run', '--seed', '7']
+    flags = ['--dry-run', '--seed', '7', '--precision', 'bfloat16']
     train.main(small_run.arguments(tmp_path / 'run', flags=flags))
     said = capsys.readouterr().out
+    assert 'precision:     bfloat16, as asked for' in said
     assert 'DISPBigGAN, prior_dim=128' in said
     assert 'batch_size:    4' in said and 'max_iters:     4' in said
     assert not (tmp_path / 'run').exists()
