@@ -75,6 +75,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace) -> None:
+    import disp_plugin.register  # noqa: F401 (first: it imports torch and mmagic without garbage collection)
     from disp_plugin.cli import prepare_run, resume
     from disp_plugin.cli.config import load_config, merge_options
     from disp_plugin.cli.work_folder import check_work_folder, remove_run, was_restarted

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from disp_plugin.weights import list_some, read_weights
 
@@ -64,7 +62,8 @@ def find_library(arch: str) -> tuple[str, str]:
     Raises:
         ValueError: No such network; the message names similar ones.
     """
-    import timm  # here, since it takes a second that few runs need
+    import timm  # here, since both take a second that few runs need
+    import torchvision
 
     library, _, name = arch.rpartition('/')
     known = {
@@ -107,6 +106,8 @@ def build_backbone(arch: str, arch_kwargs: NetworkArgs | None = None) -> nn.Modu
 
 def build_torchvision(name: str, **kwargs: object) -> nn.Module:
     """Build an untrained classifier of torchvision."""
+    import torchvision
+
     if name in ('googlenet', 'inception_v3'):
         kwargs.setdefault('init_weights', True)
     return torchvision.models.get_model(name, weights=None, **kwargs)
@@ -137,6 +138,8 @@ def cut_at(network: nn.Module, layer: str, name: str) -> nn.Module:
     Raises:
         ValueError: No such layer; the message names some.
     """
+    from torchvision.models.feature_extraction import create_feature_extractor
+
     try:
         extractor = create_feature_extractor(network.eval(), {layer: 'features'})
     except ValueError as error:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
-INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
+INTERPOLATIONS = ('nearest', 'nearest-exact', 'bilinear', 'bicubic')
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,13 @@ class Preprocessing:
 
     def __call__(self, img: Tensor) -> Tensor:
         """Preprocess images (N, 3, H, W), RGB in [0, 1], to (N, 3, h, w), normalized."""
+        # here, since sampling and training may need no encoder
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms import functional as F
+
         if self.resize is not None:
             size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
-            mode = INTERPOLATIONS[self.interpolation]
+            mode = InterpolationMode(self.interpolation)
             img = F.resize(img, size, mode, antialias=True).clamp(0, 1)
         # torchvision's normalize looks at the values of std: a GPU would be waited for
         mean, std = (img.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))

@@ -1,11 +1,12 @@
 """Classifiers of torchvision as encoders."""
 
-from pathlib import Path
+from __future__ import annotations
 
-import torchvision
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from mmagic.registry import MODELS
 from torch import nn
-from torchvision.models import WeightsEnum
 
 from .backbone import (
     LOGITS,
@@ -19,6 +20,9 @@ from .backbone import (
 )
 from .base_encoder import Preprocessing, PriorEncoder
 from .fetch_weights import cached_file, check_hash, fetch_url
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 
 @MODELS.register_module()
@@ -90,6 +94,8 @@ def find_weights(model: str, weights: str | None = None) -> WeightsEnum:
     Raises:
         ValueError: No such model or weights.
     """
+    import torchvision  # here, since it takes a second that sampling does not need
+
     models = torchvision.models.list_models(torchvision.models)
     if model not in models:
         raise ValueError(f'torchvision has no classifier {model!r}; it has {", ".join(models)}')

@@ -4,7 +4,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 PRIOR_NORMS = ('none', 'l2', 'centered_l2', 'whitened')
@@ -127,6 +126,8 @@ class PriorNormalizer(FittedModule):
             chosen = torch.randperm(len(priors), generator=torch.Generator().manual_seed(0))
             priors = priors[chosen[:MAX_FIT_PRIORS].sort().values]
         solver = 'covariance_eigh' if len(priors) > self.prior_dim else 'full'
+        from sklearn.decomposition import PCA  # here, since it takes a second that few runs need
+
         pca = PCA(svd_solver=solver).fit(priors.double().cpu().numpy())
         kept = pca.explained_variance_ > 1e-7 * pca.explained_variance_[0]
         self.set_buffer('directions', torch.from_numpy(pca.components_[kept]).float())

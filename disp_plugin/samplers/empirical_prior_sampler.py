@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from mmagic.registry import MODELS
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from disp_plugin.priors import PriorBank
@@ -23,6 +22,16 @@ def draw_beta(alpha: float, num: int, generator: torch.Generator | None) -> Tens
     # torch's Beta takes no generator: NumPy's is seeded from it
     seed = int(torch.randint(2**62, (), generator=generator))
     return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, num)).float()
+
+
+def find_neighbors(points: Tensor, num: int, rows: int = 1024) -> Tensor:
+    """Find the nearest other points (N, ``num``) of each of N points, the nearest first."""
+    found = []
+    for start in range(0, len(points), rows):
+        distances = torch.cdist(points[start : start + rows], points)
+        distances.diagonal(start).fill_(torch.inf)
+        found.append(distances.topk(num, largest=False).indices)
+    return torch.cat(found)
 
 
 @MODELS.register_module()
@@ -112,10 +121,7 @@ class VicinalMixSampler(EmpiricalPriorSampler):
         self.check(bank)
         super().fit(bank)
         if self.num_neighbors is not None:
-            points = self.priors.float().cpu().numpy()
-            nearest = NearestNeighbors(n_neighbors=self.num_neighbors).fit(points)
-            found = nearest.kneighbors(return_distance=False)
-            self.set_buffer('neighbors', torch.from_numpy(found))
+            self.set_buffer('neighbors', find_neighbors(self.priors.double(), self.num_neighbors))
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw mixtures."""

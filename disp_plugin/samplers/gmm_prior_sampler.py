@@ -1,21 +1,17 @@
 """A Gaussian mixture over priors: the paper's sampler for large data, equation (6)."""
 
+from __future__ import annotations
+
 import functools
 import os
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sklearn
 import torch
 from mmagic.registry import MODELS
 from mmengine.logging import print_log
-from scipy.sparse import csr_array
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from disp_plugin.priors import PriorBank
@@ -23,9 +19,9 @@ from disp_plugin.priors import PriorBank
 from .empirical_prior_sampler import choose_rows
 from .space_sampler import NUM_COARSE_AXES, SpaceSampler, sum_by_label
 
-E_STEP_ROWS = 2048
-MAX_DENSITY = 0.05
-"""Responsibilities of which more than this fraction is not zero are multiplied as dense arrays."""
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
+
 COVARIANCE_TYPES = ('diag', 'spherical', 'tied', 'full')
 
 
@@ -113,6 +109,9 @@ class GMMPriorSampler(SpaceSampler):
                 f'GMMPriorSampler with device={self.device!r} needs SCIPY_ARRAY_API=1 in the '
                 'environment from the start of the program; set it, or leave device out'
             )
+        import sklearn
+        from sklearn.mixture import GaussianMixture
+
         # 1.5 has no tags of this kind yet
         tags = getattr(GaussianMixture(init_params='random'), '__sklearn_tags__', lambda: None)()
         if not getattr(tags, 'array_api_support', False):
@@ -147,6 +146,12 @@ class GMMPriorSampler(SpaceSampler):
 
     def run_em(self, points: np.ndarray, seed: int) -> GaussianMixture:
         """Run EM from one start."""
+        # here, since sampling needs none of it
+        import sklearn
+        from sklearn.exceptions import ConvergenceWarning
+
+        from .reported_mixture import ReportedMixture
+
         labels = self.cluster(self._keep_coarse(points, seed), seed)
         # coordinates are centered: their mean square is their variance
         reg_covar = self.regularization * float(np.vdot(points, points)) / points.size
@@ -157,7 +162,7 @@ class GMMPriorSampler(SpaceSampler):
             api = sklearn.config_context(array_api_dispatch=True)
             data = torch.from_numpy(points).to(self.device)
             start = {name: torch.as_tensor(part).to(self.device) for name, part in start.items()}
-        mixture = _ReportedMixture(
+        mixture = ReportedMixture(
             self.num_components,
             covariance_type=self.covariance_type,
             reg_covar=reg_covar,
@@ -185,6 +190,8 @@ class GMMPriorSampler(SpaceSampler):
             return points
         if self.pca_variance is not None:  # the axes come in the order of their variance
             return points[:, :NUM_COARSE_AXES]
+        from sklearn.decomposition import PCA
+
         some = points[choose_rows(len(points), 4000, seed)]
         num_axes = min(NUM_COARSE_AXES, len(some))
         axes = PCA(num_axes, copy=False, svd_solver='randomized', random_state=seed).fit(some)
@@ -203,88 +210,6 @@ class GMMPriorSampler(SpaceSampler):
         else:
             noise *= scales[chosen].view(num, -1)
         return noise.add_(means[chosen])
-
-
-@dataclass
-class _Moments:
-    """Sums over points by component, float64: responsibilities (C,), points, squares (C, K)."""
-
-    counts: np.ndarray
-    sums: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of_nothing(cls, num_components: int, dim: int) -> '_Moments':
-        """Start with no points."""
-        shape = num_components, dim
-        return cls(np.zeros(num_components), np.zeros(shape), np.zeros(shape))
-
-    def add(self, points: np.ndarray, resp: np.ndarray) -> None:
-        """Add points (n, K) with responsibilities (n, C), which are altered.
-
-        What is dropped of a point's is together less than one rounding of their sum, which is 1.
-        """
-        resp[resp < np.finfo(resp.dtype).eps / resp.shape[1]] = 0
-        self.counts += resp.sum(0, dtype=np.float64)
-        is_sparse = np.count_nonzero(resp) < MAX_DENSITY * resp.size
-        weights = csr_array(resp).T if is_sparse else resp.T
-        self.sums += weights @ points
-        self.squares += weights @ (points * points)
-
-
-class _ReportedMixture(GaussianMixture):
-    """scikit-learn's mixture that says how EM goes on, with an E-step in blocks of rows.
-
-    In one piece the E-step holds several arrays of priors x components at a time. With 'diag' and
-    'spherical' covariances a block's responsibilities are summed up at once to what the M-step
-    needs. In many dimensions nearly all of them are zero, so that the sums are sparse products.
-    """
-
-    _is_done = False
-
-    def _e_step(
-        self, X: np.ndarray | Tensor, *args: object, **kwargs: object
-    ) -> tuple[float, np.ndarray | Tensor | _Moments]:
-        if self._is_done:
-            return 0.0, X[:, :1]  # only for the labels that fit_predict returns, which nobody reads
-        if not isinstance(X, np.ndarray):
-            return super()._e_step(X, *args, **kwargs)
-        total, parts = 0.0, []
-        moments = _Moments.of_nothing(self.n_components, X.shape[1])
-        for start in range(0, len(X), E_STEP_ROWS):
-            block = X[start : start + E_STEP_ROWS]
-            log_prob, log_resp = self._estimate_log_prob_resp(block)
-            total += float(log_prob.sum(dtype=np.float64))
-            if self.covariance_type in ('diag', 'spherical'):
-                moments.add(block, np.exp(log_resp, out=log_resp))
-            else:
-                parts.append(log_resp)
-        return total / len(X), np.concatenate(parts) if parts else moments
-
-    def _m_step(self, X: np.ndarray | Tensor, log_resp: Any, *args: object, **kw: object) -> None:
-        if not isinstance(log_resp, _Moments):
-            super()._m_step(X, log_resp, *args, **kw)
-            return
-        counts = log_resp.counts + 10 * np.finfo(X.dtype).eps  # as scikit-learn does
-        means = log_resp.sums / counts[:, None]
-        variances = np.maximum(log_resp.squares / counts[:, None] - means**2, 0) + self.reg_covar
-        if self.covariance_type == 'spherical':
-            variances = variances.mean(1)
-        self.weights_ = (counts / counts.sum()).astype(X.dtype)
-        self.means_, self.covariances_ = means.astype(X.dtype), variances.astype(X.dtype)
-        self.precisions_cholesky_ = 1 / np.sqrt(self.covariances_)
-
-    def _print_verbose_msg_init_end(self, *_: object) -> None:
-        self._is_done = True
-
-    def _print_verbose_msg_iter_end(self, n_iter: int, diff_ll: float) -> None:
-        gain = float(diff_ll)
-        print_log(
-            f'Gaussian mixture, EM iteration {n_iter} of at most {self.max_iter}'
-            + (f': gained {gain:.3g} nats a prior' if np.isfinite(gain) else '')
-            + f', stops below {self.tol:.3g}',
-            logger='current',
-        )
 
 
 def start_mixture(

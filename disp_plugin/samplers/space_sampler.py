@@ -6,8 +6,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from mmengine.logging import print_log
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -68,6 +66,8 @@ def find_axes(priors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tuple[np.ndarray, np.ndarray]: (K,) and (K, D) float32, K the smaller of N and D.
     """
     if len(priors) < priors.shape[1]:
+        from sklearn.decomposition import PCA  # here, since sampling does not need it
+
         pca = PCA(svd_solver='full', copy=False).fit(priors)
         return pca.explained_variance_, pca.components_
     priors -= priors.mean(0, dtype=np.float64)
@@ -205,6 +205,8 @@ class SpaceSampler(PriorSampler):
 
         Portions keep the memory from growing with the number of points.
         """
+        from sklearn.cluster import MiniBatchKMeans
+
         num = self.num_components
         kmeans = MiniBatchKMeans(
             num, batch_size=max(2048, 2 * num), n_init=1, max_iter=20, random_state=seed

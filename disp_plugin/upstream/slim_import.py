@@ -12,8 +12,9 @@ Delete when: mmagic imports its editors lazily.
 The slim import puts only the GANs of ``EDITORS`` into the package ``mmagic.models.editors``; any
 other editor is imported when it is asked for by name. While mmagic's own modules are executed, its
 imports of heavy or absent packages get placeholders, which raise an ``ImportError`` when they are
-used. Code outside of mmagic never sees a placeholder. Of mmengine one optimizer is left out, the
-Adafactor of transformers.
+used. What is ``DEFERRED`` gets placeholders, too; their first use imports the package and puts it
+where they were. Code outside of mmagic and mmengine never sees a placeholder. Of mmengine one
+optimizer is left out, the Adafactor of transformers.
 """
 
 import ast
@@ -23,13 +24,14 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EDITORS = (
     'dcgan', 'wgan_gp', 'lsgan', 'ggan', 'pggan', 'stylegan1', 'stylegan2', 'stylegan3', 'sagan',
@@ -41,6 +43,12 @@ HEAVY = ('diffusers', 'transformers', 'albumentations', 'face_alignment')
 
 # mmagic imports them without need: placeholders only where they are absent.
 OPTIONAL = ('lpips', 'requests', 'click', 'imageio')
+
+# Who imports early what a GAN may never use -> that package: imported when it is used.
+DEFERRED = {
+    'mmagic': ('torchvision', 'scipy', 'requests'),
+    'mmengine': ('torch.distributed.fsdp', 'torch.distributed.optim'),
+}
 
 # What mmagic's full registration imports; where all are there, full registration is possible.
 FULL_PACKAGES = (
@@ -56,6 +64,14 @@ EDITORS_PACKAGE = 'mmagic.models.editors'
 
 # mmengine imports transformers for one optimizer (Adafactor), wherever transformers is installed.
 OPTIMIZERS_MODULE = 'mmengine.optim.optimizer.builder'
+
+# mmengine's modules that are executed with placeholders, too
+MMENGINE_MODULES = (
+    OPTIMIZERS_MODULE,
+    'mmengine.optim.optimizer.zero_optimizer',
+    'mmengine.model.wrappers.fully_sharded_distributed',
+    'mmengine._strategy.fsdp',
+)
 
 
 @dataclass
@@ -114,17 +130,31 @@ def full_by_environment() -> bool | None:
     return value in ('1', 'true', 'yes', 'on') if value else None
 
 
-class _Placeholder:
-    """Stand for a class of a package that is not imported."""
+class _PlaceholderClass(type):
+    """The type of placeholders for classes, and of classes that inherit from one."""
 
-    _name = ''
+    real_name = ''
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        _raise_missing(self._name)
+    def __call__(cls, *args: object, **kwargs: object) -> object:
+        if name := _name_of(cls):
+            return _find_real(name)(*args, **kwargs)
+        for child in cls.__mro__:
+            if any(map(_name_of, child.__bases__)):
+                parents = (_find_real(n) if (n := _name_of(b)) else b for b in child.__bases__)
+                child.__bases__ = tuple(parents)
+        return super().__call__(*args, **kwargs)
+
+    def __getattr__(cls, name: str) -> object:
+        if name.startswith('__') or not _name_of(cls):
+            raise AttributeError(name)
+        return getattr(_find_real(_name_of(cls)), name)
+
+    def __getitem__(cls, name: str) -> object:
+        return _find_real(_name_of(cls))[name]
 
 
 class _PlaceholderModule(ModuleType):
-    """A package with any attribute: a lower-case name is a package, any other a class."""
+    """A package with any attribute: a lower-case name is a package or function, else a class."""
 
     __path__: list[str] = []
 
@@ -132,15 +162,46 @@ class _PlaceholderModule(ModuleType):
         if name.startswith('__'):
             raise AttributeError(name)
         value: object
+        real_name = f'{self.__name__}.{name}'
         if name[0].islower():
-            value = _PlaceholderModule(f'{self.__name__}.{name}')
+            value = _PlaceholderModule(real_name)
         else:
-            value = type(name, (_Placeholder,), {'_name': f'{self.__name__}.{name}'})
+            value = _PlaceholderClass(name, (), {'real_name': real_name})
         setattr(self, name, value)
         return value
 
-    def __call__(self, *args: object, **kwargs: object) -> None:
-        _raise_missing(self.__name__)
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        return _find_real(self.__name__)(*args, **kwargs)
+
+
+def _name_of(value: object) -> str:
+    """Name what a placeholder stands for; '' of anything else."""
+    if isinstance(value, _PlaceholderModule):
+        return value.__name__
+    return vars(value).get('real_name', '') if isinstance(value, _PlaceholderClass) else ''
+
+
+def _find_real(name: str) -> Any:
+    """Import what a placeholder stands for, and replace placeholders in the modules that hold it.
+
+    Raises:
+        ImportError: It is a part of a package that the slim import leaves out, or an absent one.
+    """
+    package = next((p for ps in DEFERRED.values() for p in ps if _is_within(name, p)), None)
+    if package is None:
+        _raise_missing(name)
+    _remove_modules()
+    for module in [m for n, m in sys.modules.items() if n.partition('.')[0] in DEFERRED]:
+        held = {key: _name_of(value) for key, value in vars(module).items()}
+        held = {key: real for key, real in held.items() if real and _is_within(real, package)}
+        if any(_is_within(name, real) for real in held.values()):
+            for key, real in held.items():
+                setattr(module, key, pkgutil.resolve_name(real))
+    return pkgutil.resolve_name(name)
+
+
+def _is_within(name: str, package: str) -> bool:
+    return f'{name}.'.startswith(f'{package}.')
 
 
 def _raise_missing(name: str) -> NoReturn:
@@ -151,8 +212,18 @@ def _raise_missing(name: str) -> NoReturn:
     )
 
 
+def _remove_modules() -> None:
+    """Take all placeholders out of ``sys.modules``, where other code would meet them."""
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, _PlaceholderModule):
+            del sys.modules[name]
+            parent, _, child = name.rpartition('.')
+            if vars(sys.modules.get(parent, sys)).get(child) is module:
+                delattr(sys.modules[parent], child)
+
+
 class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Serve imports of heavy and absent packages, but only to mmagic's code."""
+    """Serve imports of heavy, absent and deferred packages, but only to the host's code."""
 
     def __init__(self, packages: tuple[str, ...]) -> None:
         self.packages = packages
@@ -161,14 +232,16 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a placeholder for ``fullname``, or None."""
-        if fullname.partition('.')[0] not in self.packages:
-            return None
         asker = _find_asker()
-        if asker == OPTIMIZERS_MODULE and _state.is_chosen:
+        host = asker.partition('.')[0]
+        is_left_out = fullname.partition('.')[0] in self.packages
+        if is_left_out and asker == OPTIMIZERS_MODULE and _state.is_chosen:
             raise ModuleNotFoundError(f'{fullname} is left out by the slim import', name=fullname)
-        if asker.partition('.')[0] != 'mmagic':
-            return None
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        is_deferred = any(_is_within(fullname, package) for package in DEFERRED.get(host, ()))
+        if is_deferred or (is_left_out and host == 'mmagic'):
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        _remove_modules()  # this may be code of others, which imports the real packages
+        return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Make the placeholder."""
@@ -198,7 +271,7 @@ def is_slim_part(module: str) -> bool:
     """
     parts = module.split('.')
     is_part = len(parts) in (2, 3) and parts[0] == 'mmagic' and parts[1] in SLIM_PARTS
-    return is_part or module == OPTIMIZERS_MODULE
+    return is_part or module in MMENGINE_MODULES
 
 
 @contextmanager
@@ -221,9 +294,7 @@ def executing(module: str) -> Iterator[None]:
     finally:
         _state.is_executing = False
         sys.meta_path.remove(finder)
-        for name, value in list(sys.modules.items()):
-            if isinstance(value, _PlaceholderModule):
-                del sys.modules[name]
+        _remove_modules()
         sys.modules.update(real)
 
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 from scipy import stats
+from sklearn.neighbors import NearestNeighbors
 
 from disp_plugin.samplers import EmpiricalPriorSampler, PerImageSampler, VicinalMixSampler
+from disp_plugin.samplers.empirical_prior_sampler import find_neighbors
 
 
 class Bank:
@@ -133,3 +135,11 @@ def test_neighbors_are_the_nearest_other_priors():
 def test_bad_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_neighbors_are_those_of_scikit_learn():
+    points = torch.randn(300, 40, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    nearest = NearestNeighbors(n_neighbors=4).fit(points.numpy())
+    expected = nearest.kneighbors(return_distance=False)
+    for rows in (300, 128):  # in one part, and in several of which the last is shorter
+        assert find_neighbors(points, 4, rows).tolist() == expected.tolist()

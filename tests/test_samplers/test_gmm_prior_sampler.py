@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from disp_plugin.priors import PriorBank
-from disp_plugin.samplers import GMMPriorSampler, KMeansPriorSampler, gmm_prior_sampler
+from disp_plugin.samplers import GMMPriorSampler, KMeansPriorSampler, reported_mixture
 from disp_plugin.samplers.gmm_prior_sampler import start_mixture
 from tests.numerics import assert_close_to_scale
 
@@ -94,8 +94,8 @@ def test_a_mixture_is_as_likely_on_held_out_priors_as_scikit_learns_own(kind):
 @pytest.mark.parametrize('kind', ['diag', 'spherical'])
 @pytest.mark.parametrize('max_density', [0, 1], ids=['dense', 'sparse'])
 def test_em_in_blocks_is_scikit_learns_own_in_float64(monkeypatch, kind, max_density):
-    monkeypatch.setattr(gmm_prior_sampler, 'E_STEP_ROWS', 400)  # the last block is a smaller one
-    monkeypatch.setattr(gmm_prior_sampler, 'MAX_DENSITY', max_density)
+    monkeypatch.setattr(reported_mixture, 'E_STEP_ROWS', 400)  # the last block is a smaller one
+    monkeypatch.setattr(reported_mixture, 'MAX_DENSITY', max_density)
     sampler = GMMPriorSampler(6, kind, pca_variance=None, max_iters=4, tol=1e-12)
     sampler.fit(BANK)
     points = BLOBS - sampler.mean.numpy()

@@ -199,6 +199,44 @@ def one_process():
         torch.distributed.destroy_process_group()
 
 
+def ask_deferred():
+    """What is imported only when it is used, and whether each use then finds the real thing."""
+    import mmagic.utils
+    import torch
+    from mmagic.evaluation.functional import fid_inception
+    from mmagic.evaluation.metrics import ms_ssim
+    from mmagic.utils import io_utils
+    from mmengine.registry import MODEL_WRAPPERS, OPTIMIZERS
+
+    from disp_plugin.upstream import slim_import
+
+    names = [name for packages in slim_import.DEFERRED.values() for name in packages]
+    answers = {'early': [name for name in (*names, 'torch._dynamo') if name in sys.modules]}
+    block = fid_inception.FIDInceptionA(8, pool_features=8)
+    answers['parents'] = [
+        isinstance(block, torch.nn.Module),
+        list(block(torch.rand(1, 8, 4, 4)).shape),
+    ]
+    answers['function'] = list(mmagic.utils.tensor2img(torch.rand(4, 3, 5, 5)).shape)
+    answers['module'] = ms_ssim.signal.convolve([1, 2], [1, 1]).tolist()
+    try:
+        io_utils.get_content_from_url('no address')
+    except io_utils.InvalidURL as error:
+        answers['exception'] = type(error).__name__
+    with one_process():
+        weight = torch.nn.Parameter(torch.ones(1))
+        optimizer = OPTIMIZERS.get('ZeroRedundancyOptimizer')([weight], 'SGD', lr=0.5)
+        weight.sum().backward()
+        optimizer.step()
+        answers['optimizer'] = [isinstance(optimizer, torch.optim.Optimizer), weight.item()]
+        wrapper = MODEL_WRAPPERS.get('MMFullyShardedDataParallel')
+        answers['wrapper'] = meet(
+            lambda: wrapper(torch.nn.Linear(1, 1), sharding_strategy='no such')
+        )
+        answers['wrapper parent'] = issubclass(wrapper, torch.nn.Module)
+    return answers
+
+
 def ask_slim_import():
     """What a slim mmagic holds, and what it leaves alone; the caller provides transformers."""
     from disp_plugin.upstream import slim_import
@@ -255,7 +293,7 @@ def main():
         if patch.name in PROBES and patch.name not in needed:
             patch.state = 'left out'
     apply_patches()
-    answers = {'slim': ask_slim_import()}
+    answers = {'deferred': ask_deferred(), 'slim': ask_slim_import()}
     others = [name for name in PROBES if name not in needed]
     answers.update({name: meet(PROBES[name].run) for name in others})
     # a patch acts once in a process: a second import is not patched

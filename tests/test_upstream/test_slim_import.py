@@ -34,6 +34,18 @@ def test_using_a_placeholder_names_the_package(answers):
         assert 'DISP_PLUGIN_FULL_MMAGIC=1' in answers[use]
 
 
+def test_what_is_deferred_is_imported_when_it_is_used(fresh_process):
+    answers = fresh_process['deferred']
+    assert answers['early'] == []
+    assert answers['parents'] == [True, [1, 232, 4, 4]]  # 64 + 64 + 96 + 8 channels
+    assert answers['function'] == [16, 16, 3]  # 2 x 2 images of 5 pixels, margins of 2
+    assert answers['module'] == [1, 3, 2]
+    assert answers['exception'] == 'InvalidURL'
+    assert answers['optimizer'] == [True, 0.5]
+    assert answers['wrapper'].startswith("KeyError: 'no such'")
+    assert answers['wrapper parent'] is True
+
+
 def test_importing_upstream_imports_nothing_of_the_host(run_python):
     result = run_python('-c', 'import sys, disp_plugin.upstream; print(*sys.modules)')
     assert result.returncode == 0, result.stderr
