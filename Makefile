@@ -69,7 +69,7 @@ test-all: $(STAMP)
 # The encoder sees only the digits 0 to 4; the GAN learns 5 to 9 from 100 images.
 ENCODER := --arch timm/resnet10t \
     --arch-kwargs '{"channels": [16, 32, 64, 128], "stem_width": 8}' --size 32 --no-flip \
-    --batch-size 64 --lr 2e-3 --temperature 0.2 --epochs 20 --workers 1 \
+    --batch-size 64 --lr 2e-3 --temperature 0.2 --epochs 20 --workers 2 \
     --color-jitter 0.8 --min-crop 0.5 --rotation 15 --shift 0.1
 CONFIG := configs/disp_biggan_digits.py
 RUN := work_dirs/demo
