@@ -1,9 +1,10 @@
 """Invert images: find what a trained GAN must be told to make them.
 
 The projected prior of every resolution block is optimized on its own, starting from the image's
-prior. Written are the best answer to each image and inversion.json (the error at each step) and,
-beside the folder, inverted_curves.png (the same) and inverted_grid.png (in rows: the image, the
-GAN's first answer, its best).
+prior; of a self-modulated baseline, what each block takes of the noise. Written are the best answer
+to each image and inversion.json (the error at each step) and, beside the folder,
+inverted_curves.png (the same) and inverted_grid.png (in rows: the image, the GAN's first answer,
+its best).
 
 python tools/invert.py work_dirs/disp_biggan_digits/iter_1200.pth my_image.png --out inverted
 """
@@ -66,7 +67,7 @@ def invert(args: argparse.Namespace) -> None:
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     order = channel_order_of(gan)
     shown = np.stack([applications.show_as_training(cfg, image) for image in args.images])
-    prior = applications.encode_shown(cfg, shown, device)
+    prior = applications.encode_shown(cfg, shown, device) if gan.prior_dim else None
     found = applications.invert_images(
         gan,
         from_rgb(shown, order),

@@ -12,6 +12,7 @@ from mmagic.models.editors.stylegan2 import StyleGAN2Generator
 from mmengine.model import BaseAveragedModel, BaseModule, is_model_wrapper
 from torch import Tensor, nn
 
+from disp_plugin.models import DISPBigGANGenerator, DISPSNGANGenerator
 from disp_plugin.progress import track
 from disp_plugin.techniques import MinedGenerator
 
@@ -48,7 +49,7 @@ class Inversion(NamedTuple):
 def invert_images(
     gan: BaseGAN,
     images: Tensor,
-    prior: Tensor,
+    prior: Tensor | None,
     num_steps: int = 200,
     lr: float = 0.1,
     noise: Tensor | None = None,
@@ -68,12 +69,15 @@ def invert_images(
     to that range. Afterwards the GAN is as it was, and no global random numbers are drawn. An
     image's result does not depend on which others are inverted with it.
 
+    A self-modulated baseline has no prior: what each block takes of the noise in its place is
+    optimized, from that draw.
+
     Legend: N images, D length of a prior, E of a projected one, K blocks, Z length of the noise.
 
     Args:
         gan (BaseGAN): A DISP GAN.
         images (Tensor): (N, 3, H, W) queries in [-1, 1], in the GAN's channel order.
-        prior (Tensor): (N, D) raw priors of the queries.
+        prior (Tensor | None): (N, D) raw priors of the queries; None for a GAN without priors.
         num_steps (int): S, of Adam. Defaults to 200.
         lr (float): Learning rate. Defaults to 0.1, as in the paper.
         noise (Tensor | None): (N, Z), or (1, Z) for all. Defaults to None: one draw for all.
@@ -87,9 +91,9 @@ def invert_images(
         Inversion: The best images, their losses at every step, and what made them.
 
     Raises:
-        ValueError: The GAN takes no priors; images, priors or noise have another shape than it
-            makes or takes, or are not finite, or what it makes is not; or an option is out of
-            range.
+        ValueError: The GAN's blocks take no condition; images, priors or noise have another shape
+            than it makes or takes, or are not finite, or what it makes is not; or an option is out
+            of range.
     """
     generator = find_generator(gan, sample_model)
     list_blocks(generator)
@@ -106,7 +110,11 @@ def invert_images(
         noise = torch.randn(1, generator.noise_size, generator=rng)
     if len(noise) == 1:
         noise = noise.expand(len(images), -1)
-    check_rows('the prior of the queries', prior, len(images), generator.prior_dim)
+    if (prior is None) == bool(generator.prior_dim):
+        needs = 'needs the priors of the queries' if prior is None else 'takes no prior: give None'
+        raise ValueError(f'prior is {"" if prior is None else "not "}None, but this GAN {needs}')
+    if prior is not None:
+        check_rows('the prior of the queries', prior, len(images), generator.prior_dim)
     check_rows('the noise of the queries', noise, len(images), generator.noise_size)
     device = next(generator.parameters()).device
     starts = range(0, len(images), batch_size)
@@ -116,15 +124,31 @@ def invert_images(
     with frozen(generator):
         for start in starts:
             rows = slice(start, start + batch_size)
-            query, raw, z = (values[rows].to(device) for values in (images, prior, noise))
+            query, z = (values[rows].to(device) for values in (images, noise))
+            raw = None if prior is None else prior[rows].to(device)
             with torch.no_grad():
-                prior_emb = generator.prior_projection(gan.normalize_prior(raw).to(raw.dtype))
-            parts.append(_invert_batch(generator, query, prior_emb, z, num_steps, lr, steps))
+                prior_embs = _start(gan, generator, z, raw)
+            parts.append(_invert_batch(generator, query, prior_embs, z, num_steps, lr, steps))
     next(steps, None)  # the bar ends when it is asked for more
-    best_images, losses, prior_embs = zip(*parts, strict=True)
+    best_images, losses, best_embs = zip(*parts, strict=True)
     return Inversion(
-        torch.cat(best_images), torch.cat(losses, dim=1), torch.cat(prior_embs), noise.clone()
+        torch.cat(best_images), torch.cat(losses, dim=1), torch.cat(best_embs), noise.clone()
     )
+
+
+def _start(gan: BaseGAN, generator: BaseModule, noise: Tensor, prior: Tensor | None) -> Tensor:
+    """Give each of K blocks its first condition, (N, K, E): of the prior, or of the noise."""
+    blocks = list_blocks(generator)
+    if prior is not None:
+        prior_emb = generator.prior_projection(gan.normalize_prior(prior).to(prior.dtype))
+        return prior_emb[:, None].repeat(1, len(blocks), 1)
+    taken: list[Tensor] = []
+    with ExitStack() as hooks:
+        for (layer,) in blocks:
+            handle = layer.register_forward_pre_hook(lambda layer, args: taken.append(args[1]))
+            hooks.callback(handle.remove)
+        generator.forward(noise)
+    return torch.stack(taken, dim=1)
 
 
 @contextmanager
@@ -147,14 +171,13 @@ def frozen(network: nn.Module) -> Iterator[None]:
 def _invert_batch(
     generator: BaseModule,
     query: Tensor,
-    prior_emb: Tensor,
+    prior_embs: Tensor,
     noise: Tensor,
     num_steps: int,
     lr: float,
     steps: Iterator[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    num_blocks = len(list_blocks(generator))
-    prior_embs = prior_emb[:, None].repeat(1, num_blocks, 1).requires_grad_()
+    prior_embs = prior_embs.requires_grad_()
     optimizer = torch.optim.Adam([prior_embs], lr=lr)
     best = torch.full((len(query),), float('inf'), device=query.device)
     best_images, best_embs = torch.zeros_like(query), prior_embs.detach().clone()
@@ -219,10 +242,13 @@ def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:
     layer to RGB of one resolution.
 
     Raises:
-        ValueError: The generator takes no prior.
+        ValueError: The generator takes no prior, and is not self-modulated.
     """
     host = _find_host(generator)
-    if not getattr(host, 'prior_dim', 0):
+    is_self_modulated = isinstance(host, DISPSNGANGenerator) or (
+        isinstance(host, DISPBigGANGenerator) and host.split_noise
+    )
+    if not getattr(host, 'prior_dim', 0) and not is_self_modulated:
         raise ValueError(
             f'{type(host).__name__} takes no prior (it is a baseline), and its blocks have none to '
             'be given; use a checkpoint of a config disp_*'
@@ -247,14 +273,15 @@ def generate_by_blocks(generator: BaseModule, noise: Tensor, prior_embs: Tensor)
         noise (Tensor): (N, Z).
         prior_embs (Tensor): (N, K, E), what ``generator.prior_projection`` makes of a prior. It
             reaches a BigGAN's block beside that block's chunk of the noise, and a StyleGAN2's as
-            the style that the mapping makes of it and of the noise.
+            the style that the mapping makes of it and of the noise. Of a self-modulated baseline,
+            what its blocks take of the noise.
 
     Returns:
         Tensor: (N, 3, H, W) images, about [-1, 1], in the channel order of training; differentiable
         with respect to ``prior_embs``.
 
     Raises:
-        ValueError: The generator takes no prior.
+        ValueError: The generator takes no prior, and is not self-modulated.
     """
     host = _find_host(generator)
     if host is not generator:
@@ -263,7 +290,7 @@ def generate_by_blocks(generator: BaseModule, noise: Tensor, prior_embs: Tensor)
     if isinstance(host, StyleGAN2Generator):
         conditions, options = _make_styles(host, noise, prior_embs), {'randomize_noise': False}
     # stands for the prior; no block sees it
-    prior = noise.new_zeros(len(noise), host.prior_dim)
+    prior = noise.new_zeros(len(noise), host.prior_dim) if host.prior_dim else None
     with ExitStack() as hooks:
         for layers, condition in zip(list_blocks(host), conditions.unbind(1), strict=True):
             for layer in layers:

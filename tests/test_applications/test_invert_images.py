@@ -217,6 +217,34 @@ def test_noise_is_one_draw_of_the_seed(build_gan):
     assert not torch.equal(invert_images(gan, images, prior, 0, seed=5).losses, first.losses)
 
 
+@pytest.mark.parametrize('name', ['sngan', 'biggan'])
+def test_a_self_modulated_baseline_is_inverted_by_what_its_blocks_take_of_the_noise(
+    name, build_gan
+):
+    gan = build_gan(name, prior_dim=0, sampler=None)
+    noise = torch.randn(3, gan.noise_size)
+    images = show(gan, torch.randn(3, gan.noise_size), None)
+    start = invert_images(gan, images, None, 0, noise=noise)
+    # at first it is the generator itself
+    assert_close_to_scale(start.images, show(gan, noise, None))
+    if name == 'biggan':  # its chunk of the noise for each block, the first is for the input
+        chunk = start.prior_embs.shape[2]
+        assert torch.equal(start.prior_embs.flatten(1), noise[:, chunk:])
+    else:
+        assert all(torch.equal(own, noise) for own in start.prior_embs.unbind(1))
+    found = invert_images(gan, images, None, 30, noise=noise)
+    assert (found.losses.min(dim=0).values < 0.9 * start.losses[0]).all()
+    moved = found.prior_embs - start.prior_embs
+    assert not torch.allclose(moved[:, 0], moved[:, 1])  # each on its own
+
+
+def test_blocks_without_a_condition_cannot_be_inverted(build_gan):
+    plain = build_gan('biggan', prior_dim=0, sampler=None, generator=dict(split_noise=False))
+    for gan in (plain, build_gan('stylegan2', prior_dim=0, sampler=None)):
+        with pytest.raises(ValueError, match='its blocks have none to be given'):
+            invert_images(gan, torch.zeros(1, 3, gan.image_size, gan.image_size), None, 1)
+
+
 def test_what_cannot_be_inverted_is_refused(build_gan):
     gan = build_gan('biggan')
     images, prior, _ = make_query(gan)
@@ -226,6 +254,7 @@ def test_what_cannot_be_inverted_is_refused(build_gan):
         (dict(images=images * float('nan')), r'queries must be in \[-1, 1\]'),
         (dict(images=images[..., :16]), r'makes images of shape \(3, 32, 32\)'),
         (dict(prior=prior[:2]), r'prior of the queries must be of shape \(3, 6\)'),
+        (dict(prior=None), 'this GAN needs the priors of the queries'),
         (dict(prior=nan), 'prior of the queries must be finite'),
         (dict(num_steps=-1), 'number of steps must be at least 0'),
         (dict(lr=0.0), 'learning rate must be positive'),

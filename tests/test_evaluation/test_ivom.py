@@ -13,6 +13,7 @@ from disp_plugin.applications.invert_images import invert_images
 from disp_plugin.encoders import PixelEncoder
 from disp_plugin.evaluation.metrics.distances import frechet_distance
 from disp_plugin.evaluation.metrics.ivom import inversion_error
+from tests.gans import make_gan
 from tests.numerics import assert_close_to_scale
 
 PIXELS = dict(type='PixelEncoder', size=4)
@@ -35,9 +36,23 @@ def test_ivom_is_the_mean_of_the_smallest_errors(gan, held_out, held_out_cfg, pi
     assert metric.cards[0].protocol.parameters == {'queries': 6, 'steps': 4, 'lr': 0.1}
 
 
-def test_without_priors_of_unseen_images_there_is_no_start():
+def test_without_priors_of_unseen_images_there_is_no_start(gan, held_out):
+    metric = METRICS.build(dict(type='IvOMMetric', encoder=None))
     with pytest.raises(ValueError, match='leave ivom out'):
-        METRICS.build(dict(type='IvOMMetric', encoder=None))
+        metric.prepare(gan, SimpleNamespace(dataset=held_out))
+
+
+def test_a_self_modulated_baseline_starts_from_its_noise(
+    held_out, held_out_cfg, pixels_of, tmp_path
+):
+    gan = make_gan('sngan', prior_dim=0).eval()
+    options = dict(num_queries=4, num_steps=3, cache_dir=str(tmp_path))
+    metric = METRICS.build(dict(type='IvOMMetric', encoder=None, **options))
+    metric.prepare(gan, SimpleNamespace(dataset=held_out))
+    rows = np.random.default_rng(0).permutation(20)[:4]
+    rgb = pixels_of(held_out_cfg)[torch.from_numpy(rows)]
+    inverted = invert_images(gan, rgb.flip(1).float() / 127.5 - 1, None, 3, progress=False)
+    assert_close_to_scale(metric.evaluate()['ivom_val'], inverted.losses.min(dim=0).values.mean())
 
 
 def test_it_is_the_mean_of_each_querys_smallest_error_with_its_standard_error(rng):

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmagic.models.base_models import BaseGAN
 from mmagic.registry import METRICS
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from disp_plugin.applications.invert_images import invert_images
+from disp_plugin.applications.invert_images import find_generator, invert_images, list_blocks
 from disp_plugin.applications.sample_images import from_rgb, to_rgb
 
 from ..metric_card import MetricCard
@@ -26,10 +28,11 @@ class IvOMMetric(GanMetric):
     """Smallest pixel error that inverting held-out images reaches, and FID of what it gives.
 
     Inference via optimization (Metz et al. 2017, arXiv 1611.02163), by optimizing the projected
-    prior of every block as in arXiv 2012.04256. It takes minutes on a GPU.
+    prior of every block as in arXiv 2012.04256; of a self-modulated baseline, what every block
+    takes of the noise. It takes minutes on a GPU.
 
     Args:
-        encoder (Config | None): Config of the encoder of the priors.
+        encoder (Config | None): Config of the encoder of the priors; None for a GAN without priors.
         spaces (Mapping[str, Config] | None): Name -> config of an encoder, for the FID between
             inverted images and queries. Defaults to None: no FID.
         num_queries (int): Held-out images to invert, drawn at random. Defaults to 100.
@@ -38,7 +41,7 @@ class IvOMMetric(GanMetric):
         **kwargs: Of :class:`GanMetric`.
 
     Raises:
-        ValueError: A number is below 2, or there is no encoder that knows unseen images.
+        ValueError: A number is below 2.
     """
 
     def __init__(
@@ -50,21 +53,31 @@ class IvOMMetric(GanMetric):
         batch_size: int = 32,
         **kwargs: Any,
     ) -> None:
-        if not encoder:
-            raise ValueError(
-                'IvOM starts from the priors of unseen images, but the run has no encoder that '
-                'gives them; leave ivom out'
-            )
         if num_queries < 2 or num_steps < 1:
             raise ValueError(
                 f'IvOM needs at least 2 queries and 1 step, but got {num_queries} and {num_steps}'
             )
         super().__init__(**kwargs)
-        self.prior_space = get_space('prior', encoder)
+        self.prior_space = get_space('prior', encoder) if encoder else None
         self.spaces = [get_space(name, cfg) for name, cfg in (spaces or {}).items()]
         self.num_queries = num_queries
         self.num_steps = num_steps
         self.batch_size = batch_size
+
+    def prepare(self, module: BaseGAN, dataloader: DataLoader) -> None:
+        """Note the GAN and the held-out images.
+
+        Raises:
+            ValueError: The GAN takes priors and there is no encoder that gives those of unseen
+                images, or its blocks take no condition.
+        """
+        super().prepare(module, dataloader)
+        if self.gan.prior_dim and self.prior_space is None:
+            raise ValueError(
+                'IvOM starts from the priors of unseen images, but the run has no encoder that '
+                'gives them; leave ivom out'
+            )
+        list_blocks(find_generator(self.gan, self.sample_model))
 
     def compute_cards(self, generated: Tensor | None) -> list[MetricCard]:
         """Compute card 'ivom', and 'fid_inverted' for each space."""
@@ -74,7 +87,7 @@ class IvOMMetric(GanMetric):
         found = invert_images(
             self.gan,
             from_rgb(queries, self.channel_order),
-            self.held_out.features(self.prior_space)[rows],
+            self.held_out.features(self.prior_space)[rows] if self.prior_space else None,
             self.num_steps,
             seed=self.seed,
             batch_size=self.batch_size,
