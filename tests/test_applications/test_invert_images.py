@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from mmagic.models.editors.biggan.biggan_modules import SelfAttentionBlock
+from mmagic.models.editors.biggan.biggan_modules import BigGANGenResBlock, SelfAttentionBlock
+from mmagic.models.editors.sagan.sagan_modules import SNGANGenResBlock
+from mmagic.models.editors.stylegan2.stylegan2_modules import ModulatedStyleConv, ModulatedToRGB
 from mmagic.registry import MODELS
 
 from disp_plugin.applications.invert_images import (
@@ -13,6 +15,8 @@ from disp_plugin.applications.invert_images import (
 )
 from tests.gans import draw
 from tests.numerics import assert_close_to_scale
+
+CONDITIONED = (BigGANGenResBlock, SNGANGenResBlock, ModulatedStyleConv, ModulatedToRGB)
 
 # Adam divides a gradient by its size: what rounds differently grows by at most lr / eps.
 ADAM_TERMS = 10_000 * 0.1 / 1e-8
@@ -64,9 +68,7 @@ def test_every_layer_that_takes_a_condition_is_in_one_block(tiny_gan):
     assert len({id(layer) for layer in layers}) == len(layers)
     seen = set()
     for module in tiny_gan.generator.modules():
-        if type(module).__name__ in (
-            'BigGANGenResBlock', 'SNGANGenResBlock', 'ModulatedStyleConv', 'ModulatedToRGB'
-        ):  # fmt: skip
+        if isinstance(module, CONDITIONED):
             module.register_forward_pre_hook(lambda module, args: seen.add(id(module)))
     generate_by_blocks(tiny_gan.generator, noise, project(tiny_gan.generator, prior))
     assert seen == {id(layer) for layer in layers}
