@@ -100,10 +100,10 @@ def train(args: argparse.Namespace) -> None:
     _add_validation(cfg, args)
     resume.check_resume(cfg)
     prepare_run.check_weights(cfg)
+    prepare_run.check_training_set(cfg)
     if args.dry_run:
         print(prepare_run.summarize(cfg))
         return
-    prepare_run.check_training_set(cfg)
     prepare_run.prepare_work_dir(cfg, args.work_dir, args.config)
     prepare_run.ensure_bank(cfg, build=not args.no_build_bank)
 

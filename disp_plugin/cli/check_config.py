@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
+from disp_plugin.cli.errors import LARGEST_SEED
 from disp_plugin.cli.options import (
     accepted_fields,
     find_class,
@@ -24,6 +26,7 @@ PARTS = (
     *('encoder', 'model', 'optim_wrapper', 'param_scheduler', 'visualizer', 'log_processor'),
     *('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
     *('train_cfg', 'val_cfg', 'test_cfg', 'default_hooks', 'custom_hooks'),
+    *('env_cfg', 'randomness'),
 )
 """Top-level fields that are built; what else stands there may be a part that was merged."""
 
@@ -39,6 +42,22 @@ UNBUILT = ('init_cfg', 'vis_kwargs_list')
 ADAPTED = (*UNBUILT, '_cfg', '_config')
 """Ends of the paths of dicts of which not all goes to the class as it stands."""
 
+TOP = ('log_level', 'sync_bn', 'resume')
+"""Top-level fields that are no dicts."""
+
+NAMES: dict[str, tuple[str, ...]] = {
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    'env_cfg.mp_cfg': ('mp_start_method', 'opencv_num_threads'),
+    'randomness': ('seed', 'deterministic', 'diff_rank_seed'),
+    'clip_grad': (
+        *('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'),
+    ),
+}
+"""End of a dict's path -> what is read of it, where no class says so."""
+
+ENDLESS = ('ResumableSampler', 'InfiniteSampler')
+"""Samplers that never end an epoch."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     'sn_style': ('torch', 'ajbrock'),
     'norm_mode': ('pixel', 'HWC'),
@@ -46,6 +65,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     'eval_style_mode': ('mix', 'single'),
     'conv_cfg.padding_mode': ('zeros', 'circular', 'zero', 'reflect', 'replicate'),
     'sample_model': ('ema', 'orig', 'ema/orig'),
+    'log_level': ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'),
+    'sync_bn': ('torch', 'mmcv'),
+    'mp_start_method': ('fork', 'spawn', 'forkserver'),
+    'rule': ('less', 'greater'),
 }
 """End of a field's path -> its words, of which mmagic takes any other for one of them, or fails
 once the run has begun."""
@@ -67,15 +90,15 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(('generator_steps', 'discriminator_steps', 'shared_dim', 'in_size'), 1),
     **dict.fromkeys(('style_channels', 'num_mlps', 'patience', 'accumulative_counts'), 1),
     **dict.fromkeys(('num_workers', 'prior_dim', 'lr', 'weight_decay', 'val_begin'), 0),
-    **dict.fromkeys(('start_iter', 'mining_iters', 'eps', 'mix_prob', 'lr_mlp'), 0),
-    **dict.fromkeys(('group_size', 'channel_groups'), 1),
+    **dict.fromkeys(('start_iter', 'mining_iters', 'eps', 'mix_prob', 'lr_mlp', 'seed'), 0),
+    **dict.fromkeys(('group_size', 'channel_groups', 'prefetch_factor'), 1),
     **dict.fromkeys(('prior_length', 'per_image_scale', 'alpha', 'loss_weight'), 0),
     'fake_nums': 2,
     'max_keep_ckpts': -1,
 }
 """Least values of numbers, wherever a config has them by these names."""
 
-MOST = {'mix_prob': 1}
+MOST = {'mix_prob': 1, 'seed': LARGEST_SEED}
 """Likewise, largest values."""
 
 NUMBERS = ('batch_size', 'max_iters', 'lr', 'num_workers')
@@ -121,12 +144,18 @@ def check_config(cfg: Config, file: str = '') -> None:
     name = Path(file or cfg.filename or 'the config').name
     check_kinds(cfg, name)
     is_run = all(cfg.get(part) is not None for part in RUN)
+    for field in TOP:
+        _check_choice(field, cfg.get(field), name)
+        _check_type(field, cfg.get(field), stated_types(Runner, field), name)
+    _check_hooks(cfg, name)
+    _check_epochs(cfg, name)
     for path, node in _walk(cfg._cfg_dict):
         _check_class(node, path, name)
         owners = find_owners(node, path)
         if owners:
             _check_names(node, path, owners, name)
         _check_init(node, path, name)
+        _check_known(node, path, name)
         for field, value in node.items():
             where = f'{path}.{field}' if path else str(field)
             if value is None and not is_run:  # a part may leave numbers to the files that inherit
@@ -213,9 +242,52 @@ def _check_init(node: Mapping[str, Any], path: str, file: str) -> None:
         )
 
 
+def _check_known(node: Mapping[str, Any], path: str, file: str) -> None:
+    known = next((names for end, names in NAMES.items() if f'.{path}'.endswith(f'.{end}')), None)
+    for field in node if known else ():
+        if field not in (*known, '_delete_'):  # type: ignore[misc]
+            best = nearest(field, known)  # type: ignore[arg-type]
+            hint = f'did you mean {best}?' if best else f'known are {", ".join(known or ())}'
+            raise ValueError(f'{path}.{field} of {file} is read by nothing; {hint}')
+
+
+def _check_hooks(cfg: Config, file: str) -> None:
+    """Raise if a hook is no dict with a type, or one is left out that mmagic cannot do without."""
+    default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
+    custom = [custom] if isinstance(custom, Mapping) else custom
+    hooks = {f'default_hooks.{name}': hook for name, hook in default.items()}
+    hooks |= {f'custom_hooks.{row}': hook or {} for row, hook in enumerate(custom)}
+    for path, hook in hooks.items():
+        if hook is None and not path.endswith('.runtime_info'):
+            continue
+        if not isinstance(hook, Mapping) or 'type' not in hook:
+            raise ValueError(f'{path} of {file} must be a dict with a type, but is {hook!r}')
+
+
+def _check_epochs(cfg: Config, file: str) -> None:
+    """Raise if epochs are counted of a sampler that never ends one."""
+    loop = cfg.get('train_cfg') or {}
+    sampler = ((cfg.get('train_dataloader') or {}).get('sampler') or {}).get('type')
+    dynamic = loop.get('dynamic_intervals') or []
+    if not isinstance(dynamic, (list, tuple)) or not all(
+        isinstance(pair, tuple) and len(pair) == 2 for pair in dynamic
+    ):
+        raise ValueError(
+            f'train_cfg.dynamic_intervals of {file} must be a list of (iteration, interval), but '
+            f'is {dynamic!r}'
+        )
+    by_epoch = loop.get('by_epoch') or str(loop.get('type', '')).startswith('EpochBased')
+    if by_epoch and sampler in ENDLESS:
+        raise ValueError(
+            f'train_cfg of {file} counts epochs, but {sampler} (train_dataloader.sampler) never '
+            "ends one; give train_cfg=dict(type='IterBasedTrainLoop', max_iters=...)"
+        )
+
+
 def _check_choice(where: str, value: object, file: str) -> None:
     words = next((w for end, w in CHOICES.items() if f'.{where}'.endswith(f'.{end}')), ())
-    if words and value is not None and value not in words:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if words and value is not None and not set(values) <= set(words):
         raise ValueError(
             f'{where} of {file} must be one of {", ".join(words)}, but is {value!r}; '
             f'{_way_out(where)}'

@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 import disp_plugin
 from disp_plugin.cli.check_config import check_config, check_kinds
+from disp_plugin.cli.errors import building
 from disp_plugin.cli.options import accepted_fields, check_options, find_class, nearest, read_option
 from disp_plugin.datasets import split_manifest
 from disp_plugin.settings import (
@@ -146,7 +147,8 @@ def build_training_set(cfg: Config) -> Any:
     dataset = copy.deepcopy(dict(get_value(cfg, path or '')))
     if 'bank_file' in dataset:
         dataset['bank_file'] = None
-    return DATASETS.build(dataset)
+    with building(path or 'train_dataloader.dataset'):
+        return DATASETS.build(dataset)
 
 
 def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:

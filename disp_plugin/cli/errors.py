@@ -13,7 +13,7 @@ from typing import NoReturn
 from disp_plugin.cli.options import accepted_fields, find_class, nearest, registered_names
 from disp_plugin.signals import STOP, Stopped
 
-__all__ = ['LARGEST_SEED', 'check_range', 'explain_error', 'user_errors']
+__all__ = ['LARGEST_SEED', 'building', 'check_range', 'explain_error', 'user_errors']
 
 USER_ERROR = 2
 """Exit status of a tool that stopped because of what it was given."""
@@ -122,6 +122,21 @@ def user_errors(debug: bool = False, resume_hint: str = '') -> Iterator[None]:
             if not debug:
                 print('(--debug prints the traceback)', file=sys.stderr)
             raise SystemExit(USER_ERROR) from None
+
+
+@contextmanager
+def building(part: str) -> Iterator[None]:
+    """Tell what goes wrong as a part of the config is built as a fault of that part."""
+    try:
+        yield
+    except Exception as error:
+        if explain_error(error) is not None:
+            raise
+        text = f'{type(error).__name__}: {error}'.splitlines()[0]
+        raise ValueError(
+            f'{part} of the config cannot be built: {text}; change it by '
+            f'--cfg-options {part}.FIELD=..., or see --debug'
+        ) from error
 
 
 def _end_by(number: int, hint: str) -> NoReturn:

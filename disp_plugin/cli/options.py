@@ -443,7 +443,7 @@ def find_owners(node: Mapping[str, object], here: str, kind: object = None) -> l
         kind (object): Its ``type``. Defaults to None: as the dict says.
     """
     from mmengine.optim import AmpOptimWrapper, OptimWrapper
-    from mmengine.runner import IterBasedTrainLoop, Runner
+    from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
     from torch.utils.data import DataLoader
 
     kind = node.get('type') if kind is None else kind
@@ -454,6 +454,6 @@ def find_owners(node: Mapping[str, object], here: str, kind: object = None) -> l
     if kind is not None:
         cls = find_class(kind)
         return None if cls is None else [cls]
-    if here == 'train_cfg':
-        return [IterBasedTrainLoop]
+    if here in ('train_cfg', 'randomness'):
+        return [IterBasedTrainLoop if here == 'train_cfg' else set_random_seed]
     return [OptimWrapper, AmpOptimWrapper] if _is_wrapper(here) else None

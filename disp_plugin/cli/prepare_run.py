@@ -4,28 +4,30 @@ import copy
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmagic.engine.hooks import VisualizationHook
+from mmagic.utils import sampler
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
 
 from disp_plugin.cli.check_config import RUN
 from disp_plugin.cli.config import build_training_set
-from disp_plugin.cli.errors import explain_error
+from disp_plugin.cli.errors import building
 from disp_plugin.cli.options import accepted_fields, find_class
 from disp_plugin.datasets import ImageViews, tell_odd_images
 from disp_plugin.datasets.image_views import unwrap_dataset
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
-from disp_plugin.hooks import FiniteHook
+from disp_plugin.hooks import FiniteHook, PriorSamplerHook
 from disp_plugin.models.checkpoint_file import SUFFIXES, find_zoo_url, read_checkpoint
 from disp_plugin.models.image_size import STYLEGAN2_SCALES, check_made_sizes, check_scale
 from disp_plugin.precision import choose_precision
@@ -141,37 +143,86 @@ def check_is_a_run(cfg: Config, file: str) -> None:
 
 
 def check_parts(cfg: Config) -> None:
-    """Build the networks and the optimizers of a run, as the run will, before any other work.
+    """Build networks, optimizers, schedules and hooks, as the run will, before any other work.
 
     Sizes of images that the run states are compared with what the networks really make.
 
     Raises:
-        ValueError: One cannot be built, or the generator makes, or the discriminator takes, images
-            of another size; the message names the part.
+        ValueError: One cannot be built, the generator makes, or the discriminator takes, images
+            of another size, or a hook is missing; the message names the part.
     """
     from mmagic.registry import MODELS
     from mmengine.optim import build_optim_wrapper
 
-    with _building('model'):
+    with building('model'):
         check_made_sizes(cfg.model, get_value(cfg, f'{find_dataset(cfg)}.image_size'))
         model = MODELS.build(copy.deepcopy(cfg.model))
-    with _building('optim_wrapper'):
-        build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    with building('optim_wrapper'):
+        wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    with building('param_scheduler'):
+        _build_schedules(cfg.get('param_scheduler'), wrapper)
+    needs_fit = bool(getattr(model, 'prior_dim', 0) and getattr(model, 'sampler', None))
+    _build_hooks(cfg, needs_fit)
 
 
-@contextmanager
-def _building(part: str) -> Iterator[None]:
-    """Tell what goes wrong as a part of the config is built as a fault of that part."""
-    try:
-        yield
-    except Exception as error:
-        if explain_error(error) is not None:
-            raise
-        text = f'{type(error).__name__}: {error}'.splitlines()[0]
+def _build_schedules(schedules: Any, wrapper: Any) -> None:
+    from mmagic.registry import PARAM_SCHEDULERS
+
+    optimizers = dict(wrapper) if isinstance(wrapper, OptimWrapperDict) else {'': wrapper}
+    if isinstance(schedules, Mapping) and 'type' not in schedules:
+        if schedules.keys() != optimizers.keys():
+            raise ValueError(
+                f'param_scheduler is for {", ".join(schedules)}, but the optimizers are '
+                f'{", ".join(optimizers)}; name each of them (None where a rate stays)'
+            )
+    else:
+        schedules = dict.fromkeys(optimizers, schedules)
+    for name, chosen in schedules.items():
+        for part in chosen if isinstance(chosen, (list, tuple)) else [chosen]:
+            if isinstance(part, Mapping) and not part.get('convert_to_iter_based'):
+                default = dict(optimizer=optimizers[name])
+                PARAM_SCHEDULERS.build(copy.deepcopy(part), default_args=default)
+
+
+def _build_hooks(cfg: Config, needs_fit: bool) -> None:
+    """Build the hooks that are ours or the hosts'; of others nobody knows what that would do."""
+    from mmagic.registry import HOOKS
+
+    custom = cfg.get('custom_hooks') or []
+    hooks = {f'default_hooks.{k}': hook for k, hook in (cfg.get('default_hooks') or {}).items()}
+    hooks |= {f'custom_hooks.{row}': hook for row, hook in enumerate(custom)}
+    classes = {path: find_class(hook['type']) for path, hook in hooks.items() if hook}
+    for path, cls in classes.items():
+        if cls is None or cls.__module__.split('.')[0] not in ('mmengine', 'mmagic', 'disp_plugin'):
+            continue
+        if issubclass(
+            cls, VisualizationHook
+        ):  # it looks for the visualizer, which is not there yet
+            _check_grids(hooks[path].get('vis_kwargs_list'), path)
+            continue
+        with building(path):
+            HOOKS.build({k: v for k, v in hooks[path].items() if k != 'priority'})
+    kinds = [cls for cls in classes.values() if cls is not None]
+    if needs_fit and not any(issubclass(cls, PriorSamplerHook) for cls in kinds):
         raise ValueError(
-            f'{part} of the config cannot be built: {text}; change it by '
-            f'--cfg-options {part}.FIELD=..., or see --debug'
-        ) from error
+            "custom_hooks lack dict(type='PriorSamplerHook'), which fits what the model draws "
+            'priors from; a list replaces that of an inherited config, so name that hook, too, as '
+            'configs/_base_/disp_runtime.py does'
+        )
+
+
+def _check_grids(grids: Any, path: str) -> None:
+    """Raise if a sample grid is of no kind that mmagic, or we, can draw."""
+    aliases = {alias.upper() for alias in VisualizationHook.VIS_KWARGS_MAPPING}
+    for grid in grids if isinstance(grids, (list, tuple)) else [grids] if grids else []:
+        kind = grid.get('type') if isinstance(grid, Mapping) else grid
+        if str(kind).upper() not in aliases and not hasattr(sampler, f'{kind}Sampler'):
+            known = sorted(
+                name[:-7] for name in vars(sampler) if name[:-7] and name[-7:] == 'Sampler'
+            )
+            raise ValueError(
+                f'{path}.vis_kwargs_list.type is {kind!r}; it must be one of {", ".join(known)}'
+            )
 
 
 def check_sizes(cfg: Config) -> None:
@@ -259,6 +310,10 @@ def check_training_set(cfg: Config) -> int:
             f'the per-image baseline needs model.prior_dim={num}, the number of training images in '
             f'{data_root}, but it is {cfg.model.get("prior_dim")}'
         )
+    if cfg.train_dataloader.get('sampler'):  # nothing is read yet
+        with building('train_dataloader'):
+            loader = {**copy.deepcopy(cfg.train_dataloader.to_dict()), 'dataset': dataset}
+            Runner.build_dataloader(loader, seed=0)
     if (view := _measure_view(dataset)) is not None:
         check_made_sizes(cfg.model, view)
     if read_launch().rank == 0:
@@ -320,7 +375,7 @@ def ensure_bank(cfg: Config, build: bool = True) -> Path | None:
 
 
 def _build(cfg: Config, bank_file: Path) -> None:
-    from disp_plugin.priors import build_bank
+    from disp_plugin.priors import BankBuild
 
     dataset = build_training_set(cfg)
     if not isinstance(dataset, ImageViews):
@@ -329,7 +384,14 @@ def _build(cfg: Config, bank_file: Path) -> None:
             'its images are seen; build the bank with tools/build_prior_bank.py --images FOLDER '
             f'--image-size SIZE --bank-file {bank_file} (and --flip where training flips)'
         )
-    build_bank(dataset, cfg.encoder, bank_file)
+    build = BankBuild(dataset, cfg.encoder, bank_file)
+    wanted, given = cfg.model.get('prior_dim'), build.encoder.prior_dim
+    if wanted and wanted != given:
+        raise ValueError(
+            f'prior_dim is {wanted} but the encoder gives {given}-d priors; '
+            f'--cfg-options prior_dim={given} sets it'
+        )
+    build.run()
 
 
 def add_finite_hook(runner: Runner) -> None:

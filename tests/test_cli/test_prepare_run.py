@@ -345,3 +345,50 @@ def test_weights_to_start_from_are_read_before_any_work(tmp_path, monkeypatch, o
     cfg.merge_from_dict(options)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         prepare_run.check_weights(cfg)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'custom_hooks': [dict(type='FiniteHook')]}, "custom_hooks lack dict.type='PriorSampler"),
+        ({'custom_hooks': [dict(type='EarlyStoppingHook', monitor='x')]}, 'Cannot infer the rule'),
+        ({'default_hooks.checkpoint.published_keys': 5}, 'default_hooks.checkpoint of the config'),
+        (
+            {'default_hooks.visualization.vis_kwargs_list': dict(type='FixedPrior')},
+            "vis_kwargs_list.type is 'FixedPrior'; it must be one of .*FixedPriors",
+        ),
+        (
+            {'param_scheduler': dict(generatr=[dict(type='ConstantLR', by_epoch=False)])},
+            'param_scheduler is for generatr, but the optimizers are generator, discriminator',
+        ),
+        (
+            {'param_scheduler': dict(type='LinearLR', start_factor=5, by_epoch=False)},
+            'factor should between 0 and 1',
+        ),
+    ],
+)
+def test_what_the_runner_would_build_late_is_built_early(repo_root, options, message):
+    cfg = load_config(repo_root / 'configs/disp_sngan_digits.py', options)
+    with pytest.raises(ValueError, match=message):
+        prepare_run.check_parts(cfg)
+
+
+def test_the_loader_is_tried_before_the_bank_is_built(repo_root, image_folder):
+    options = {'data_root': str(image_folder), 'ann_file': ''}
+    file = repo_root / 'configs/disp_sngan_digits.py'
+    prepare_run.check_training_set(load_config(file, options))
+    with pytest.raises(ValueError, match='persistent_workers option needs num_workers > 0'):
+        prepare_run.check_training_set(
+            load_config(file, {**options, 'train_dataloader.persistent_workers': True})
+        )
+
+
+def test_an_encoder_of_another_length_is_told_before_the_bank_is_built(
+    repo_root, image_folder, tmp_path
+):
+    options = dict(encoder=dict(type='PixelEncoder', size=4), bank_file=str(tmp_path / 'bank'))
+    options |= {'data_root': str(image_folder), 'ann_file': ''}
+    cfg = load_config(repo_root / 'configs/disp_sngan_digits.py', options)
+    with pytest.raises(ValueError, match='prior_dim is 128 but the encoder gives 16-d priors'):
+        prepare_run.ensure_bank(cfg)
+    assert not list(tmp_path.glob('*bank*'))

@@ -253,7 +253,9 @@ class Plan:
         file = self.work_dir / 'banks' / f'{name}.safetensors'
         if name not in self._banks:
             with_bank = Config(copy.deepcopy(cfg.to_dict()))
-            merge_options(with_bank, {'bank_file': self._from_images(file, cfg)})
+            # of which the priors' length is taken
+            options = {'bank_file': self._from_images(file, cfg), 'prior_dim': None}
+            merge_options(with_bank, options)
             ensure_bank(with_bank)
             self._banks[name] = PriorBank.open(file)
         return file, self._banks[name]
