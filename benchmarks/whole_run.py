@@ -1,7 +1,7 @@
 """Time whole training runs of one network: mmagic's class and train.py against ours.
 
 python benchmarks/whole_run.py --gan sngan --size 32 --channels 32 --batch-size 16
-python benchmarks/whole_run.py --gan biggan --size 128 --batch-size 32 --iters 400 --rounds 2
+CUDA_VISIBLE_DEVICES= python benchmarks/whole_run.py --size 64 --rounds 3
 
 Both train on the same images, in processes that alternate. mmagic's run is that of its own
 tools/train.py: labels in place of priors, float32, its data set and pipeline. Ours is that of
@@ -9,8 +9,7 @@ tools/train.py with what configs/disp_biggan_folder.py says; the bank is built b
 this package, without which mmagic does not start here, act in both. The networks are the same but
 for what takes a label or a prior, which is checked.
 
-Images a second are those of the median logged interval after the first ones. Processor time is that
-of all processes of a run, with what ours does at the end: it samples for its BatchNorm statistics.
+Images a second are those of the median logged interval; processor time is that of all processes.
 """
 
 import argparse
@@ -42,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NUM_CLASSES = 10
 PRIOR_SIZE = 64  # an encoder that costs nothing: gray pixels, D = 64 x 64
 FIRST_ITERATION = 'Iter(train)'
-# What takes a label or a prior, and what a norm makes of it.
+# what takes a label or a prior, and what a norm makes of it
 CONDITION = re.compile(r'proj_y|shared_embedding|_embedding|prior_projection|\.(gain|bias)\.')
 RUN_PATCHED = (
     'import runpy, sys; from disp_plugin.upstream import apply_patches; apply_patches(); '
@@ -54,7 +53,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--gan', choices=['biggan', 'sngan'], default='biggan')
+    parser.add_argument('--gan', choices=['biggan', 'sngan', 'stylegan2'], default='biggan')
     parser.add_argument('--size', type=int, default=32)
     parser.add_argument('--channels', type=int, help="default: the config's")
     parser.add_argument('--batch-size', type=int, default=16)
@@ -64,11 +63,13 @@ def parse_args(argv=None):
     parser.add_argument('--rounds', type=int, default=1)
     parser.add_argument('--num-images', type=int, default=500)
     parser.add_argument('--workers', type=int, default=2, help="of mmagic's data loader")
-    parser.add_argument('--cpu', action='store_true', help='even where there is a GPU')
+    parser.add_argument('--only', choices=['ours'], help='without mmagic; always so for stylegan2')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], help='for ours, such as model.channels_last=False'
     )
     args = parser.parse_args(argv)
+    # mmagic's StyleGAN2 has no labels to compare priors with
+    args.only = 'ours' if args.gan == 'stylegan2' else args.only
     if args.iters // args.interval <= args.skip:
         parser.error('--iters leaves no interval after those that are left out')
     return args
@@ -86,15 +87,18 @@ def make_images(folder, num, size):
 
 def make_ours(args, folder):
     """Our config: the folder config, with the networks of another GAN where one is asked for."""
-    cfg = Config.fromfile(str(ROOT / 'configs/disp_biggan_folder.py'))
+    is_stylegan2 = args.gan == 'stylegan2'
+    name = 'stylegan2' if is_stylegan2 else 'biggan'
+    cfg = Config.fromfile(str(ROOT / f'configs/disp_{name}_folder.py'))
     if args.gan == 'sngan':
         model = Config.fromfile(str(ROOT / 'configs/_base_/models/disp_sngan_128.py')).model
         for part in ('type', 'generator', 'discriminator'):
             cfg.model[part] = model[part]
     cfg.model.update(image_size=args.size, prior_dim=PRIOR_SIZE**2)
     if args.channels:
-        cfg.model.generator.base_channels = args.channels
-        cfg.model.discriminator.discriminator.base_channels = args.channels
+        width = {'channel_max' if is_stylegan2 else 'base_channels': args.channels}
+        cfg.model.generator.update(width)
+        cfg.model.discriminator.discriminator.update(width)
     cfg.encoder = dict(type='PixelEncoder', size=PRIOR_SIZE)
     cfg.train_dataloader.batch_size = args.batch_size
     cfg.train_dataloader.dataset.update(
@@ -145,8 +149,8 @@ def make_host(args, folder, ours):
 def write_config(args, cfg, file):
     """Write a config with the number of iterations, and times of whole intervals in its log."""
     cfg.train_cfg.max_iters = args.iters
-    cfg.train_cfg.pop('val_begin', None)
-    cfg.train_cfg.pop('val_interval', None)
+    for name in ('val_begin', 'val_interval'):
+        cfg.train_cfg.pop(name, None)
     cfg.default_hooks.logger.interval = args.interval
     cfg.log_processor.window_size = args.interval
     cfg.dump(str(file))
@@ -168,8 +172,6 @@ def count_weights(cfg):
 def run(args, command, work_dir):
     """Train in a process; return times, images a second and the peak of its memory."""
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
-    if args.cpu:
-        env['CUDA_VISIBLE_DEVICES'] = ''
     start = time.perf_counter()
     command = [sys.executable, *map(str, command), '--work-dir', str(work_dir)]
     process = subprocess.Popen(
@@ -186,7 +188,6 @@ def run(args, command, work_dir):
         if first is None and FIRST_ITERATION in line:
             first = time.perf_counter() - start
     _, status, usage = os.wait4(process.pid, 0)
-    total = time.perf_counter() - start
     file = next(work_dir.rglob('vis_data/scalars.json'), None)
     if status or file is None:
         sys.exit(f'{" ".join(command)} ended with {status}:\n{"".join(output[-30:])}')
@@ -194,15 +195,13 @@ def run(args, command, work_dir):
     logged = [entry for entry in logged if 'time' in entry]
     seconds = statistics.median(entry['time'] for entry in logged[args.skip :])
     result = {
-        'images_per_s': args.batch_size / seconds,
-        's_start': first - args.interval * logged[0]['time'],
-        's_total': total,
-        's_processor': usage.ru_utime + usage.ru_stime,
-        'mib_rss': usage.ru_maxrss / 1024,
+        'images_per_s': round(args.batch_size / seconds, 2),
+        's_start': round(first - args.interval * logged[0]['time'], 1),
+        's_total': round(time.perf_counter() - start, 1),
+        's_processor': round(usage.ru_utime + usage.ru_stime, 1),
+        'mib_rss': usage.ru_maxrss // 1024,
     }
-    if 'memory' in logged[-1]:
-        result['mib_cuda'] = logged[-1]['memory']
-    return result
+    return {**result, 'mib_cuda': logged[-1]['memory']} if 'memory' in logged[-1] else result
 
 
 def main(argv=None):
@@ -211,14 +210,15 @@ def main(argv=None):
         folder = Path(name)
         make_images(folder / 'images', args.num_images, args.size)
         ours = make_ours(args, folder)
-        configs = {'mmagic': make_host(args, folder, ours), 'ours': ours}
+        configs = {} if args.only else {'mmagic': make_host(args, folder, ours)}
+        configs['ours'] = ours
         for kind, cfg in configs.items():
             write_config(args, cfg, folder / f'config_{kind}.py')
         counts = {kind: count_weights(cfg) for kind, cfg in configs.items()}
-        if counts['mmagic'] != counts['ours']:
+        if counts[next(iter(counts))] != counts['ours']:
             sys.exit(f'the networks differ in their weights (generator, discriminator): {counts}')
         theirs = Path(mmagic.__file__).parent / '.mim/tools/train.py'
-        options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
+        options = ['--cfg-options', *args.cfg_options] * bool(args.cfg_options)
         commands = {
             'mmagic': ['-c', RUN_PATCHED, theirs, folder / 'config_mmagic.py'],
             'ours': [ROOT / 'tools/train.py', folder / 'config_ours.py', *options],
@@ -226,24 +226,23 @@ def main(argv=None):
         bank = [sys.executable, ROOT / 'tools/build_prior_bank.py', folder / 'config_ours.py']
         env = {**os.environ, 'PYTHONPATH': str(ROOT)}
         subprocess.run(bank, check=True, env=env, stdout=subprocess.DEVNULL)
-        runs = {kind: [] for kind in commands}
+        runs = {kind: [] for kind in configs}
         for number in range(args.rounds):
-            for kind in list(commands)[:: 1 if number % 2 else -1]:
+            for kind in list(configs)[:: 1 if number % 2 else -1]:
                 runs[kind].append(run(args, commands[kind], folder / f'{kind}_{number}'))
-                shown = {key: round(value, 1) for key, value in runs[kind][-1].items()}
-                print(f'round {number + 1}, {kind}: {shown}', flush=True)
+                print(f'round {number + 1}, {kind}: {runs[kind][-1]}', flush=True)
     medians = {
-        kind: {key: round(statistics.median(run[key] for run in done), 2) for key in done[0]}
+        kind: {key: statistics.median(run[key] for run in done) for key in done[0]}
         for kind, done in runs.items()
     }
-    ratios = {
-        key: round(
-            statistics.median(b[key] / a[key] for a, b in zip(*runs.values(), strict=True)), 3
-        )
-        for key in medians['ours']
-    }
-    print(f"ours to mmagic's: {ratios}")
-    print(json.dumps({**vars(args), 'weights': counts['ours'], **medians, 'ratio': ratios}))
+    if not args.only:
+        pairs = list(zip(runs['mmagic'], runs['ours'], strict=True))
+        medians['ratio'] = {
+            key: round(statistics.median(ours[key] / host[key] for host, ours in pairs), 3)
+            for key in pairs[0][0]
+        }
+        print(f"ours to mmagic's: {medians['ratio']}")
+    print(json.dumps({**vars(args), 'weights': counts['ours'], **medians}))
 
 
 if __name__ == '__main__':

@@ -137,9 +137,13 @@ TECHNIQUES = {
     'mined': dict(mining_iters=1),
     'wasserstein': dict(loss='wasserstein'),
     'whitened': dict(prior_norm='whitened'),
+    'jointly': dict(score_jointly=True),
+    'channels_last': dict(channels_last=True),
 }
 STEPS = [('sngan', technique) for technique in TECHNIQUES]
-STEPS += [(name, part) for name in ('biggan', 'stylegan2') for part in ('plain', 'mined')]
+STEPS += [
+    (name, part) for name in ('biggan', 'stylegan2') for part in ('plain', 'mined', 'channels_last')
+]
 
 
 @pytest.mark.parametrize(('name', 'technique'), STEPS)
