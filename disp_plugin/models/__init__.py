@@ -21,6 +21,7 @@ from .precision_optim_wrapper import PrecisionOptimWrapper  # noqa: E402
 from .pretrained import LoadReport, load_pretrained  # noqa: E402
 from .prior_modules import PriorConditionBN, PriorProjection  # noqa: E402
 from .prior_normalizer import FittedModule, PriorNormalizer  # noqa: E402
+from .stacking_preprocessor import StackingPreprocessor  # noqa: E402
 from .stylegan2_networks import (  # noqa: E402
     DISPStyleGAN2Generator,
     SizedStyleGAN2Discriminator,
@@ -50,5 +51,6 @@ __all__ = [
     'PriorProjectionDiscriminator',
     'R1GradientPenalty',
     'SizedStyleGAN2Discriminator',
+    'StackingPreprocessor',
     'load_pretrained',
 ]

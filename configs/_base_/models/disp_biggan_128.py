@@ -5,6 +5,8 @@ _base_ = 'mmagic::_base_/models/biggan/base_biggan_128x128.py'
 # A config adds prior_dim.
 model = dict(
     type='DISPBigGAN',
+    # mmagic's DataPreprocessor, a batch at a time
+    data_preprocessor=dict(type='StackingPreprocessor'),
     image_size=128,  # of both networks
     prior_norm='none',
     channels_last=True,

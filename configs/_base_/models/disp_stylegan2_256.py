@@ -9,6 +9,8 @@ _base_ = 'mmagic::_base_/models/base_styleganv2.py'
 # A config adds prior_dim.
 model = dict(
     type='DISPStyleGAN2',
+    # mmagic's DataPreprocessor, a batch at a time
+    data_preprocessor=dict(type='StackingPreprocessor'),
     image_size=256,
     prior_norm='none',
     # Beta(1, 1), the uniform law: not stated in the paper
