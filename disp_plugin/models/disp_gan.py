@@ -143,6 +143,7 @@ class DISPGAN(BaseGAN):
     noise_size: int
     generator: nn.Module
     discriminator: nn.Module | None
+    _is_training = False  # by train(), which also holds what is frozen
 
     def __init__(
         self,
@@ -354,6 +355,17 @@ class DISPGAN(BaseGAN):
         return samples
 
     # Training
+
+    def train(self, mode: bool = True) -> 'DISPGAN':
+        """Set the mode of all modules.
+
+        mmengine's loop asks for it before every step; to look takes a fraction of setting.
+        """
+        is_set = mode and self._is_training and all(part.training for part in self.modules())
+        if not is_set:
+            super().train(mode)
+        self._is_training = mode
+        return self
 
     def data_sample_to_prior(self, data_samples: DataSample) -> Tensor | None:
         """Return the normalized priors (N, D) of a batch of real images.

@@ -6,7 +6,7 @@ from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 
 from disp_plugin.priors import PriorBank
-from tests.gans import PRIOR_DIM, TYPE, draw, make_batch, make_gan, train_gan
+from tests.gans import PRIOR_DIM, TYPE, draw, gan_config, make_batch, make_gan, train_gan
 from tests.numerics import assert_close_to_scale
 
 BOTH = pytest.mark.parametrize('name', ['biggan', 'sngan'])
@@ -273,3 +273,27 @@ def test_what_brings_no_priors_is_refused_with_the_way_out():
     gan = make_gan('biggan')
     with pytest.raises(ValueError, match=r"carries no 'gt_prior'.*LoadPrior"):
         gan.data_sample_to_prior(DataSample(gt_img=IMAGES))
+
+
+def test_a_mode_that_is_set_is_not_set_again_but_what_left_it_comes_back(monkeypatch):
+    gan, calls = build('sngan'), []
+    train = torch.nn.Module.train
+    monkeypatch.setattr(
+        torch.nn.Module, 'train', lambda self, mode=True: calls.append(mode) or train(self, mode)
+    )
+    assert gan.train() is gan and not calls
+    deep = next(part for part in gan.generator.modules() if not list(part.children()))
+    deep.eval()
+    gan.train()
+    assert deep.training
+    assert not any(part.training for part in gan.eval().modules())
+    assert all(part.training for part in gan.train().modules())
+
+
+def test_blocks_are_frozen_from_the_first_call_of_train_on_and_again_after_each_step():
+    config = gan_config('sngan', discriminator=dict(freeze=dict(type='FreezeD', blocks=1)))
+    gan = MODELS.build(config)
+    for _ in range(2):
+        frozen = [part for part in gan.train().discriminator.modules() if not part.training]
+        assert frozen and not any(p.requires_grad for part in frozen for p in part.parameters())
+        gan.discriminator.requires_grad_(True)  # as mmagic does after a step of the generator
