@@ -11,6 +11,7 @@ model = dict(prior_dim=4096)
 
 train_dataloader = dict(
     batch_size=25,  # not stated in the paper
+    num_workers=0,  # 100 images, kept in memory
     dataset=dict(data_root='data/anime100', image_size=128))
 
 # batches for the discriminator: 30,000 steps of the generator (not stated in the paper) x 4

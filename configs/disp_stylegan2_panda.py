@@ -12,6 +12,7 @@ model = dict(prior_dim=4096, pretrained=_base_.transfer_stylegan2.model.pretrain
 
 train_dataloader = dict(
     batch_size=16,  # not stated in the paper
+    num_workers=0,  # 100 images, kept in memory
     dataset=dict(data_root='data/panda', image_size=256))
 
 train_cfg = dict(max_iters=20000)  # not stated in the paper

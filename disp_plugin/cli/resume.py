@@ -22,9 +22,9 @@ _BOUND = (
 # weights are compared by their fingerprints. PrecisionOptimWrapper tells what it goes on with.
 _FREE = (
     r'optim_wrapper(\.(?!optimizer)\w+)?\.(type|precision|loss_scale)$|'
-    r'model\.pretrained(\.|$)|.*\.(data_root|ann_file|bank_file|checkpoint|download|batch_size|'
-    r'num_workers|persistent_workers|pin_memory|prefetch_factor|max_iters|val_begin|val_interval|'
-    r'dynamic_intervals)$'
+    r'model\.pretrained(\.|$)|model\.data_preprocessor\.type$|.*\.(data_root|ann_file|bank_file|'
+    r'checkpoint|download|batch_size|num_workers|persistent_workers|pin_memory|prefetch_factor|'
+    r'cache_memory|max_iters|val_begin|val_interval|dynamic_intervals)$'
 )
 _ALWAYS_OTHER = ('resume', 'load_from')
 

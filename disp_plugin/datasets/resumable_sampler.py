@@ -65,7 +65,7 @@ class ResumableSampler(Sampler):
         size = len(self.dataset)  # type: ignore[arg-type]
         by_position = takes_positions(self.dataset)
         first = self.start + self.rank
-        epoch, order = -1, torch.arange(size)
+        epoch, order = -1, np.arange(size)
         for draw in itertools.count(first, self.world_size):
             if draw // size != epoch:
                 epoch = draw // size
@@ -77,9 +77,9 @@ class ResumableSampler(Sampler):
         """Number of draws of this process in one pass over the data; the stream has no end."""
         return -(-len(self.dataset) // self.world_size)  # type: ignore[arg-type]
 
-    def _order_of(self, epoch: int, size: int) -> torch.Tensor:
+    def _order_of(self, epoch: int, size: int) -> np.ndarray:
         if not self.shuffle:
-            return torch.arange(size)
+            return np.arange(size)
         # torch uses the low 32 bits of a seed only: hash both numbers into them.
         word = np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]
-        return torch.randperm(size, generator=torch.Generator().manual_seed(int(word)))
+        return torch.randperm(size, generator=torch.Generator().manual_seed(int(word))).numpy()

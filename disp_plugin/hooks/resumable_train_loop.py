@@ -1,5 +1,6 @@
 """A training loop that stops on a signal, and goes on in the data where it stopped."""
 
+import platform
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +8,19 @@ from typing import Any
 
 import torch
 from mmagic.registry import LOOPS
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from disp_plugin.datasets import ResumableSampler, SeededDraws, takes_positions
+from disp_plugin.datasets import (
+    ImageFolderDataset,
+    ResumableSampler,
+    SeededDraws,
+    takes_positions,
+)
+from disp_plugin.datasets.image_views import unwrap_dataset
 from disp_plugin.distributed import leave_group
 from disp_plugin.signals import STOP, Stopped, spare_processes
 
@@ -77,6 +84,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self._skip_past()
         if self._sampler is not None:
             self.runner.message_hub.update_info(DRAW_SEED, self._sampler.seed)
+        self._keep_images()
         try:
             with STOP.caught():
                 return super().run()
@@ -108,6 +116,13 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self._stop(number, saving.last_ckpt)
         elif is_saved:
             STOP.end_deferral()
+
+    def _keep_images(self) -> None:
+        dataset = unwrap_dataset(self.dataloader.dataset)
+        if isinstance(dataset, ImageFolderDataset):
+            machines = all_gather_object(platform.node())
+            told = dataset.keep_images(machines.count(platform.node()))
+            self.runner.logger.info(f'{dataset.data_root}: {told}')
 
     def _stop(self, number: int, checkpoint: str | None) -> None:
         self.runner.logger.warning(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+from torch import Tensor
 
 from disp_plugin.datasets import ImageViews
 from disp_plugin.datasets.image_views import unwrap_dataset
@@ -57,11 +58,15 @@ class LoadPrior(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``gt_prior``."""
+        flipped = self._is_flipped(results.get('flip_infos', ()))
+        results['gt_prior'] = self.look_up([self.find_key(results)], [flipped])[0]
+        return results
+
+    def look_up(self, keys: Sequence[str], flipped: Sequence[bool]) -> Tensor:
+        """Look up the priors (N, D) of images by their keys."""
         if self._bank is None:
             self._bank = PriorBank.open(self.bank_file)
-        flipped = self._is_flipped(results.get('flip_infos', ()))
-        results['gt_prior'] = self._bank.lookup([self.find_key(results)], flipped)[0]
-        return results
+        return self._bank.lookup(keys, flipped)
 
     def find_key(self, results: Mapping[str, Any]) -> str:
         """Find the key of an image in what its data set tells of it.

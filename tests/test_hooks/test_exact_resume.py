@@ -1,10 +1,12 @@
 """A run that is stopped and resumed ends with the weights of one that was not, bit for bit."""
 
 import functools
+from pathlib import Path
 
 import pytest
 import torch
 
+from disp_plugin.datasets import image_folder_dataset
 from tests.test_hooks.tiny_runs import (
     EMA_BATCH_NORM,
     assert_same,
@@ -95,6 +97,22 @@ def test_no_batch_of_the_past_is_decoded_again(train, decoded):
     decoded.clear()
     train('sngan', 5, resume_from=snapshot(run, 3))
     assert decoded == future
+
+
+def test_images_that_are_kept_in_memory_change_nothing_and_are_decoded_once(
+    make, whole, decoded, monkeypatch
+):
+    expected = whole('sngan').model.state_dict()
+    free = 4 * 6 * 3 * 16 * 16  # of which 0.25 are allowed: room for six of ten images
+    monkeypatch.setattr(image_folder_dataset, 'free_memory', lambda: free)
+    run, told = make('sngan', 7, hooks=HOOKS), []
+    monkeypatch.setattr(run.logger, 'info', lambda text, *args: told.append(str(text)))
+    run.train()
+    assert not find_differences(expected, run.model.state_dict())
+    kept = [name for name in decoded if Path(name).stem < 'image_0006']
+    # the batch across two passes has one of them twice
+    assert len(set(kept)) == 6 and len(kept) <= 7 and len(decoded) > 10
+    assert any('images: 6 of 10 images are kept in memory' in text for text in told)
 
 
 def test_without_the_hook_for_random_states_it_would_not_be_exact(train, whole):

@@ -1,6 +1,6 @@
 """scikit-learn's digits 5 to 9, 100 images at 16 px; see tools/dataset_converters/digits.py."""
 
-# A mirrored digit is no digit. Such small images load faster without worker processes.
+# A mirrored digit is no digit. Few images, kept in memory, need no worker processes.
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
