@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmagic.engine.hooks import VisualizationHook
-from mmagic.utils import sampler
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
@@ -186,6 +184,7 @@ def _build_schedules(schedules: Any, wrapper: Any) -> None:
 
 def _build_hooks(cfg: Config, needs_fit: bool) -> None:
     """Build the hooks that are ours or the hosts'; of others nobody knows what that would do."""
+    from mmagic.engine.hooks import VisualizationHook
     from mmagic.registry import HOOKS
 
     custom = cfg.get('custom_hooks') or []
@@ -213,6 +212,9 @@ def _build_hooks(cfg: Config, needs_fit: bool) -> None:
 
 def _check_grids(grids: Any, path: str) -> None:
     """Raise if a sample grid is of no kind that mmagic, or we, can draw."""
+    from mmagic.engine.hooks import VisualizationHook
+    from mmagic.utils import sampler
+
     aliases = {alias.upper() for alias in VisualizationHook.VIS_KWARGS_MAPPING}
     for grid in grids if isinstance(grids, (list, tuple)) else [grids] if grids else []:
         kind = grid.get('type') if isinstance(grid, Mapping) else grid
