@@ -18,6 +18,12 @@ from tests.test_models.test_float32 import UNIT, count_layers
 GANS = list(TYPE)
 
 
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch):
+    """The networks of these tests are on the CPU, wherever others would be."""
+    monkeypatch.setattr(precision_optim_wrapper, 'get_device', lambda: 'cpu')
+
+
 @pytest.fixture
 def said(monkeypatch):
     """What is logged: (level, text)."""
@@ -120,12 +126,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch_in_each_precision():
     assert moved > 0 and (whole.weight - parts.weight).norm() < 4 * UNIT * moved
 
 
-def test_the_registry_builds_it_and_the_machine_decides(monkeypatch):
+def test_the_registry_builds_it_and_the_machine_decides():
     layer = nn.Linear(2, 2)
     optimizer = torch.optim.Adam(layer.parameters())
     wrapper = OPTIM_WRAPPERS.build(dict(type='PrecisionOptimWrapper', optimizer=optimizer))
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    assert wrapper.cast_dtype == precision_optim_wrapper.choose_precision('auto', device)[0]
+    assert wrapper.cast_dtype == precision_optim_wrapper.choose_precision('auto', 'cpu')[0]
 
 
 def test_the_reason_is_logged_once_a_run_and_slow_bfloat16_as_a_warning(said, monkeypatch):
@@ -136,7 +141,6 @@ def test_the_reason_is_logged_once_a_run_and_slow_bfloat16_as_a_warning(said, mo
     assert said[1][1] == 'networks train in float32, as asked for'
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_float16_on_a_cpu_is_refused():
     with pytest.raises(ValueError, match="'float16', which is for GPUs"):
         wrap(nn.Linear(2, 2), 'float16')
