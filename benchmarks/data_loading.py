@@ -8,7 +8,7 @@ Without --data-root, JPEGs of random blobs are written. Priors are random. Print
 
 - decode_per_s: images a second by decoding, cropping and resizing alone, in this process
 - first_pass_per_s, later_per_s: the same by the training's loader, without a training, in its first
-  pass over the images and after it (of at most 2,000 images); ms_later is its time for a batch
+  pass over the images (at most 2,000) and then (2,000); ms_later is its time for a batch
 - ms_preprocess: what moving, stacking and normalizing a batch takes, which the step does
 - data_share: what mmengine logs as data_time over what it logs as time in the last two thirds of
   --iters iterations of a real run: the tenth percentile of either, which other work on the machine
@@ -96,12 +96,12 @@ def time_decoding(dataset):
 def time_loader(loader):
     """Give images a second of the first pass and of one after it, and a batch."""
     size = loader.batch_size
-    batches, rates = iter(loader), []
-    num = max(1, min(len(loader.dataset), NUM_TIMED) // size)
     loader.dataset.keep_images()
-    batch = None
-    for skipped in (0, -(-len(loader.dataset) // size)):
-        for _ in range(max(0, skipped - num)):
+    batches, rates = iter(loader), []
+    total = len(loader.dataset)
+    first = max(1, min(total, NUM_TIMED) // size)
+    for skipped, num in ((0, first), (-(-total // size) - first, NUM_TIMED // size)):
+        for _ in range(skipped):
             next(batches)
         start = time.perf_counter()
         for _ in range(num):
