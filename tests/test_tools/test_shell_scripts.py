@@ -2,12 +2,17 @@
 
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, suppress
 
 import pytest
+import torch
+
+import disp_plugin.register  # noqa: F401  so that torch reads mmengine's checkpoints
 
 ECHO = '#!/bin/sh\nfor argument in "$@"; do echo "$argument"; done\n'
 
@@ -55,13 +60,14 @@ def test_several_machines_meet_at_one_port(call):
 
 
 @pytest.mark.slow
-def test_a_second_run_on_one_machine_finds_a_free_port(repo_root, tmp_path):
+def test_a_second_run_on_one_machine_finds_a_free_port(repo_root, image_folder, tmp_path):
     config = str(repo_root / 'configs/disp_sngan_digits.py')
+    images = ['--cfg-options', f'data_root={image_folder}', 'ann_file=']
     with ExitStack() as taken:
         with suppress(OSError):  # another run has it, which is as good
             taken.enter_context(socket.create_server(('127.0.0.1', 29500)))
         done = subprocess.run(
-            [str(repo_root / 'tools/dist_train.sh'), config, '1', '--dry-run'],
+            [str(repo_root / 'tools/dist_train.sh'), config, '1', '--dry-run', *images],
             env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(repo_root)},
             capture_output=True,
             text=True,
@@ -69,6 +75,44 @@ def test_a_second_run_on_one_machine_finds_a_free_port(repo_root, tmp_path):
         )
     assert done.returncode == 0, done.stderr
     assert 'DISPSNGAN' in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_that_is_told_to_end_saves_and_goes_on(
+    repo_root, small_run, tmp_path
+):
+    environment = {
+        **os.environ,
+        'PYTHON': sys.executable,
+        'PYTHONPATH': str(repo_root),
+        'OMP_NUM_THREADS': '1',
+        'CUDA_VISIBLE_DEVICES': '',
+    }
+    options = ['max_iters=40', 'batch_size=2', 'default_hooks.logger.interval=2']
+    options += ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
+    options += ['default_hooks.checkpoint.interval=40', 'default_hooks.checkpoint.save_best=None']
+
+    def start(name, *flags):
+        config, *rest = small_run.arguments(tmp_path / name, *options, 'experiment_name=x')
+        command = [str(repo_root / 'tools/dist_train.sh'), config, '2', *flags, *rest]
+        with open(tmp_path / f'{name}.log', 'w') as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    assert start('whole').wait() == 0, (tmp_path / 'whole.log').read_text()
+    process, until = start('cut'), time.monotonic() + 300
+    while 'Iter(train) [ 4/40]' not in (tmp_path / 'cut.log').read_text():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() != 0
+    said = (tmp_path / 'cut.log').read_text()
+    assert said.count('stopped by SIGTERM. Give the same command with --resume') == 1
+    saved = [file for file in (tmp_path / 'cut').glob('iter_*.pth') if file.stem != 'iter_40']
+    assert len(saved) == 1
+    assert start('cut', '--resume').wait() == 0, (tmp_path / 'cut.log').read_text()
+    ends = [torch.load(tmp_path / name / 'iter_40.pth') for name in ('whole', 'cut')]
+    for part in ('state_dict', 'optimizer'):
+        torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
 
 
 def test_slurm_train_takes_mmagics_arguments_and_environment(call, repo_root):
