@@ -148,7 +148,11 @@ STEPS += [
 
 @pytest.mark.parametrize(('name', 'technique'), STEPS)
 def test_a_step_keeps_to_the_device_and_does_not_wait_for_it(name, technique):
-    gan = make(name, **TECHNIQUES[technique])
+    gan = make(name, ema_config=dict(type='ExponentialMovingAverage'), **TECHNIQUES[technique])
+    average = gan.generator_ema
+    average._num_updates = 1  # which it reads once a run
+    # a move to this device, unlike one to a GPU, makes new parameters
+    average.avg_parameters = dict(average.module.named_parameters())
     with OneDevice():
         (logged,) = train_gan(gan, optimizer=torch.optim.SGD)
     assert devices_of(logged) == {DEVICE}
