@@ -1,5 +1,6 @@
 """Files: written whole or not at all, places that can be written to, free space."""
 
+import difflib
 import os
 import re
 import secrets
@@ -155,3 +156,19 @@ def _find_existing(path: str | Path) -> Path:
     while not place.exists():
         place = place.parent
     return place
+
+
+def check_config_file(file: str | Path) -> Path:
+    """Get the path of a config file.
+
+    Raises:
+        FileNotFoundError: There is no such file; the message names the nearest one beside it.
+    """
+    path = Path(file)
+    if path.is_file():
+        return path
+    beside = sorted(p.name for p in path.parent.glob('*.py')) if path.parent.is_dir() else []
+    best = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.4)
+    hint = f'; did you mean {path.parent / best[0]}?' if best else ''
+    what = 'is a folder' if path.is_dir() else 'does not exist'
+    raise FileNotFoundError(f'config file {path} {what}{hint}')

@@ -1,9 +1,12 @@
 """Configs and values as text, read without executing anything."""
 
-import ast
-from typing import Any
+from __future__ import annotations
 
-from mmengine.config import ConfigDict
+import ast
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import ConfigDict
 
 __all__ = ['parse_config_text', 'read_literal']
 
@@ -60,4 +63,6 @@ def parse_config_text(text: str) -> ConfigDict:
                     f'line {statement.lineno} of the config is no plain "name = value": '
                     f'{ast.unparse(statement)[:80]!r}'
                 )
+    from mmengine.config import ConfigDict  # here, since --help and most errors do not need it
+
     return ConfigDict(fields)

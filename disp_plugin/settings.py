@@ -1,7 +1,6 @@
 """Where a config holds each setting, and the short names of the command line."""
 
 import ast
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from disp_plugin.datasets import split_manifest
+from disp_plugin.files import check_config_file
 from disp_plugin.upstream import patch_config_reading
 
 __all__ = [
@@ -48,13 +48,7 @@ def read_config(file: str | Path) -> Config:
             one beside the file.
         ValueError: It is no config, or its code fails.
     """
-    path = Path(file)
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob('*.py')) if path.parent.is_dir() else []
-        best = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.4)
-        hint = f'; did you mean {path.parent / best[0]}?' if best else ''
-        what = 'is a folder' if path.is_dir() else 'does not exist'
-        raise FileNotFoundError(f'config file {path} {what}{hint}')
+    path = check_config_file(file)
     patch_config_reading()  # bases such as mmagic:: need pkg_resources, which may be gone
     try:
         return Config.fromfile(str(path))

@@ -157,10 +157,11 @@ def main(argv: list[str] | None = None) -> None:
         'probe': (measure_probes, print_probes),
     }[args.verb]
 
-    from disp_plugin.cli.errors import user_errors
+    from disp_plugin.cli.errors import check_files, user_errors
     from disp_plugin.files import check_out, write_file
 
     with user_errors(args.debug):
+        check_files(args)
         if args.out:
             check_out(args.out, is_folder=False)
         numbers = measure(args)

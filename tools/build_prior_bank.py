@@ -204,10 +204,11 @@ def build(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.cli.errors import check_range, user_errors
+    from disp_plugin.cli.errors import check_files, check_range, user_errors
 
     hint = 'Run the same command again: the build goes on where it was.'
     with user_errors(args.debug, resume_hint=hint):
+        check_files(args)
         check_range(args, batch_size=1, workers=0, image_size=1)
         build(args)
 

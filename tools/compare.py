@@ -166,11 +166,12 @@ def compare(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from disp_plugin.cli.errors import user_errors
+    from disp_plugin.cli.errors import check_files, user_errors
 
     with user_errors(
         args.debug, resume_hint='Give the same command, without --overwrite, to go on.'
     ):
+        check_files(args)
         compare(args)
 
 

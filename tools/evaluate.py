@@ -262,9 +262,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from disp_plugin.cli.errors import check_range, user_errors
+    from disp_plugin.cli.errors import check_files, check_range, user_errors
 
     with user_errors(args.debug):
+        check_files(args)
         check_range(args, seed=0)
         evaluate(args)
 

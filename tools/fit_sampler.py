@@ -7,7 +7,7 @@ python tools/fit_sampler.py work_dirs/disp_biggan_digits/iter_800.pth \\
 import argparse
 import os
 
-from disp_plugin.cli.errors import user_errors
+from disp_plugin.cli.errors import check_files, user_errors
 from disp_plugin.cli.options import CfgOptionsAction, add_shared, make_parser, read_part
 
 
@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault('SCIPY_ARRAY_API', '1')
     args = parse_args(argv)
     with user_errors(args.debug):
+        check_files(args)
         fit_sampler(args)
 
 

@@ -8,7 +8,7 @@ The folder holds the images alone; all walks lie together beside it: walk_grid.p
 
 import argparse
 
-from disp_plugin.cli.errors import check_range, user_errors
+from disp_plugin.cli.errors import check_files, check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 
@@ -55,7 +55,6 @@ def interpolate(args: argparse.Namespace) -> None:
     from disp_plugin.distributed import choose_device
     from disp_plugin.progress import track
 
-    check_range(args, num=1, steps=2, seed=0, batch_size=1)
     names = [f'{walk:03d}_{step:03d}.png' for walk in range(args.num) for step in range(args.steps)]
     folder = applications.SampleFolder(args.out, names, args.overwrite)
     device = choose_device(args.device)
@@ -74,6 +73,8 @@ def interpolate(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with user_errors(args.debug):
+        check_files(args)
+        check_range(args, num=1, steps=2, seed=0, batch_size=1)
         interpolate(args)
 
 

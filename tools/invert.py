@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from disp_plugin.cli.errors import check_range, user_errors
+from disp_plugin.cli.errors import check_files, check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 
@@ -59,7 +59,6 @@ def invert(args: argparse.Namespace) -> None:
     from disp_plugin.evaluation.metrics.ivom import inversion_error
     from disp_plugin.files import write_file
 
-    check_range(args, steps=0, seed=0, batch_size=1)
     args.images = [image for place in args.images for image in find_images(place)]
     names = [f'{index:06d}.png' for index in range(len(args.images))]
     folder = applications.SampleFolder(args.out, names, args.overwrite)
@@ -111,6 +110,8 @@ def invert(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with user_errors(args.debug):
+        check_files(args)
+        check_range(args, steps=0, seed=0, batch_size=1)
         invert(args)
 
 

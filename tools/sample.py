@@ -8,7 +8,7 @@ The folder holds the samples alone; their sheet lies beside it: variations_grid.
 
 import argparse
 
-from disp_plugin.cli.errors import check_range, user_errors
+from disp_plugin.cli.errors import check_files, check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
 
 MAX_IN_SHEET = 1024
@@ -40,11 +40,8 @@ def sample(args: argparse.Namespace) -> None:
     from disp_plugin.distributed import choose_device
     from disp_plugin.progress import track
 
-    if args.nrow is not None and args.nrow < 1:
-        raise ValueError(f'--nrow must be at least 1, but is {args.nrow}')
     names = [f'{index:06d}.png' for index in range(args.num)]
     folder = applications.SampleFolder(args.out, names, args.overwrite)
-    check_range(args, num=1, batch_size=1, nrow=1, seed=0)
     device = choose_device(args.device)
     gan, cfg = applications.load_gan(args.checkpoint, args.config, device)
     prior = applications.encode_image(cfg, args.prior_from, device) if args.prior_from else None
@@ -61,6 +58,8 @@ def sample(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with user_errors(args.debug):
+        check_files(args)
+        check_range(args, num=1, batch_size=1, nrow=1, seed=0)
         sample(args)
 
 

@@ -73,9 +73,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from disp_plugin.cli.errors import user_errors
+    from disp_plugin.cli.errors import check_files, user_errors
 
     with user_errors(args.debug):
+        check_files(args)
         evaluate(args)
 
 

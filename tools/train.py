@@ -147,10 +147,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from disp_plugin.cli.errors import check_range, user_errors
+    from disp_plugin.cli.errors import check_files, check_range, user_errors
 
     hint = _say_how_to_go_on(args, sys.argv[1:] if argv is None else argv)
     with user_errors(args.debug, resume_hint=hint):
+        check_files(args)
         check_range(args, seed=0, val_interval=1, patience=1)
         train(args)
 

@@ -8,12 +8,21 @@ import traceback
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from disp_plugin.cli.options import accepted_fields, find_class, nearest, registered_names
+from disp_plugin.files import check_config_file
 from disp_plugin.signals import STOP, Stopped
 
-__all__ = ['LARGEST_SEED', 'building', 'check_range', 'explain_error', 'user_errors']
+__all__ = [
+    'LARGEST_SEED',
+    'building',
+    'check_files',
+    'check_range',
+    'explain_error',
+    'user_errors',
+]
 
 USER_ERROR = 2
 """Exit status of a tool that stopped because of what it was given."""
@@ -36,6 +45,20 @@ def check_range(args: Namespace, **least: int) -> None:
             raise ValueError(f'{option} must be at least {low}, but is {value}')
         if name == 'seed' and value > LARGEST_SEED:
             raise ValueError(f'--seed must be at most {LARGEST_SEED}, but is {value}')
+
+
+def check_files(args: Namespace) -> None:
+    """Raise if the config or checkpoint of a command line is missing, before anything slow.
+
+    Raises:
+        FileNotFoundError: One does not exist.
+    """
+    if (config := getattr(args, 'config', None)) is not None:
+        check_config_file(config)
+    if (checkpoint := getattr(args, 'checkpoint', None)) is not None:
+        path = Path(checkpoint)
+        if not path.exists():
+            raise FileNotFoundError(f'{path} does not exist (looked from {Path.cwd()})')
 
 
 def explain_error(error: BaseException) -> str | None:

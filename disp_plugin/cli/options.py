@@ -15,8 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmengine.config import DictAction
-
 from disp_plugin.literals import read_literal
 
 __all__ = [
@@ -66,6 +64,8 @@ def parse_value(text: str) -> object:
             return read_literal(ast.parse(text, mode='eval').body)
         with suppress(ValueError):
             return json.loads(text)
+    from mmengine.config import DictAction  # here, since --help and most errors do not need it
+
     try:
         return DictAction._parse_iterable(text)
     except (AssertionError, RecursionError) as error:
