@@ -161,9 +161,9 @@ def main(argv: list[str] | None = None) -> None:
     from disp_plugin.files import check_out, write_file
 
     with user_errors(args.debug):
-        check_files(args)
         if args.out:
             check_out(args.out, is_folder=False)
+        check_files(args)
         numbers = measure(args)
         show(numbers)
         if args.out:
