@@ -58,7 +58,9 @@ def parse_args(argv=None):
     parser.add_argument('--channels', type=int, help="default: the config's")
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--iters', type=int, default=60, help='updates of the discriminator')
-    parser.add_argument('--interval', type=int, default=5, help='iterations that are timed as one')
+    parser.add_argument(
+        '--interval', type=int, default=4, help='iterations timed as one: 4 hold one of G'
+    )
     parser.add_argument('--skip', type=int, default=2, help='intervals of the start left out')
     parser.add_argument('--rounds', type=int, default=1)
     parser.add_argument('--num-images', type=int, default=500)
