@@ -56,7 +56,7 @@ def read_config(file: str | Path) -> Config:
         raise FileNotFoundError(f'config file {path} needs {error.filename or error}') from error
     except RecursionError as error:
         raise ValueError(f'config file {path} inherits itself') from error
-    except (Exception, SystemExit) as error:  # a config is code, and may raise anything
+    except Exception as error:  # a config is code, and may raise anything
         raise ValueError(f'config file {path}: {_explain_fault(error)}') from error
 
 
