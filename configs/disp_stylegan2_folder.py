@@ -20,6 +20,8 @@ model = dict(
 train_cfg = dict(max_iters=100000)
 
 # bfloat16 or float16 where the machine is good at it
+encoder = dict(precision='auto')
+
 optim_wrapper = dict(
     generator=dict(type='PrecisionOptimWrapper'),
     discriminator=dict(type='PrecisionOptimWrapper'))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from disp_plugin.cli.options import add_shared, make_parser
+from disp_plugin.precision import PRECISIONS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,10 +33,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, help='processes that decode (default: by cores)')
     parser.add_argument('--dtype', choices=['float32', 'float16'], default='float32')
     parser.add_argument(
-        '--amp',
-        choices=['auto', 'off', 'float16', 'bfloat16'],
-        default='auto',
-        help='autocast of the forward (default: auto, which is float16 on a GPU)',
+        '--precision',
+        choices=PRECISIONS,
+        help="of the encoder; a part of its fingerprint (default: the config's, else float32)",
     )
     parser.add_argument(
         '--overwrite', action='store_true', help='replace a bank of other data or another encoder'
@@ -177,6 +177,8 @@ def choose_shard(args: argparse.Namespace) -> Any:
 def build(args: argparse.Namespace) -> None:
     shard = choose_shard(args)
     task = settle(args)
+    if args.precision is not None:
+        task = task._replace(encoder={**task.encoder, 'precision': args.precision})
     if args.dry_run:
         print(describe(task) + (f'\nshare:    {shard}' if shard.count > 1 else ''))
         return
@@ -190,7 +192,6 @@ def build(args: argparse.Namespace) -> None:
         *task,
         batch_size=args.batch_size,
         device=args.device,
-        amp={'auto': None, 'off': False}.get(args.amp, args.amp),
         dtype=args.dtype,
         overwrite=args.overwrite,
     )

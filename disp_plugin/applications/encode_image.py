@@ -52,8 +52,7 @@ def encode_shown(
         ValueError: The run has no encoder, or another one than its bank was made with.
     """
     encoder = _build_encoder(cfg).to(device)
-    pixels = (torch.from_numpy(image).permute(2, 0, 1)[None].to(device) for image in shown)
-    return torch.cat([encoder(image.float() / 255) for image in pixels]).cpu()
+    return torch.cat([encoder.encode(torch.from_numpy(image)[None]) for image in shown]).cpu()
 
 
 def _build_encoder(cfg: Config | ConfigDict) -> PriorEncoder:

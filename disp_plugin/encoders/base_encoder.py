@@ -4,9 +4,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
+
+from disp_plugin.precision import choose_precision
 
 INTERPOLATIONS = ('nearest', 'nearest-exact', 'bilinear', 'bicubic')
 
@@ -119,6 +122,9 @@ class PriorEncoder(nn.Module):
         architecture (str): Name of the network, a part of the fingerprint.
         layer (str): Which activations are the prior, a part of the fingerprint.
         preprocessing (Preprocessing): What is done to the images before the network sees them.
+        precision (str): In which type :meth:`encode` computes, as in
+            :func:`~disp_plugin.precision.choose_precision`; another than float32 is a part of the
+            fingerprint. Defaults to 'float32'.
 
     Attributes:
         prior_dim (int): D, length of a prior.
@@ -127,9 +133,17 @@ class PriorEncoder(nn.Module):
 
     prior_dim: int
     network: nn.Module
+    precision: str = 'float32'
 
-    def __init__(self, architecture: str, layer: str, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        layer: str,
+        preprocessing: Preprocessing,
+        precision: str = 'float32',
+    ) -> None:
         super().__init__()
+        self.precision = precision
         self.architecture = architecture
         self.layer = layer
         self.preprocessing = preprocessing
@@ -147,6 +161,8 @@ class PriorEncoder(nn.Module):
     def seal(self) -> None:
         """Freeze the finished network and find out ``prior_dim``."""
         self.requires_grad_(False)
+        # as images are that were decoded
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for child in self.children():
             child.eval()  # not a flag: an extractor of torchvision changes its graph, too
         self.training = False
@@ -170,20 +186,50 @@ class PriorEncoder(nn.Module):
         self._check_images(img)
         return self._as_prior(self.extract(self.preprocessing(img.float())))
 
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode images (N, H, W, 3), uint8 RGB, on any device, in the encoder's precision.
+
+        Returns:
+            Tensor: Priors (N, D), float32, on the encoder's device.
+        """
+        device, dtype = self.device, self.dtype
+        # a view that is channels last, as all that is made of it is
+        images = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+        with torch.autocast(device.type, dtype, dtype != torch.float32):
+            return self(images).float()
+
+    @property
+    def device(self) -> torch.device:
+        """torch.device: Where the encoder is."""
+        tensors = chain(self.parameters(), self.buffers())
+        return next((value.device for value in tensors), torch.device('cpu'))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """torch.dtype: In which type :meth:`encode` computes where the encoder is."""
+        return choose_precision(self.precision, self.device)[0]
+
     def describe(self) -> dict[str, str]:
         """Name the parts of the fingerprint, to tell what differs between two encoders."""
         if self._weights_hash is None:
             self._weights_hash = hash_tensors(self.state_dict().items())
+        precision = self.precision
+        if precision == 'auto':
+            precision = str(self.dtype).removeprefix('torch.')
         return {
             'architecture': self.architecture,
             'layer': self.layer,
             'preprocessing': self.preprocessing.describe(),
             'weights': self._weights_hash,
+            'precision': precision,
         }
 
     def fingerprint(self) -> str:
         """Identify the encoder by 64 digits: equal fingerprints give equal priors."""
-        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+        parts = self.describe()
+        if parts['precision'] == 'float32':
+            del parts['precision']
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _as_prior(self, features: Tensor) -> Tensor:
         if features.dim() == 4:

@@ -47,6 +47,8 @@ class CheckpointEncoder(PriorEncoder):
         untrained (bool): Whether to leave the network untrained, as the control to compare with; a
             ``checkpoint`` then only says which network it is. Defaults to False.
         seed (int): Seed of an untrained network. Defaults to 0.
+        precision (str): In which type it computes, as in
+            :func:`~disp_plugin.precision.choose_precision`. Defaults to 'float32'.
 
     Attributes:
         report (str | None): What was loaded and what was ignored; None if untrained.
@@ -69,6 +71,7 @@ class CheckpointEncoder(PriorEncoder):
         interpolation: str | None = None,
         untrained: bool = False,
         seed: int = 0,
+        precision: str = 'float32',
     ) -> None:
         if checkpoint is None and not untrained:
             raise ValueError(
@@ -92,7 +95,7 @@ class CheckpointEncoder(PriorEncoder):
             interpolation or known['interpolation'],
         )
         name = '/'.join(find_library(arch))
-        super().__init__(name + spell_arguments(arch_kwargs), layer or POOLED, steps)
+        super().__init__(name + spell_arguments(arch_kwargs), layer or POOLED, steps, precision)
         with seeded(seed):
             network = build_backbone(arch, arch_kwargs)
         self.report: str | None = None

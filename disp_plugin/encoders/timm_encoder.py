@@ -41,6 +41,8 @@ class TimmEncoder(PriorEncoder):
         preprocessing (dict | None): Another ``Preprocessing`` than timm's. Defaults to None.
         model_kwargs (dict | None): Further arguments of ``timm.create_model``. Defaults to None.
         seed (int): Seed of an untrained model. Defaults to 0.
+        precision (str): In which type it computes, as in
+            :func:`~disp_plugin.precision.choose_precision`. Defaults to 'float32'.
 
     Raises:
         FileNotFoundError: The weights are neither cached nor downloaded, or ``checkpoint`` is
@@ -57,6 +59,7 @@ class TimmEncoder(PriorEncoder):
         preprocessing: dict | Preprocessing | None = None,
         model_kwargs: NetworkArgs | None = None,
         seed: int = 0,
+        precision: str = 'float32',
     ) -> None:
         import timm  # here, since it takes a second that few runs need
 
@@ -87,7 +90,9 @@ class TimmEncoder(PriorEncoder):
         if preprocessing is None:
             preprocessing = read_preprocessing(timm.data.resolve_model_data_config(network))
         name = model.split('.')[0] + spell_arguments(model_kwargs)
-        super().__init__(f'timm/{name}', POOLED, Preprocessing.from_options(preprocessing))
+        super().__init__(
+            f'timm/{name}', POOLED, Preprocessing.from_options(preprocessing), precision
+        )
         self.network = network
         self.seal()
 

@@ -51,6 +51,8 @@ class TorchvisionEncoder(PriorEncoder):
         preprocessing (dict | None): Another ``Preprocessing`` than that of the weights. Defaults to
             None.
         seed (int): Seed of an untrained network. Defaults to 0.
+        precision (str): In which type it computes, as in
+            :func:`~disp_plugin.precision.choose_precision`. Defaults to 'float32'.
 
     Raises:
         FileNotFoundError: The weights are neither cached nor downloaded, or ``checkpoint`` is
@@ -67,13 +69,16 @@ class TorchvisionEncoder(PriorEncoder):
         download: bool = True,
         preprocessing: dict | Preprocessing | None = None,
         seed: int = 0,
+        precision: str = 'float32',
     ) -> None:
         published = find_weights(model, weights)
         if preprocessing is None:
             preprocessing = read_preprocessing(published)
         if layer is None:
             layer = 'fc7' if model.startswith('vgg') else POOLED
-        super().__init__(f'torchvision/{model}', layer, Preprocessing.from_options(preprocessing))
+        super().__init__(
+            f'torchvision/{model}', layer, Preprocessing.from_options(preprocessing), precision
+        )
         if weights == 'none' and checkpoint is None:
             with seeded(seed):
                 network = build_torchvision(model)

@@ -132,7 +132,7 @@ class ReferenceSet:
                     return bank
             except DamagedBankError:
                 file.unlink()
-            return build_bank(self.views, space.encoder, file, amp=False)
+            return build_bank(self.views, space.encoder, file)
 
     def _identify(self, space: FeatureSpace) -> str:
         digest = hashlib.sha256(f'{self._fingerprint} {space.encoder.fingerprint()}'.encode())

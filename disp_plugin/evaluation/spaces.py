@@ -52,7 +52,7 @@ class FeatureSpace:
 
     def __init__(self, name: str, encoder: PriorEncoder) -> None:
         self.name = name
-        self.encoder = encoder
+        self.encoder = encoder.to(choose_device())
         self._batch: Tensor | None = None
         self._features: Tensor | None = None
 
@@ -62,9 +62,7 @@ class FeatureSpace:
         A batch that came just before, the same object, is not encoded again.
         """
         if self._features is None or self._batch is not images:
-            device = choose_device()
-            pixels = images.to(device).permute(0, 3, 1, 2).float() / 255
-            self._features = self.encoder.to(device)(pixels).cpu()
+            self._features = self.encoder.encode(images).cpu()
             self._batch = images
         return self._features
 

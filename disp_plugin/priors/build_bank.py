@@ -134,8 +134,6 @@ class BankBuild:
         batch_size (int): Views (images times flip views) in a forward. Defaults to 64.
         device (str | torch.device, optional): Where the encoder runs; it is moved there. Defaults
             to None: a GPU if there is one.
-        amp (bool | str, optional): Autocast to 'float16' (the same as True) or 'bfloat16'. Defaults
-            to None: float16 on a GPU, no autocast on CPU. Priors come out as float32 anyway.
         dtype (str): How priors are stored, 'float32' or 'float16'. Defaults to 'float32'.
         overwrite (bool): Whether a bank of other data or of another encoder, or a damaged one,
             may be replaced. Defaults to False.
@@ -151,7 +149,6 @@ class BankBuild:
         bank_file: str | Path,
         batch_size: int = 64,
         device: str | torch.device | None = None,
-        amp: bool | str | None = None,
         dtype: str = 'float32',
         overwrite: bool = False,
     ) -> None:
@@ -168,7 +165,6 @@ class BankBuild:
         self.dataset, self.dtype, self.overwrite = dataset, np.dtype(dtype), overwrite
         self.file, self.folder = Path(bank_file), Path(f'{bank_file}.parts')
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        self.amp_dtype = choose_amp(amp, self.device)
         keys, paths = dataset.image_keys, dataset.image_paths
         if not keys:
             raise ValueError('the data set has no images, so there is no bank of it')
@@ -184,6 +180,7 @@ class BankBuild:
             self.encoder, config = encoder, None
         else:
             self.encoder, config = MODELS.build(dict(encoder)), simplify_config(encoder)
+        self.encoder.to(self.device)
         view = dataset.describe_view()
         self.origin = BankOrigin(
             encoder=dict(self.encoder.describe()),
@@ -191,7 +188,7 @@ class BankBuild:
             encoder_config=config,
             view=view,
             dataset_fingerprint=hash_dataset(view, self.keys, self.file_sizes),
-            precision=str(self.amp_dtype or torch.float32).removeprefix('torch.'),
+            precision=str(self.encoder.dtype).removeprefix('torch.'),
         )
         self.row_shape = dataset.num_views, self.encoder.prior_dim
 
@@ -326,18 +323,13 @@ class BankBuild:
             for part in parts
             for start in range(0, len(self.parts[part]), self.batch_images)
         ]
-        on_gpu, amp_dtype = self.device.type == 'cuda', self.amp_dtype
-        encoder = self.encoder.to(self.device)
+        on_gpu = self.device.type == 'cuda'
         load = partial(stack_views, self.dataset)
         loader = load_views(load, batches, num_workers, pin_memory=on_gpu)
         unit = self.batch_images
         copies: list[tuple[torch.Tensor, torch.cuda.Event | None]] = []
         for views in track(loader, len(batches), 'encoding images', progress, unit=unit):
-            pixels = views.to(self.device, non_blocking=True).flatten(0, 1)
-            images = pixels.permute(0, 3, 1, 2).float().div_(255)
-            with torch.autocast(self.device.type, amp_dtype, amp_dtype is not None):
-                priors = encoder(images)
-            priors = priors.float().unflatten(0, views.shape[:2])
+            priors = self.encoder.encode(views.flatten(0, 1)).unflatten(0, views.shape[:2])
             done = torch.cuda.Event() if on_gpu else None
             copies.append((priors.to('cpu', non_blocking=on_gpu), done))
             if done is not None:
@@ -366,8 +358,8 @@ class BankBuild:
                 path = self.paths[rows[done + bad[0]]]
                 if np.isfinite(priors[bad[0]]).all():
                     cure = 'it is too large for float16; store float32 (--dtype float32)'
-                elif self.amp_dtype is not None:
-                    cure = 'autocast may have overflowed; encode without it (--amp off)'
+                elif self.origin.precision != 'float32':
+                    cure = f'{self.origin.precision} may have overflowed; set --precision float32'
                 else:
                     cure = "the encoder's weights are damaged, or it cannot handle such an image"
                 raise ValueError(f'the prior of image {path} is not finite: {cure}')
@@ -474,16 +466,6 @@ class BankBuild:
                 file.unlink(missing_ok=True)
                 with suppress(OSError):
                     self.folder.rmdir()  # where nothing was encoded
-
-
-def choose_amp(amp: bool | str | None, device: torch.device) -> torch.dtype | None:
-    """Choose the type of autocast, as for :class:`BankBuild`; None for no autocast."""
-    if amp is None or isinstance(amp, bool):
-        is_on = device.type == 'cuda' if amp is None else amp
-        return torch.float16 if is_on else None
-    if amp not in ('float16', 'bfloat16'):
-        raise ValueError(f"amp must be a bool, 'float16' or 'bfloat16', but is {amp!r}")
-    return getattr(torch, amp)
 
 
 def _end_copy(priors: torch.Tensor, done: torch.cuda.Event | None) -> np.ndarray:

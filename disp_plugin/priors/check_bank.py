@@ -26,7 +26,7 @@ def check_encoder(bank: PriorBank, encoder: PriorEncoder | Mapping[str, Any]) ->
         bank (PriorBank): The bank.
         encoder (PriorEncoder | Mapping): The encoder, or its config. A config equal to the bank's
             is taken at its word, unless it names a checkpoint that is there and may have changed;
-            any other is built and compared.
+            any other is built and compared. One whose precision is 'auto' takes the bank's.
 
     Raises:
         ValueError: They are not; the message names what differs.
@@ -39,6 +39,8 @@ def check_encoder(bank: PriorBank, encoder: PriorEncoder | Mapping[str, Any]) ->
         return
     else:
         built = MODELS.build(dict(encoder))
+    if built.precision == 'auto':
+        built.precision = bank.origin.precision  # which another machine may have chosen
     fingerprint = built.fingerprint()
     if fingerprint == bank.origin.encoder_fingerprint:
         return

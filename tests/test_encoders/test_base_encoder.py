@@ -1,5 +1,7 @@
 """What must hold for every registered encoder; preprocessing against the libraries' own."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -8,6 +10,7 @@ from mmagic.registry import MODELS
 from torch import nn
 from torchvision.transforms.functional import pil_to_tensor
 
+from disp_plugin import precision
 from disp_plugin.encoders import Preprocessing, PriorEncoder
 from disp_plugin.encoders.base_encoder import hash_tensors
 from disp_plugin.encoders.timm_encoder import read_preprocessing as read_timm
@@ -132,6 +135,32 @@ def test_the_hash_of_weights_is_of_their_values_and_names_and_not_of_their_order
 def test_images_of_another_shape_or_range_are_refused(img, message):
     with pytest.raises(ValueError, match=message):
         build('CheckpointEncoder')(img)
+
+
+def test_decoded_images_are_encoded_as_they_are_in_another_memory_format(encoder):
+    pixels = torch.randint(256, (3, 20, 24, 3), dtype=torch.uint8)
+    contiguous = copy.deepcopy(encoder).to(memory_format=torch.contiguous_format)
+    want = contiguous(pixels.permute(0, 3, 1, 2).contiguous().float() / 255)
+    got = encoder.encode(pixels)
+    assert got.dtype == torch.float32
+    assert_close_to_scale(got, want)
+
+
+@pytest.mark.parametrize('name', ['TorchvisionEncoder', 'TimmEncoder', 'CheckpointEncoder'])
+def test_another_precision_is_a_part_of_the_fingerprint(name, monkeypatch):
+    exact, rounded, auto = (build(name, precision=p) for p in ('float32', 'bfloat16', 'auto'))
+    pixels = torch.randint(256, (2, 20, 24, 3), dtype=torch.uint8)
+    priors, want = rounded.encode(pixels), exact.encode(pixels)
+    assert priors.dtype == torch.float32 and not torch.equal(priors, want)
+    # a rounding of activations in each of at most 20 layers, with room for their gains
+    assert_close_to_scale(priors, want, num_terms=20, dtype=torch.bfloat16)
+    assert rounded.describe() == exact.describe() | {'precision': 'bfloat16'}
+    assert exact.fingerprint() == build(name).fingerprint() != rounded.fingerprint()
+    for unit, same in ((None, exact), ('amx', rounded)):
+        monkeypatch.setattr(precision, 'find_bfloat16', lambda _, unit=unit: unit)
+        assert auto.fingerprint() == same.fingerprint()
+    with pytest.raises(ValueError, match="precision is 'float16', which is for GPUs"):
+        build(name, precision='float16').encode(pixels)
 
 
 def test_a_layer_without_positions_to_average_is_refused():

@@ -115,17 +115,17 @@ def test_bank_names_its_origin(build, make_encoder, image_folder, make_dataset, 
     assert build(encoder).fingerprint == bank.fingerprint and encoder.num_seen == 0
 
 
-def test_type_of_storage_and_of_arithmetic_are_noted(build, tmp_path):
+def test_type_of_storage_and_of_arithmetic_are_noted(build, make_encoder, tmp_path):
     exact = build().priors
     half = build(bank_file=tmp_path / 'half', dtype='float16')
     assert half.priors.dtype == np.float16
     np.testing.assert_array_equal(half.priors, exact.astype(np.float16))
-    autocast = build(bank_file=tmp_path / 'bf16', amp='bfloat16')
+    encoder = make_encoder()
+    encoder.precision = 'bfloat16'
+    autocast = build(encoder, bank_file=tmp_path / 'bf16')
     assert autocast.origin.precision == 'bfloat16' and autocast.priors.dtype == np.float32
     np.testing.assert_allclose(autocast.priors, exact, atol=0.05)
     assert not np.array_equal(autocast.priors, exact)
-    assert MODULE.choose_amp(None, torch.device('cpu')) is None
-    assert MODULE.choose_amp(None, torch.device('cuda')) is torch.float16
 
 
 def test_workers_and_order_change_nothing_and_batches_nothing_of_note(build, tmp_path):
@@ -209,7 +209,7 @@ def test_a_damaged_part_is_built_again(build, whole, make_encoder, tmp_path, cap
     [
         (dict(batch_size=6), 'batch size'),
         (dict(dtype='float16'), 'dtype'),
-        (dict(amp='bfloat16'), 'precision'),
+        (dict(precision='bfloat16'), 'precision'),
         (dict(view=dict(image_size=8)), 'data set'),
         (dict(seed=1), 'encoder'),
     ],
@@ -218,6 +218,7 @@ def test_parts_of_another_build_are_not_mixed_in(
     build, whole, make_encoder, other, name, tmp_path, capsys
 ):
     encoder = make_encoder(seed=other.pop('seed', 0))
+    encoder.precision = other.pop('precision', 'float32')
     with pytest.raises(Stop):
         build(stop_after(encoder, 2), **other)
     build()
@@ -304,7 +305,6 @@ def test_disk_that_fills_up_keeps_the_parts(build, make_encoder, tmp_path, monke
     [
         (dict(dtype='int8'), "dtype must be 'float32' or 'float16', but is 'int8'"),
         (dict(batch_size=0), 'batch_size must be at least 1, but is 0'),
-        (dict(amp='float8'), "amp must be a bool, 'float16' or 'bfloat16', but is 'float8'"),
     ],
 )
 def test_options_out_of_range_are_refused(build, options, message):
@@ -319,10 +319,12 @@ def test_a_data_set_that_states_no_view_is_told_to_give_its_folder(tmp_path, mak
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-def test_bank_of_a_gpu_is_that_of_the_cpu(build, tmp_path):
-    on_gpu = build(bank_file=tmp_path / 'gpu', device='cuda', amp=False)
+def test_bank_of_a_gpu_is_that_of_the_cpu(build, make_encoder, tmp_path):
+    on_gpu = build(bank_file=tmp_path / 'gpu', device='cuda')
     np.testing.assert_allclose(on_gpu.priors, build(device='cpu').priors, atol=1e-5)
-    half = build(bank_file=tmp_path / 'half', device='cuda')
+    encoder = make_encoder()
+    encoder.precision = 'auto'
+    half = build(encoder, bank_file=tmp_path / 'half', device='cuda')
     np.testing.assert_allclose(half.priors, on_gpu.priors, atol=0.01)
 
 

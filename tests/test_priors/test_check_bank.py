@@ -134,3 +134,17 @@ def test_checkpoint_trained_anew_under_its_name_is_noticed(tmp_path, make_encode
     assert 'another encoder' in change_of(check_encoder, bank, config)
     file.unlink()
     check_encoder(bank, config)  # the bank has come without its encoder
+
+
+def test_priors_of_two_precisions_are_not_mixed_and_auto_takes_the_banks(
+    image_folder, make_dataset, tmp_path
+):
+    cfg = dict(
+        type='CheckpointEncoder', arch='timm/resnet10t', untrained=True, in_size=32,
+        arch_kwargs=dict(channels=(8, 16, 32, 64), stem_width=8),
+    )  # fmt: skip
+    other = cfg | dict(precision='bfloat16')
+    bank = build_bank(make_dataset(image_folder), other, tmp_path / 'bank', progress=False)
+    check_encoder(bank, cfg | dict(precision='auto'))
+    with pytest.raises(ValueError, match="precision is 'float32', the bank's is 'bfloat16'"):
+        check_encoder(bank, cfg)
