@@ -161,10 +161,10 @@ class PriorEncoder(nn.Module):
     def seal(self) -> None:
         """Freeze the finished network and find out ``prior_dim``."""
         self.requires_grad_(False)
-        # as images are that were decoded
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for child in self.children():
             child.eval()  # not a flag: an extractor of torchvision changes its graph, too
+            # as images are that were decoded
+            child.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training = False
         if not hasattr(self, 'prior_dim'):
             height, width = self.preprocessing.out_size or (64, 64)
