@@ -178,7 +178,12 @@ def build(args: argparse.Namespace) -> None:
     shard = choose_shard(args)
     task = settle(args)
     if args.precision is not None:
+        from mmengine.config import Config
+
+        from disp_plugin.cli.check_config import check_config
+
         task = task._replace(encoder={**task.encoder, 'precision': args.precision})
+        check_config(Config(dict(encoder=task.encoder)), '--precision')
     if args.dry_run:
         print(describe(task) + (f'\nshare:    {shard}' if shard.count > 1 else ''))
         return

@@ -120,6 +120,8 @@ def test_parallel_priors_are_told_with_the_cure(build_prior_bank, tmp_path):
          'encoder.sise of --encoder is 8, but PixelEncoder has no such argument; did you mean'),
         (['--images', 'images', '--bank-file', 'x', '--encoder', 'type=CheckpointEncoder',
           'checkpoint=100'], "checkpoint is '100', and there is no such file"),
+        (['--images', 'images', '--bank-file', 'x', *ENCODER, '--precision', 'bfloat16'],
+         "encoder.precision of --precision is 'bfloat16', but PixelEncoder has no such argument"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_message(
