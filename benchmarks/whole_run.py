@@ -173,7 +173,8 @@ def count_weights(cfg):
 
 def run(args, command, work_dir):
     """Train in a process; return times, images a second and the peak of its memory."""
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+    own = {'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+    env = {'OMP_NUM_THREADS': '1', **os.environ, **own}
     start = time.perf_counter()
     command = [sys.executable, *map(str, command), '--work-dir', str(work_dir)]
     process = subprocess.Popen(
