@@ -102,7 +102,7 @@ MOST = {'mix_prob': 1, 'seed': LARGEST_SEED}
 """Likewise, largest values."""
 
 NUMBERS = ('batch_size', 'max_iters', 'lr', 'num_workers')
-"""Numbers of which None is no default, nor a list a value."""
+"""Numbers of which None is no default."""
 
 WORDS = {
     int: 'a whole number',
@@ -331,8 +331,8 @@ def _check_range(where: str, value: object, kind: object, file: str) -> None:
     """Raise if a number is not finite, or below the least value that its field may have."""
     field = where.rpartition('.')[2]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        is_wrong = field in NUMBERS if value is None else isinstance(value, (str, bool))
-        is_wrong |= isinstance(value, (list, tuple)) and field in (*NUMBERS, 'image_size')
+        kinds = (str, bool, list, tuple)
+        is_wrong = field in NUMBERS if value is None else isinstance(value, kinds)
         if field in LEAST and is_wrong:
             raise ValueError(
                 f'{where} of {file} must be a number, but is {value!r}; {_way_out(where)}'

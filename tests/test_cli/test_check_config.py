@@ -27,6 +27,7 @@ def check(repo_root):
         ('max_iters', -5, 'must be a number from 1, but is -5'),
         ('image_size', [16, 16], r'model.image_size of .* a whole number, but is \[16, 16\]'),
         ('image_size', 0, 'must be a number from 1'),
+        ('model.generator.noise_size', [1, 2], r'noise_size .* must be a number, but is \[1, 2\]'),
         ('image_size', 16.5, 'a whole number, but is 16.5'),
         ('flip', 'often', "dataset.flip of .* must be True or False, but is 'often'"),
         ('data_root', ['a', 'b'], r"data_root of .* must be text, but is \['a', 'b'\]"),
