@@ -98,24 +98,13 @@ def invert_images(
     generator = find_generator(gan, sample_model)
     list_blocks(generator)
     _check_images(images)
-    for holds, name, rule, value in (
-        (num_steps >= 0, 'number of steps', 'at least 0', num_steps),
-        (0 < lr < float('inf'), 'learning rate', 'positive', lr),
-        (batch_size >= 1, 'batch size', 'at least 1', batch_size),
-    ):
-        if not holds:
-            raise ValueError(f'the {name} must be {rule}, but is {value}')
+    _check_options(num_steps, lr, batch_size)
     if noise is None:
         rng = torch.Generator().manual_seed(seed)
         noise = torch.randn(1, generator.noise_size, generator=rng)
     if len(noise) == 1:
         noise = noise.expand(len(images), -1)
-    if (prior is None) == bool(generator.prior_dim):
-        needs = 'needs the priors of the queries' if prior is None else 'takes no prior: give None'
-        raise ValueError(f'prior is {"" if prior is None else "not "}None, but this GAN {needs}')
-    if prior is not None:
-        check_rows('the prior of the queries', prior, len(images), generator.prior_dim)
-    check_rows('the noise of the queries', noise, len(images), generator.noise_size)
+    _check_queries(generator, images, prior, noise)
     device = next(generator.parameters()).device
     starts = range(0, len(images), batch_size)
     total = len(starts) * (num_steps + 1)
@@ -134,6 +123,27 @@ def invert_images(
     return Inversion(
         torch.cat(best_images), torch.cat(losses, dim=1), torch.cat(best_embs), noise.clone()
     )
+
+
+def _check_options(num_steps: int, lr: float, batch_size: int) -> None:
+    for holds, name, rule, value in (
+        (num_steps >= 0, 'number of steps', 'at least 0', num_steps),
+        (0 < lr < float('inf'), 'learning rate', 'positive', lr),
+        (batch_size >= 1, 'batch size', 'at least 1', batch_size),
+    ):
+        if not holds:
+            raise ValueError(f'the {name} must be {rule}, but is {value}')
+
+
+def _check_queries(
+    generator: BaseModule, images: Tensor, prior: Tensor | None, noise: Tensor
+) -> None:
+    if (prior is None) == bool(generator.prior_dim):
+        needs = 'needs the priors of the queries' if prior is None else 'takes no prior: give None'
+        raise ValueError(f'prior is {"" if prior is None else "not "}None, but this GAN {needs}')
+    if prior is not None:
+        check_rows('the prior of the queries', prior, len(images), generator.prior_dim)
+    check_rows('the noise of the queries', noise, len(images), generator.noise_size)
 
 
 def _start(gan: BaseGAN, generator: BaseModule, noise: Tensor, prior: Tensor | None) -> Tensor:

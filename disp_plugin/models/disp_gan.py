@@ -183,17 +183,11 @@ class DISPGAN(BaseGAN):
         if mining_iters is not None:
             built = _add_miner(built, mining_iters)
         _check_supported(built, options)
-        if score_jointly and any(isinstance(part, _BatchNorm) for part in scorer.modules()):
-            raise ValueError(
-                f'{type(scorer).__name__} has batch norms, whose statistics would mix real and '
-                'fake images; leave model.score_jointly out'
-            )
+        if score_jointly:
+            _check_no_batch_norm(scorer)
         size = check_sizes_agree(built, scorer)
-        for network in (part for part in (built, scorer) if part is not None):
-            if fuse_resampling:
-                fuse_convolutions(network)
-            if channels_last:
-                keep_channels_last(network)
+        _speed_up(built, fuse_resampling, channels_last)
+        _speed_up(scorer, fuse_resampling, channels_last)
         super().__init__(
             built,
             scorer,
@@ -230,8 +224,11 @@ class DISPGAN(BaseGAN):
         for auxiliary in self.gen_auxiliary_losses or ():
             if isinstance(auxiliary, LazyLoss):
                 auxiliary.check_generator(self.generator)
-        # Keep the preprocessor from normalizing priors as images. The list belongs to mmagic's
-        # class and all models share it: this model gets its own.
+        self._keep_priors_from_preprocessor()
+
+    def _keep_priors_from_preprocessor(self) -> None:
+        """Keep the preprocessor from normalizing priors as images."""
+        # The list belongs to mmagic's class and all models share it: this model gets its own.
         preprocessor = self.data_preprocessor
         if hasattr(preprocessor, '_NON_IMAGE_KEYS'):
             preprocessor._NON_IMAGE_KEYS = [*preprocessor._NON_IMAGE_KEYS, 'prior']
@@ -543,6 +540,22 @@ def _check_supported(part: nn.Module, options: dict[str, bool | dict]) -> None:
         raise ValueError(
             f'{type(part).__name__} takes no {name}: {reasons[name]}; leave model.{name} out'
         )
+
+
+def _check_no_batch_norm(discriminator: nn.Module | None) -> None:
+    parts = () if discriminator is None else discriminator.modules()
+    if any(isinstance(part, _BatchNorm) for part in parts):
+        raise ValueError(
+            f'{type(discriminator).__name__} has batch norms, whose statistics would mix real and '
+            'fake images; leave model.score_jointly out'
+        )
+
+
+def _speed_up(network: nn.Module | None, fuse_resampling: bool, channels_last: bool) -> None:
+    if network is not None and fuse_resampling:
+        fuse_convolutions(network)
+    if network is not None and channels_last:
+        keep_channels_last(network)
 
 
 def _add_miner(generator: nn.Module, mining_iters: int) -> nn.Module:

@@ -22,9 +22,9 @@ from mmagic.models.editors.stylegan2.stylegan2_modules import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .float32 import find_autocast, widen, without_autocast
+from .float32 import widen, without_autocast
 
-__all__ = ['NUM_SCALES', 'follow_autocast', 'followed']
+__all__ = ['NUM_SCALES', 'find_autocast', 'follow_autocast', 'followed']
 
 NUM_SCALES = 4
 """num_fp16_res of the official StyleGAN2-ADA, https://github.com/NVlabs/stylegan2-ada-pytorch."""
@@ -42,6 +42,12 @@ def followed(device: str) -> Iterator[None]:
         yield
     finally:
         _followed.reset(token)
+
+
+def find_autocast(device: str) -> torch.dtype | None:
+    """Return the type of autocast on a type of device; None where there is no autocast."""
+    is_on = device != 'meta' and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if is_on else None
 
 
 class _Follower:

@@ -185,6 +185,11 @@ class TestSpeed:
         for actual, expected in zip(*steps, strict=True):
             assert_close_to_scale(actual, expected)
 
+    def test_a_model_that_only_samples_takes_the_option_too(self):
+        config = {**gan_config('sngan', score_jointly=True), 'discriminator': None}
+        gan = MODELS.build(config)
+        assert gan.discriminator is None and gan.score_jointly
+
     def test_a_joint_step_is_logged_and_moves_every_weight(self):
         gan = build('sngan', score_jointly=True)
         calls = []

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.utils import spectral_norm
 
 from disp_plugin.models import PriorConditionBN, PriorProjection
-from disp_plugin.models.float32 import find_autocast, widen
-from disp_plugin.models.stylegan2_autocast import followed
+from disp_plugin.models.float32 import widen
+from disp_plugin.models.stylegan2_autocast import find_autocast, followed
 from tests.gans import PRIOR_DIM, TYPE, draw, make_gan
 from tests.numerics import assert_close_to_scale
 

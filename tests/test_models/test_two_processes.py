@@ -46,6 +46,24 @@ def run_in_two_processes(repo_root, folder, config, arguments):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
+def list_arguments(num_processes, work_dir, data_root, options):
+    """Arguments of train.py for 4 iterations of 8 images, however many processes share them."""
+    return [
+        *('--method', 'per_image', '--work-dir', str(work_dir)),
+        '--cfg-options',
+        f'data_root={data_root}',
+        'train_cfg.max_iters=4',
+        f'train_dataloader.batch_size={8 // num_processes}',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        *options,
+        'default_hooks.checkpoint.interval=2',
+        # Adam's first steps are signs of gradients; a large epsilon keeps them continuous.
+        'optim_wrapper.generator.optimizer.eps=0.01',
+        'optim_wrapper.discriminator.optimizer.eps=0.01',
+    ]
+
+
 @pytest.fixture(
     scope='module',
     params=[('biggan', BIGGAN), ('stylegan2', STYLEGAN2)],
@@ -57,20 +75,8 @@ def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp('processes')
 
     def arguments(num_processes):
-        return [
-            *('--method', 'per_image', '--work-dir', str(folder / str(num_processes))),
-            '--cfg-options',
-            f'data_root={digits_folder}',
-            'train_cfg.max_iters=4',
-            f'train_dataloader.batch_size={8 // num_processes}',
-            'train_dataloader.num_workers=0',
-            'train_dataloader.persistent_workers=False',
-            *options,
-            'default_hooks.checkpoint.interval=2',
-            # Adam's first steps are signs of gradients; a large epsilon keeps them continuous.
-            'optim_wrapper.generator.optimizer.eps=0.01',
-            'optim_wrapper.discriminator.optimizer.eps=0.01',
-        ]
+        folder_of_run = folder / str(num_processes)
+        return list_arguments(num_processes, folder_of_run, digits_folder, options)
 
     config = str(repo_root / f'configs/disp_{gan}_digits.py')
     tool('train.py').main([config, *arguments(1)])
@@ -106,26 +112,14 @@ def test_in_bfloat16_with_accumulated_gradients_too(
     if gan == 'biggan':
         options = ['model.generator.base_channels=4', *options[1:]]
 
-    def arguments(num_processes, name, *more):
-        return [
-            *('--method', 'per_image', '--work-dir', str(tmp_path / name), *more),
-            '--cfg-options',
-            f'data_root={digits_folder}',
-            'train_cfg.max_iters=4',
-            f'train_dataloader.batch_size={8 // num_processes}',
-            'train_dataloader.num_workers=0',
-            'train_dataloader.persistent_workers=False',
-            *options,
-            'default_hooks.checkpoint.interval=2',
-            'optim_wrapper.discriminator.accumulative_counts=2',
-            'optim_wrapper.generator.optimizer.eps=0.01',
-            'optim_wrapper.discriminator.optimizer.eps=0.01',
-        ]
+    options = ['optim_wrapper.discriminator.accumulative_counts=2', *options]
 
-    tool('train.py').main([config, *arguments(1, 'one', '--precision', 'bfloat16')])
-    run_in_two_processes(
-        repo_root, tmp_path, config, arguments(2, 'two', '--precision', 'bfloat16')
-    )
+    def arguments(num_processes, name):
+        given = list_arguments(num_processes, tmp_path / name, digits_folder, options)
+        return ['--precision', 'bfloat16', *given]
+
+    tool('train.py').main([config, *arguments(1, 'one')])
+    run_in_two_processes(repo_root, tmp_path, config, arguments(2, 'two'))
     one, start, two = (
         torch.load(tmp_path / file, weights_only=False)
         for file in ('one/iter_4.pth', 'one/iter_2.pth', 'two/iter_4.pth')
