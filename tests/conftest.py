@@ -14,13 +14,16 @@ import mmengine.config.config
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer as BaseVisualizer
 from PIL import Image
 
 from disp_plugin.upstream import apply_patches
 
 torch.set_num_threads(1)
 apply_patches()
+from mmagic.visualization.visualizer import Visualizer  # noqa: E402 (needs the patches)
+
 # Laying out a config's text takes a second for each log, checkpoint and visualizer. Only spaces
 # change.
 mmengine.config.config.FormatCode = lambda text, **options: (text, True)
@@ -39,10 +42,14 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
-def loggers_of_its_own():
-    """Two runs in one second get one name, and with it one logger, whose stream may be closed."""
+def names_of_its_own():
+    """Two runs in one second get one name, and with it one logger and one visualizer.
+
+    The logger's stream may be closed by then, the visualizer writes into the first run's folder.
+    """
     yield
-    MMLogger._instance_dict.clear()
+    for kind in (MMLogger, MessageHub, BaseVisualizer, Visualizer):
+        kind._instance_dict.clear()
 
 
 @pytest.fixture(scope='session', autouse=True)
