@@ -155,7 +155,10 @@ def _start(gan: BaseGAN, generator: BaseModule, noise: Tensor, prior: Tensor | N
     taken: list[Tensor] = []
     with ExitStack() as hooks:
         for (layer,) in blocks:
-            handle = layer.register_forward_pre_hook(lambda layer, args: taken.append(args[1]))
+            # what follows the noise, of a BigGAN, no norm reads
+            handle = layer.register_forward_pre_hook(
+                lambda layer, args: taken.append(args[1][:, : generator.noise_size])
+            )
             hooks.callback(handle.remove)
         generator.forward(noise)
     return torch.stack(taken, dim=1)

@@ -1,10 +1,11 @@
 """mmagic's SNGAN and BigGAN generators with a prior in place of the class label."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from mmagic.models.editors.biggan import BigGANGenerator
+from mmagic.models.editors.biggan.biggan_modules import BigGANConditionBN
 from mmagic.models.editors.sagan import SNGANGenerator
 from mmagic.models.editors.sagan.sagan_modules import SNConditionNorm
 from mmagic.registry import MODELS
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from .float32 import widen
 from .image_size import BIGGAN_SCALES, check_scale
-from .prior_modules import PriorConditionBN, PriorProjection, check_prior
+from .prior_modules import PriorConditionBN, PriorProjection, check_prior, self_modulate
 
 Noise = Tensor | Callable[[tuple[int, ...]], Tensor] | None
 """(N, Z) noise, a function of a shape that draws it, or None to draw it in the generator."""
@@ -26,8 +27,8 @@ class DISPSNGANGenerator(SNGANGenerator):
     A :class:`PriorConditionBN` replaces each of mmagic's class-conditional norms; all other
     parameters keep mmagic's names and shapes, so its checkpoints load.
 
-    With ``prior_dim=0`` there is no prior: the noise itself feeds each norm (self-modulation, Chen
-    et al. 2019, the paper's unconditional baseline).
+    With ``prior_dim=0`` there is no prior: the noise itself feeds each norm (self-modulation, the
+    paper's unconditional baseline, see :func:`self_modulate`).
 
     Args:
         output_scale (int): Height and width of the image in pixels.
@@ -35,6 +36,9 @@ class DISPSNGANGenerator(SNGANGenerator):
         prior_emb_dim (int): E, length of the projected prior. Defaults to 128.
         prior_projection (dict, optional): Further arguments of :class:`PriorProjection`.
             Defaults to None.
+        modulation_dim (int): Length of the hidden layer between noise and norms where ``prior_dim``
+            is 0; 0 for no such layer: one matrix from the noise to each scale and shift, without
+            bias. Defaults to 32, as published.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
         use_cbn (bool): Ignored, for the same reason. Defaults to True.
@@ -42,7 +46,8 @@ class DISPSNGANGenerator(SNGANGenerator):
             checkpoint by the GAN's ``pretrained``.
 
     Raises:
-        ValueError: There is no architecture for ``output_scale``, or ``pretrained`` is given.
+        ValueError: There is no architecture for ``output_scale``, ``modulation_dim`` is negative,
+            or ``pretrained`` is given.
     """
 
     def __init__(
@@ -51,11 +56,13 @@ class DISPSNGANGenerator(SNGANGenerator):
         prior_dim: int,
         prior_emb_dim: int = 128,
         prior_projection: dict | None = None,
+        modulation_dim: int = 32,
         num_classes: int | None = None,
         use_cbn: bool = True,
         **kwargs: object,
     ) -> None:
         refuse_pretrained(kwargs, 'DISPSNGANGenerator')
+        _check_modulation(modulation_dim)
         channels_cfg = kwargs.get('channels_cfg') or self._default_channels_cfg
         if isinstance(channels_cfg, dict):
             check_scale(output_scale, channels_cfg, 'DISPSNGANGenerator', 'channels_cfg')
@@ -66,20 +73,24 @@ class DISPSNGANGenerator(SNGANGenerator):
             self.prior_projection = PriorProjection(
                 prior_dim, prior_emb_dim, **(prior_projection or {})
             )
-        self._replace_norms(prior_emb_dim if prior_dim > 0 else self.noise_size)
+        has_prior = prior_dim > 0
+        self._replace_norms(
+            prior_emb_dim if has_prior else self.noise_size, 0 if has_prior else modulation_dim
+        )
 
-    def _replace_norms(self, prior_emb_dim: int) -> None:
+    def _replace_norms(self, condition_dim: int, modulation_dim: int) -> None:
+        options = dict(
+            with_spectral_norm=self.blocks_cfg['with_embedding_spectral_norm'],
+            sn_style=self.blocks_cfg['sn_style'],
+            sn_eps=self.blocks_cfg['sn_eps'],
+        )
         for block in list(self.conv_blocks):
             for name, child in list(block.named_children()):
                 if isinstance(child, SNConditionNorm):
-                    norm = PriorConditionBN(
-                        child.norm,
-                        child.norm.num_features,
-                        prior_emb_dim,
-                        with_spectral_norm=self.blocks_cfg['with_embedding_spectral_norm'],
-                        sn_style=self.blocks_cfg['sn_style'],
-                        sn_eps=self.blocks_cfg['sn_eps'],
-                    )
+                    num_features = child.norm.num_features
+                    norm = PriorConditionBN(child.norm, num_features, condition_dim, **options)
+                    if modulation_dim:
+                        self_modulate(norm, num_features, condition_dim, modulation_dim, **options)
                     setattr(block, name, norm)
 
     def forward(
@@ -106,11 +117,7 @@ class DISPSNGANGenerator(SNGANGenerator):
         Raises:
             ValueError: The prior is missing or of another shape.
         """
-        if not isinstance(noise, Tensor):
-            noise = (noise or torch.randn)((num_batches, self.noise_size))
-        noise = noise.to(next(self.parameters()).device)
-        if truncation >= 0:
-            noise = noise.clamp(-truncation, truncation)
+        noise = _draw_noise(self, noise, num_batches, truncation)
         if self.prior_dim > 0:
             prior = check_prior(prior, self.prior_dim, len(noise), type(self).__name__)
             condition = self.prior_projection(prior)
@@ -131,8 +138,9 @@ class DISPBigGANGenerator(BigGANGenerator):
     ``split_noise`` a chunk of the noise is appended to it in every block (the paper's hierarchical
     latent). All other parameters keep mmagic's names and shapes, so its checkpoints load.
 
-    With ``prior_dim=0`` there is no prior: with ``split_noise`` its chunk of noise alone feeds each
-    norm (self-modulation, the unconditional baseline), without it norms are plain.
+    With ``prior_dim=0`` there is no prior: with ``split_noise`` the whole noise feeds each norm
+    (self-modulation, the unconditional baseline, see :func:`self_modulate`), though the first layer
+    keeps its chunk, so that pretrained weights load; without ``split_noise`` norms are plain.
 
     Args:
         output_scale (int): Height and width of the image in pixels.
@@ -140,6 +148,9 @@ class DISPBigGANGenerator(BigGANGenerator):
         shared_dim (int): E, length of the projected prior. Defaults to 128, as in the paper.
         prior_projection (dict, optional): Further arguments of :class:`PriorProjection`.
             Defaults to None.
+        modulation_dim (int): Length of the hidden layer between noise and norms where ``prior_dim``
+            is 0; 0 for no such layer: one matrix from its chunk to each scale and shift, without
+            bias. Defaults to 32, as published.
         num_classes (int, optional): Ignored; lets a config inherit one of mmagic's.
             Defaults to None.
         with_shared_embedding (bool): Ignored, for the same reason; the blocks always share a prior.
@@ -147,7 +158,8 @@ class DISPBigGANGenerator(BigGANGenerator):
         **kwargs: Arguments of mmagic's ``BigGANGenerator``.
 
     Raises:
-        ValueError: There is no architecture for ``output_scale``.
+        ValueError: There is no architecture for ``output_scale``, or ``modulation_dim`` is
+            negative.
     """
 
     def __init__(
@@ -156,23 +168,33 @@ class DISPBigGANGenerator(BigGANGenerator):
         prior_dim: int,
         shared_dim: int = 128,
         prior_projection: dict | None = None,
+        modulation_dim: int = 32,
         num_classes: int | None = None,
         with_shared_embedding: bool = True,
         **kwargs: object,
     ) -> None:
         if not kwargs.get('arch_cfg'):
             check_scale(output_scale, BIGGAN_SCALES, 'DISPBigGANGenerator', 'arch_cfg')
+        _check_modulation(modulation_dim)
         has_prior = prior_dim > 0
+        takes_noise = not has_prior and modulation_dim > 0 and bool(kwargs.get('split_noise', True))
         super().__init__(
             output_scale,
-            num_classes=int(has_prior),
-            with_shared_embedding=has_prior,
+            num_classes=int(has_prior or takes_noise),
+            with_shared_embedding=has_prior or takes_noise,
             shared_dim=shared_dim,
             **kwargs,
         )
+        self.shared_embedding = nn.Identity()
         self.prior_dim = prior_dim
+        if takes_noise:
+            cfg = self.blocks_cfg
+            options = {name: cfg[name] for name in ('with_spectral_norm', 'sn_style', 'sn_eps')}
+            for norm in self.conv_blocks.modules():
+                if isinstance(norm, BigGANConditionBN):
+                    num_features = norm.bn.num_features
+                    self_modulate(norm, num_features, self.noise_size, modulation_dim, **options)
         if has_prior:
-            self.shared_embedding = nn.Identity()
             self.prior_projection = PriorProjection(
                 prior_dim, shared_dim, **(prior_projection or {})
             )
@@ -188,12 +210,33 @@ class DISPBigGANGenerator(BigGANGenerator):
         """Generate images; arguments and return value as of :class:`DISPSNGANGenerator`."""
         options = dict(num_batches=num_batches, return_noise=return_noise, truncation=truncation)
         if self.prior_dim == 0:
-            return _finish(super().forward(noise, **options), None)
+            # where norms are self-modulated, the noise stands for the class embedding
+            noise = _draw_noise(self, noise, num_batches, truncation)
+            out = super().forward(noise, label=noise, use_outside_embedding=True, **options)
+            return _finish(out, None)
         num_images = noise.shape[0] if isinstance(noise, Tensor) else num_batches
         prior = check_prior(prior, self.prior_dim, num_images, type(self).__name__)
         prior_emb = self.prior_projection(prior)
         out = super().forward(noise, label=prior_emb, use_outside_embedding=True, **options)
         return _finish(out, prior)
+
+
+def _check_modulation(modulation_dim: int) -> None:
+    if modulation_dim < 0:
+        raise ValueError(
+            f'modulation_dim of a generator is {modulation_dim}; it must be the length of a hidden '
+            'layer (published: 32), or 0 for none'
+        )
+
+
+def _draw_noise(
+    generator: nn.Module, noise: Noise, num_batches: int, truncation: float = -1.0
+) -> Tensor:
+    """Draw noise where none is given, move it to the generator's device and truncate it."""
+    if not isinstance(noise, Tensor):
+        noise = (noise or torch.randn)((num_batches, cast(int, generator.noise_size)))
+    noise = noise.to(next(generator.parameters()).device)
+    return noise.clamp(-truncation, truncation) if truncation >= 0 else noise
 
 
 def _finish(out: Any, prior: Tensor | None) -> Any:

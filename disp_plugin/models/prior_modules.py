@@ -1,5 +1,7 @@
 """Modules that take a prior: its trainable projection, and batch norm conditioned on it."""
 
+from typing import Any, cast
+
 import torch
 from mmagic.models.editors.biggan.biggan_snmodule import SNLinear
 from mmagic.models.editors.pggan import EqualizedLRLinearModule
@@ -125,6 +127,47 @@ class PriorConditionBN(nn.Module):
         gain = 1 + self.gain(prior_emb)[:, :, None, None]
         bias = self.bias(prior_emb)[:, :, None, None]
         return (self.norm(x) * gain + bias).to(x.dtype)
+
+
+def self_modulate(
+    norm: nn.Module,
+    num_features: int,
+    noise_size: int,
+    modulation_dim: int,
+    **spectral_norm: Any,
+) -> None:
+    r"""Let a norm's scale and shift follow from the noise through a hidden layer, in place.
+
+    .. math:: h = \max(0, A z + a), \quad
+              y = \mathrm{norm}(x) \cdot (1 + W_g h + b_g) + W_b h + b_b
+
+    Self-modulation as published: Chen et al. 2019, arXiv 1810.01365; google/compare_gan,
+    arch_ops.py, ``self_modulated_batch_norm``, with h of length 32. Biases begin at zero, all three
+    matrices have the network's spectral norm. They compute in the precision of the layers around.
+
+    Args:
+        norm (nn.Module): Norm with matrices ``gain`` and ``bias``, which are replaced. It is then
+            called with the noise, of which other numbers may follow.
+        num_features (int): K, channels of the feature map.
+        noise_size (int): Z, length of the noise.
+        modulation_dim (int): Length of h.
+        **spectral_norm: Arguments of :class:`PriorProjection`.
+    """
+    for name, sizes in (
+        ('hidden', (noise_size, modulation_dim)),
+        ('gain', (modulation_dim, num_features)),
+        ('bias', (modulation_dim, num_features)),
+    ):
+        layers = PriorProjection(*sizes, bias=True, **spectral_norm)
+        nn.init.zeros_(cast(Tensor, layers[0].bias))
+        setattr(norm, name, nn.Sequential(*layers))
+    norm.register_forward_pre_hook(_pass_hidden)
+
+
+def _pass_hidden(norm: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    features, noise = args
+    hidden = cast(nn.Sequential, norm.hidden)
+    return features, hidden(noise[:, : cast(int, hidden[0].in_features)]).relu()
 
 
 def check_prior(prior: Tensor | None, prior_dim: int, num_images: int, network: str) -> Tensor:

@@ -219,17 +219,20 @@ def test_noise_is_one_draw_of_the_seed(build_gan):
     assert not torch.equal(invert_images(gan, images, prior, 0, seed=5).losses, first.losses)
 
 
-@pytest.mark.parametrize('name', ['sngan', 'biggan'])
+@pytest.mark.parametrize(
+    ('name', 'generator'),
+    [('sngan', {}), ('biggan', {}), ('biggan', dict(modulation_dim=0))],
+)
 def test_a_self_modulated_baseline_is_inverted_by_what_its_blocks_take_of_the_noise(
-    name, build_gan
+    name, generator, build_gan
 ):
-    gan = build_gan(name, prior_dim=0, sampler=None)
+    gan = build_gan(name, prior_dim=0, sampler=None, generator=generator)
     noise = torch.randn(3, gan.noise_size)
     images = show(gan, torch.randn(3, gan.noise_size), None)
     start = invert_images(gan, images, None, 0, noise=noise)
     # at first it is the generator itself
     assert_close_to_scale(start.images, show(gan, noise, None))
-    if name == 'biggan':  # its chunk of the noise for each block, the first is for the input
+    if generator:  # its chunk of the noise for each block, the first is for the input
         chunk = start.prior_embs.shape[2]
         assert torch.equal(start.prior_embs.flatten(1), noise[:, chunk:])
     else:

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from mmagic.models.editors.biggan.biggan_modules import BigGANConditionBN
 from mmagic.registry import MODELS
 
 from disp_plugin.models import DISPBigGANGenerator, DISPSNGANGenerator, PriorConditionBN
+from disp_plugin.models.prior_modules import self_modulate
 from tests.numerics import assert_close_to_scale
 
 BIGGAN = dict(output_scale=32, base_channels=4, noise_size=16, sn_style='torch')
@@ -57,22 +59,54 @@ def test_condition_bn_is_its_formula():
 
 
 @pytest.mark.parametrize(
+    'norm',
+    [
+        PriorConditionBN(torch.nn.BatchNorm2d(3, affine=False), 3, 5),
+        BigGANConditionBN(3, 5, with_spectral_norm=False),
+    ],
+)
+def test_self_modulation_is_its_formula(norm):
+    self_modulate(norm, 3, noise_size=5, modulation_dim=4)
+    parts = norm.double().hidden[0], norm.gain[0], norm.bias[0]
+    assert all(not part.bias.any() for part in parts)  # at first
+    for part in parts:
+        torch.nn.init.normal_(part.bias)
+    x = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    noise = torch.randn(4, 5, dtype=torch.float64)
+    followed = torch.cat([noise, torch.randn(4, 2).double()], dim=1)  # by what no norm reads
+    mean = x.mean(dim=(0, 2, 3), keepdim=True)
+    var = ((x - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True)
+    (a, c), *others = ((part.weight, part.bias) for part in parts)
+    hidden = (noise @ a.T + c) * (noise @ a.T + c > 0)
+    gain, bias = ((hidden @ w.T + b)[:, :, None, None] for w, b in others)
+    expected = (x - mean) / (var + 1e-5).sqrt() * (1 + gain) + bias
+    assert_close_to_scale(norm(x, followed), expected)
+
+
+@pytest.mark.parametrize(
     ('generator_type', 'options'), [(DISPBigGANGenerator, BIGGAN), (DISPSNGANGenerator, SNGAN)]
 )
 class TestBoth:
-    def test_without_prior_the_norms_are_modulated_by_the_noise(self, generator_type, options):
-        generator = generator_type(prior_dim=0, **options)
-        first = generator.conv_blocks[0]
-        if generator_type is DISPBigGANGenerator:
-            chunk = generator.noise_chunk_size
-            norm, fed = first.bn1, slice(chunk, 2 * chunk)
-        else:
-            norm, fed = first.norm_1, slice(None)
+    @pytest.mark.parametrize('modulation_dim', [32, 0])
+    def test_without_prior_the_norms_are_modulated_by_the_noise(
+        self, generator_type, options, modulation_dim
+    ):
+        changes = dict(modulation_dim=0) if modulation_dim == 0 else {}  # 32 is the default
+        generator = generator_type(prior_dim=0, **options, **changes)
+        first, fed = generator.conv_blocks[0], slice(None)
+        norm = first.bn1 if generator_type is DISPBigGANGenerator else first.norm_1
+        if modulation_dim:  # all of the noise, by a hidden layer
+            norm = norm.hidden
+            assert norm[0].out_features == modulation_dim
+        elif generator_type is DISPBigGANGenerator:  # its chunk
+            fed = slice(generator.noise_chunk_size, 2 * generator.noise_chunk_size)
         seen = []
-        norm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+        norm.register_forward_pre_hook(lambda module, args: seen.append(args[-1]))
         noise = torch.randn(2, generator.noise_size)
         assert generator(noise).shape == (2, 3, 32, 32)
         assert torch.equal(seen[0], noise[:, fed])
+        generator(noise, truncation=0.1)
+        assert torch.equal(seen[1], noise[:, fed].clamp(-0.1, 0.1))
 
     def test_noise_is_returned_on_request_and_label_is_not(self, generator_type, options):
         # the number of classes of an inherited config is ignored
@@ -82,6 +116,20 @@ class TestBoth:
         out = generator(None, prior, num_batches=2, return_noise=True)
         assert set(out) == {'fake_img', 'noise_batch', 'prior'}
         assert out['prior'] is prior
+
+    def test_every_norm_is_modulated_by_matrices_of_the_networks_spectral_norm(
+        self, generator_type, options
+    ):
+        generator = generator_type(prior_dim=0, **options)
+        norms = [m for m in generator.conv_blocks.modules() if hasattr(m, 'hidden')]
+        assert len(norms) == 2 * len(generator.conv_blocks)
+        parts = [part for norm in norms for part in (norm.hidden, norm.gain, norm.bias)]
+        has_norm = generator_type is DISPBigGANGenerator  # SNGAN's G has none
+        assert all(hasattr(part[0], 'weight_u') is has_norm for part in parts)
+        generator(torch.randn(4, generator.noise_size)).square().sum().backward()
+        assert all(part[0].bias.grad.abs().sum() > 0 for part in parts)
+        with pytest.raises(ValueError, match='modulation_dim of a generator is -1'):
+            generator_type(prior_dim=0, modulation_dim=-1, **options)
 
     def test_missing_and_misshapen_priors_are_refused(self, generator_type, options):
         generator = generator_type(prior_dim=6, **options)
