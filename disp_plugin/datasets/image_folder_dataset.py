@@ -59,8 +59,12 @@ class ImageFolderDataset(BaseDataset):
         flip (bool): Whether a random half of the draws is mirrored. Defaults to False.
         bank_file (str, optional): Bank of the images' priors. A relative path starts at
             ``data_root``. Defaults to None: samples carry no prior.
-        seed (int, optional): Seed of the flips. Defaults to None: that of the ResumableSampler;
-            without one, flips come from NumPy's global generator.
+        num_neighbors (int, optional): Show, in place of the image that was drawn, one of so many
+            others, those of the largest cosine of (unflipped) priors, each as often. The prior
+            stays that of the image that was drawn, and its flip is a draw of its own: so IC-GAN
+            trains (arXiv 2109.05070 and its code). Defaults to None: the image that was drawn.
+        seed (int, optional): Seed of the flips and neighbors. Defaults to None: that of the
+            ResumableSampler; without one, they come from NumPy's global generator.
         white_level (float, optional): Value that is shown as white in images of 16 bits or of
             numbers without a known range, such as 4095 for 12 bits in 16. Defaults to None: the
             full range of 16 bits. It is part of the view, as the size is.
@@ -73,7 +77,7 @@ class ImageFolderDataset(BaseDataset):
         FileNotFoundError: The folder or the manifest does not exist, or the manifest names files
             that do not exist.
         ValueError: There is no image, the manifest names one twice or outside of the folder, or
-            an option is out of range.
+            an option is out of range, such as ``num_neighbors`` of as many images or fewer.
     """
 
     #: Tells a sampler that positions beyond the length are understood.
@@ -89,6 +93,7 @@ class ImageFolderDataset(BaseDataset):
         crop: str = 'center',
         flip: bool = False,
         bank_file: str | None = None,
+        num_neighbors: int | None = None,
         seed: int | None = None,
         white_level: float | None = None,
         cache_memory: float = 0.25,
@@ -105,7 +110,7 @@ class ImageFolderDataset(BaseDataset):
             raise ValueError(f'cache_memory must be a fraction from 0 to 1, but is {cache_memory}')
         self.white_level, self.cache_memory = white_level, cache_memory
         self._cache: ImageCache | None = None
-        self._flips = np.random.RandomState(0)
+        self._numbers = np.random.RandomState(0)
         data_root, ann_file = split_manifest(str(data_root), ann_file)
         self.image_size, self.crop, self.flip, self.seed = image_size, crop, flip, seed
         self.bank_path = Path(data_root, os.path.expanduser(bank_file)) if bank_file else None
@@ -120,6 +125,13 @@ class ImageFolderDataset(BaseDataset):
             data_prefix={'gt': ''},
             **kwargs,
         )
+        self.num_neighbors = num_neighbors
+        self._neighbors: np.ndarray | None = None
+        if num_neighbors is not None and not 1 <= num_neighbors < len(self):
+            raise ValueError(
+                f'num_neighbors is {num_neighbors}, but {self.data_root!r} has {len(self)} images; '
+                f'it must be from 1 to {len(self) - 1}, the number of the others'
+            )
 
     @property
     def image_keys(self) -> list[str]:
@@ -204,9 +216,9 @@ class ImageFolderDataset(BaseDataset):
         draws = [divmod(int(position), len(self)) for position in positions]
         if any(epoch < 0 for epoch, _ in draws):
             raise IndexError(f'the position of a draw must not be negative, got {min(positions)}')
-        infos = [self.get_data_info(index) for _, index in draws]
-        flips = [self._draw_flip(*draw) for draw in draws]
-        images = self._load(np.array([index for _, index in draws]), np.array(flips))
+        rows, flips, prior_flips = zip(*(self._draw(*draw) for draw in draws), strict=True)
+        infos = [self.get_data_info(row) for row in rows]
+        images = self._load(np.array(rows), np.array(flips))
         samples = []
         for image, info in zip(images, infos, strict=True):
             # field by field: mmengine copies a dict of meta information deeply
@@ -221,7 +233,9 @@ class ImageFolderDataset(BaseDataset):
                 sample.set_field(value, name, field_type='metainfo')
             samples.append(sample)
         if self._load_prior is not None:
-            priors = self._load_prior.look_up([info['image_key'] for info in infos], flips)
+            if self.num_neighbors is not None:
+                infos = [self.get_data_info(index) for _, index in draws]
+            priors = self._load_prior.look_up([info['image_key'] for info in infos], prior_flips)
             for sample, prior in zip(samples, priors, strict=True):
                 sample.set_field(prior, 'gt_prior')
         return [{'inputs': {}, 'data_samples': sample} for sample in samples]
@@ -250,14 +264,36 @@ class ImageFolderDataset(BaseDataset):
             ) from None
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[::-1]))
 
-    def _draw_flip(self, epoch: int, index: int) -> bool:
-        if not self.flip:
-            return False
-        if self.seed is None:
-            return bool(np.random.random() < 0.5)
-        # the number that seed_randomness would make NumPy's next
-        self._flips.seed(spawn_words(self.seed, epoch, index)[2:4])
-        return bool(self._flips.random_sample() < 0.5)
+    def _draw(self, epoch: int, index: int) -> tuple[int, bool, bool]:
+        """Draw which row is shown, whether it is flipped, and whether its prior is."""
+        if not self.flip and self.num_neighbors is None:
+            return index, False, False
+        numbers: Any = np.random
+        if self.seed is not None:
+            # the numbers that seed_randomness would make NumPy's next
+            numbers = self._numbers
+            numbers.seed(spawn_words(self.seed, epoch, index)[2:4])
+        flip = self.flip and bool(numbers.random_sample() < 0.5)
+        if self.num_neighbors is None:
+            return index, flip, flip
+        prior_flip = self.flip and bool(numbers.random_sample() < 0.5)
+        row = self.find_neighbors()[index, numbers.randint(self.num_neighbors)]
+        return int(row), flip, prior_flip
+
+    def find_neighbors(self) -> np.ndarray:
+        """Find the rows (N, ``num_neighbors``) of each image's nearest others, once.
+
+        Raises:
+            ValueError: There is no bank.
+        """
+        if self._neighbors is None:
+            if self._load_prior is None:
+                raise ValueError(
+                    f'num_neighbors={self.num_neighbors} looks for images with similar priors; set '
+                    'bank_file, where they are'
+                )
+            self._neighbors = self._load_prior.find_neighbors(self.image_keys, self.num_neighbors)
+        return self._neighbors
 
     def __getstate__(self) -> dict[str, Any]:
         # copies in processes that are not forked do not share the memory

@@ -45,7 +45,8 @@ def find_training_images(cfg: Config, **changes: object) -> Config:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     if dataset['type'] == 'ImageFolderDataset' and not dataset.get('pipeline'):
-        plain = {key: value for key, value in dataset.items() if key not in ('bank_file', 'seed')}
+        drawn = ('bank_file', 'num_neighbors', 'seed')
+        plain = {key: value for key, value in dataset.items() if key not in drawn}
         return {**plain, **changes}
     if not dataset.get('data_root'):
         raise ValueError(

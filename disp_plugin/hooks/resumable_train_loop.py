@@ -120,6 +120,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     def _keep_images(self) -> None:
         dataset = unwrap_dataset(self.dataloader.dataset)
         if isinstance(dataset, ImageFolderDataset):
+            if dataset.num_neighbors is not None:
+                dataset.find_neighbors()  # once, before workers are forked
             machines = all_gather_object(platform.node())
             told = dataset.keep_images(machines.count(platform.node()))
             self.runner.logger.info(f'{dataset.data_root}: {told}')

@@ -6,7 +6,7 @@ apply_patches()
 
 from .build_bank import BankBuild, BankInUseError, Shard, build_bank  # noqa: E402
 from .check_bank import check_dataset, check_encoder  # noqa: E402
-from .load_prior import LoadPrior, find_bank, list_images, open_dataset  # noqa: E402
+from .load_prior import LoadPrior, find_bank, find_neighbors, list_images, open_dataset  # noqa: E402
 from .prior_bank import BankOrigin, BankWriteError, DamagedBankError, PriorBank  # noqa: E402
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     'check_dataset',
     'check_encoder',
     'find_bank',
+    'find_neighbors',
     'list_images',
     'open_dataset',
 ]

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 from torch import Tensor
+from torch.nn import functional
 
 from disp_plugin.datasets import ImageViews
 from disp_plugin.datasets.image_views import unwrap_dataset
@@ -68,6 +71,11 @@ class LoadPrior(BaseTransform):
             self._bank = PriorBank.open(self.bank_file)
         return self._bank.lookup(keys, flipped)
 
+    def find_neighbors(self, keys: Sequence[str], num: int) -> np.ndarray:
+        """Find the rows (N, ``num``) of each image's nearest others, by the cosine of priors."""
+        priors = self.look_up(keys, [False] * len(keys))
+        return find_neighbors(functional.normalize(priors), num).numpy()
+
     def find_key(self, results: Mapping[str, Any]) -> str:
         """Find the key of an image in what its data set tells of it.
 
@@ -105,6 +113,16 @@ class LoadPrior(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(bank_file={self.bank_file!r}, key={self.key!r})'
+
+
+def find_neighbors(points: Tensor, num: int, rows: int = 1024) -> Tensor:
+    """Find the nearest other points (N, ``num``) of each of N points, the nearest first."""
+    found = []
+    for start in range(0, len(points), rows):
+        distances = torch.cdist(points[start : start + rows], points)
+        distances.diagonal(start).fill_(torch.inf)
+        found.append(distances.topk(num, largest=False).indices)
+    return torch.cat(found)
 
 
 class ImageList(NamedTuple):

@@ -5,7 +5,7 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from disp_plugin.priors import PriorBank
+from disp_plugin.priors import PriorBank, find_neighbors
 
 from .base_sampler import PriorSampler
 
@@ -22,16 +22,6 @@ def draw_beta(alpha: float, num: int, generator: torch.Generator | None) -> Tens
     # torch's Beta takes no generator: NumPy's is seeded from it
     seed = int(torch.randint(2**62, (), generator=generator))
     return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, num)).float()
-
-
-def find_neighbors(points: Tensor, num: int, rows: int = 1024) -> Tensor:
-    """Find the nearest other points (N, ``num``) of each of N points, the nearest first."""
-    found = []
-    for start in range(0, len(points), rows):
-        distances = torch.cdist(points[start : start + rows], points)
-        distances.diagonal(start).fill_(torch.inf)
-        found.append(distances.topk(num, largest=False).indices)
-    return torch.cat(found)
 
 
 @MODELS.register_module()

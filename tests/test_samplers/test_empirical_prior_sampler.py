@@ -7,8 +7,8 @@ from mmagic.registry import MODELS
 from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 
+from disp_plugin.priors import find_neighbors
 from disp_plugin.samplers import EmpiricalPriorSampler, PerImageSampler, VicinalMixSampler
-from disp_plugin.samplers.empirical_prior_sampler import find_neighbors
 
 
 class Bank:

@@ -20,7 +20,7 @@ BASELINES = {
 }
 """Method without encoder -> its file in configs/_base_/methods/."""
 
-DISP_METHODS = ('disp', 'disp_any_pair', 'disp_untrained')
+DISP_METHODS = ('disp', 'disp_any_pair', 'disp_untrained', 'icgan')
 """Methods that --encoder multiplies."""
 
 Overrides = dict[str, object]
