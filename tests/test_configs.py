@@ -113,6 +113,8 @@ def shrink(cfg, images, work_dir):
         options['model.sampler.num_components'] = 3
     if cfg.model.discriminator.get('freeze'):
         options['model.discriminator.freeze.blocks'] = 2
+    if 'interval' in (cfg.model.get('sampler') or {}):
+        options['model.sampler.interval'] = 1
     merge_options(cfg, options)
     for network in (cfg.model.generator, cfg.model.discriminator.discriminator):
         for field in ('in_channels', 'out_channels'):
@@ -229,7 +231,7 @@ def test_every_row_of_the_papers_tables_can_be_built(command, tool, images, tmp_
     cfg.model.pretrained = None
     gan = MODELS.build(cfg.model)
     assert (gan.prior_dim == 0) == bool(re.search('--method (unconditional|ssgan)', command))
-    assert gan.per_image == ('--method per_image' in command)
+    assert gan.per_image == bool(re.search('--method (per_image|self_cond|logo)', command))
     assert bool(gan.discriminator.freeze) == ('freezed' in command)
     augmented = re.search('diffaug|ada$', command)
     assert (gan.discriminator.augmentation is not None) == bool(augmented)

@@ -9,8 +9,8 @@ python tools/compare.py configs/disp_sngan_digits.py --methods disp configs/mine
 Methods: unconditional (no prior), per_image (a learned embedding for each image), per_image_scaled
 (the same, as long as the priors of disp), disp, disp_untrained (its encoder with random weights),
 disp_any_pair (the snapshots of disp, with priors that mix any two images rather than near ones),
-icgan (real images are neighbors of those whose priors are given), or any config. Techniques: plain,
-the files of configs/_base_/techniques/, or changes of your own.
+icgan (real images are neighbors of those whose priors are given), ssgan, self_conditioned, logo,
+or any config. Techniques: plain, the files of configs/_base_/techniques/, or changes of your own.
 
 Every number is of a run of this command: the baselines are trained too. The best snapshots are
 chosen on the config's val_dataloader and reported on its test_dataloader. A config that names

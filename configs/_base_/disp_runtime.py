@@ -15,6 +15,7 @@ sync_bn = 'torch'
 custom_hooks = [
     dict(type='FiniteHook'),
     dict(type='PriorSamplerHook'),
+    dict(type='SelfConditionedHook'),
     dict(type='RandomStateHook'),
     dict(type='EMABatchNormHook'),
     # these three need a validation

@@ -64,8 +64,8 @@ def _build_encoder(cfg: Config | ConfigDict) -> PriorEncoder:
         )
     if cfg['model'].get('per_image') or not encoder_cfg:
         raise ValueError(
-            'this run has an embedding for each training image and no encoder: no other image has '
-            'a prior'
+            'this run has embeddings of training images, or of their cells, and no encoder of '
+            'other images'
         )
     encoder: PriorEncoder = MODELS.build(dict(encoder_cfg))
     bank_file = find_bank_file(cfg)

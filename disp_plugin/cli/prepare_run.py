@@ -29,6 +29,7 @@ from disp_plugin.hooks import FiniteHook, PriorSamplerHook
 from disp_plugin.models.checkpoint_file import SUFFIXES, find_zoo_url, read_checkpoint
 from disp_plugin.models.image_size import STYLEGAN2_SCALES, check_made_sizes, check_scale
 from disp_plugin.precision import choose_precision
+from disp_plugin.samplers import PerImageSampler
 from disp_plugin.settings import (
     find_bank_file,
     find_dataset,
@@ -298,7 +299,7 @@ def check_training_set(cfg: Config) -> int:
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: It holds fewer than 2 images, or ``model.per_image`` expects another number.
+        ValueError: It holds fewer than 2 images, or the per-image baseline expects others.
     """
     dataset = build_training_set(cfg)
     num, data_root = len(dataset), get_value(cfg, find_places(cfg, 'data_root')[0])
@@ -307,7 +308,8 @@ def check_training_set(cfg: Config) -> int:
             f'{data_root} holds {num} training image{"" if num == 1 else "s"}, '
             'but a GAN needs at least 2, and about 100 before its pictures are of any use'
         )
-    if cfg.model.get('per_image') and cfg.model.get('prior_dim') != num:
+    sampler = find_class((cfg.model.get('sampler') or {}).get('type')) or object
+    if issubclass(sampler, PerImageSampler) and cfg.model.get('prior_dim') != num:
         raise ValueError(
             f'the per-image baseline needs model.prior_dim={num}, the number of training images in '
             f'{data_root}, but it is {cfg.model.get("prior_dim")}'
@@ -388,7 +390,7 @@ def _build(cfg: Config, bank_file: Path) -> None:
         )
     build = BankBuild(dataset, cfg.encoder, bank_file)
     wanted, given = cfg.model.get('prior_dim'), build.encoder.prior_dim
-    if wanted and wanted != given:
+    if wanted and wanted != given and not cfg.model.get('per_image'):
         raise ValueError(
             f'prior_dim is {wanted} but the encoder gives {given}-d priors; '
             f'--cfg-options prior_dim={given} sets it'

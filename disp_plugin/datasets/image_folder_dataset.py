@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -34,8 +34,8 @@ class ImageFolderDataset(BaseDataset):
 
     An image is decoded, cropped to its central square, resized (bicubic, Pillow) and flipped at
     random; a sample holds it as ``data_samples.gt_img`` (3, H, W), uint8, BGR, beside
-    ``sample_idx``, its row in the order of the keys. With a bank, ``data_samples.gt_prior`` (D,)
-    is the prior of the view that is shown.
+    ``sample_idx``, its row in the order of the keys, and ``flipped``, whether it is mirrored. With
+    a bank, ``data_samples.gt_prior`` (D,) is the prior of the view that is shown.
 
     The data set takes positions instead of indices: position ``epoch * len(self) + index`` is the
     draw of image ``index`` in pass ``epoch``, as :class:`ResumableSampler` yields them. Whether it
@@ -218,20 +218,7 @@ class ImageFolderDataset(BaseDataset):
             raise IndexError(f'the position of a draw must not be negative, got {min(positions)}')
         rows, flips, prior_flips = zip(*(self._draw(*draw) for draw in draws), strict=True)
         infos = [self.get_data_info(row) for row in rows]
-        images = self._load(np.array(rows), np.array(flips))
-        samples = []
-        for image, info in zip(images, infos, strict=True):
-            # field by field: mmengine copies a dict of meta information deeply
-            sample = DataSample()
-            sample.set_field(image, 'gt_img')
-            for name, value in (
-                ('gt_path', info['gt_path']),
-                ('sample_idx', info['sample_idx']),
-                ('gt_channel_order', 'bgr'),
-                ('gt_color_type', 'color'),
-            ):
-                sample.set_field(value, name, field_type='metainfo')
-            samples.append(sample)
+        samples = self._pack(infos, self._load(np.array(rows), np.array(flips)), flips)
         if self._load_prior is not None:
             if self.num_neighbors is not None:
                 infos = [self.get_data_info(index) for _, index in draws]
@@ -239,6 +226,32 @@ class ImageFolderDataset(BaseDataset):
             for sample, prior in zip(samples, priors, strict=True):
                 sample.set_field(prior, 'gt_prior')
         return [{'inputs': {}, 'data_samples': sample} for sample in samples]
+
+    def load(self, rows: np.ndarray, flipped: bool) -> list[DataSample]:
+        """Load images, all mirrored or none, as samples of a batch without priors."""
+        flips = np.full(len(rows), flipped)
+        infos = [self.get_data_info(row) for row in rows.tolist()]
+        return self._pack(infos, self._load(rows, flips), flips.tolist())
+
+    @staticmethod
+    def _pack(
+        infos: list[dict], images: Iterable[torch.Tensor], flips: Sequence[bool]
+    ) -> list[DataSample]:
+        samples = []
+        for image, info, flipped in zip(images, infos, flips, strict=True):
+            # field by field: mmengine copies a dict of meta information deeply
+            sample = DataSample()
+            sample.set_field(image, 'gt_img')
+            for name, value in (
+                ('gt_path', info['gt_path']),
+                ('sample_idx', info['sample_idx']),
+                ('flipped', flipped),
+                ('gt_channel_order', 'bgr'),
+                ('gt_color_type', 'color'),
+            ):
+                sample.set_field(value, name, field_type='metainfo')
+            samples.append(sample)
+        return samples
 
     def _load(self, rows: np.ndarray, flips: np.ndarray) -> torch.Tensor | list[torch.Tensor]:
         """Load images as samples hold them: (3, H, W), uint8, BGR."""

@@ -19,7 +19,7 @@ from disp_plugin.distributed import count_cores, on_main_process, unwrap_model
 from disp_plugin.models.disp_gan import PriorGAN
 from disp_plugin.models.prior_normalizer import FittedModule, PriorNormalizer
 from disp_plugin.priors import PriorBank, check_dataset, check_encoder, find_bank, list_images
-from disp_plugin.samplers import PriorSampler
+from disp_plugin.samplers import CellSampler, PerImageSampler, PriorSampler
 from disp_plugin.settings import check_top_level
 
 PRIOR_BANK = 'prior_bank'
@@ -45,8 +45,8 @@ class PriorSamplerHook(Hook):
     first validation, sample grid or checkpoint. A run that fails in its first iterations does not
     wait for it in vain.
 
-    A model without priors needs no bank; of one with ``per_image=True`` the number of training
-    images is checked.
+    A model without priors needs no bank; of one with an embedding for each training image their
+    number is checked.
     """
 
     # Before any other hook could want to sample.
@@ -82,7 +82,7 @@ class PriorSamplerHook(Hook):
         check_top_level(runner.cfg)
         gan: FittedGAN = unwrap_model(runner.model)
         _check_images(runner, gan)
-        if gan.prior_dim == 0 or gan.per_image:
+        if gan.prior_dim == 0 or (gan.sampler is not None and not gan.sampler.needs_bank):
             runner.logger.info('this model needs no bank of priors, and none is opened')
             return
         sampler = describe_sampler(runner.cfg.model.get('sampler'))
@@ -130,6 +130,9 @@ class PriorSamplerHook(Hook):
                 is_late = isinstance(part, PriorSampler) and part.fits_late
                 if not part.is_fitted and (self._is_training or not is_late):
                     _fit(part, bank)
+                    if isinstance(part, CellSampler):  # in the order of the data set, not the bank
+                        rows = bank.find(list_images(runner.train_dataloader.dataset).keys)
+                        part.set_labels(part.labels.cpu().numpy()[rows])
                     runner.logger.info(
                         f'{name} is fitted to the {bank.num_images} images of {bank}'
                     )
@@ -185,7 +188,7 @@ def _check_images(runner: Runner, gan: FittedGAN) -> None:
             f'train_dataloader.dataset.image_size is {shown} but model.image_size is '
             f'{gan.image_size}; set both to the same (--cfg-options image_size=... sets both)'
         )
-    if gan.per_image and gan.prior_dim != len(dataset):
+    if isinstance(gan.sampler, PerImageSampler) and gan.prior_dim != len(dataset):
         raise ValueError(
             f'model.per_image=True needs one embedding for each training image: model.prior_dim '
             f'is {gan.prior_dim}, but the data set has {len(dataset)} images; set '
@@ -207,7 +210,7 @@ def _find_bank(runner: Runner) -> str:
 def _open_bank(runner: Runner, gan: FittedGAN) -> PriorBank:
     """Open the bank, check that it is the right one, leave out what is not trained on."""
     bank = PriorBank.open(_find_bank(runner))
-    if bank.prior_dim != gan.prior_dim:
+    if bank.prior_dim != gan.prior_dim and not gan.per_image:
         raise ValueError(
             f'prior_dim is {gan.prior_dim} but the bank {bank.path} holds {bank.prior_dim}-d '
             'priors; rebuild it with tools/build_prior_bank.py or set '

@@ -17,7 +17,6 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .discriminators import DiscriminatorWrapper
@@ -53,7 +52,7 @@ class PriorGAN(Protocol):
 
     noise_size: int
     prior_dim: int  # 0 where there are no priors
-    per_image: bool  # priors are unit vectors, one for each training image
+    per_image: bool  # priors are unit vectors, one for each training image or cell
     image_size: int | None
     prior_normalizer: PriorNormalizer
     sampler: DrawsPriors | None
@@ -106,10 +105,10 @@ class DISPGAN(BaseGAN):
         gen_losses (dict[str, dict], optional): The same for G. Defaults to None.
         image_size (int, optional): Height and width of images in pixels, handed to the networks
             that do not state it. Defaults to None: both networks state it.
-        per_image (bool): Whether the prior of a training image is its own unit vector, so that
-            G_emb and D_emb hold one embedding for each image: the paper's few-shot baseline.
-            ``prior_dim`` is then the number of training images, and no bank is read.
-            Defaults to False.
+        per_image (bool): Whether the prior of a training image is a unit vector, which the sampler
+            gives it, so that G_emb and D_emb hold embeddings. With ``PerImageSampler`` each image
+            has its own, the paper's few-shot baseline, and ``prior_dim`` is the number of training
+            images; with ``CellSampler`` that of cells. Defaults to False.
         per_image_scale (float): Length of those vectors. To compare at the same strength of the
             condition, give the mean length of the priors. Defaults to 1.0.
         mining_iters (int, optional): Puts a miner before the generator, which learns alone for so
@@ -177,7 +176,7 @@ class DISPGAN(BaseGAN):
             raise ValueError(f'loss is {loss!r}; it must be one of {", ".join(GAN_TYPES)}')
         options = dict(score_jointly=score_jointly, compile_networks=compile_networks)
         _check_supported(self, options)
-        _check_prior_options(prior_dim, prior_norm, per_image)
+        _check_prior_options(prior_dim, prior_norm, per_image, sampler)
         scorer = _build(discriminator, prior_dim, image_size)
         built = _build(generator, prior_dim, image_size, noise_size)
         if mining_iters is not None:
@@ -210,7 +209,7 @@ class DISPGAN(BaseGAN):
         self.prior_normalizer = PriorNormalizer(prior_dim, prior_norm, length=prior_length)
         self.per_image, self.per_image_scale = per_image, per_image_scale
         if isinstance(sampler, dict):
-            rows = dict(num_images=prior_dim, scale=per_image_scale) if per_image else {}
+            rows = dict(prior_dim=prior_dim, scale=per_image_scale) if per_image else {}
             sampler = MODELS.build(sampler, default_args=rows)
         self.sampler: Any = sampler
         self.pretrained = pretrained
@@ -366,8 +365,8 @@ class DISPGAN(BaseGAN):
     def data_sample_to_prior(self, data_samples: DataSample) -> Tensor | None:
         """Return the normalized priors (N, D) of a batch of real images.
 
-        They are those in ``gt_prior``, or those of the rows ``sample_idx`` where ``per_image`` is
-        on; None if ``prior_dim`` is 0.
+        They are those in ``gt_prior``, or those that the sampler finds for the rows ``sample_idx``
+        where ``per_image`` is on; None if ``prior_dim`` is 0.
 
         Raises:
             ValueError: The samples carry no prior.
@@ -375,7 +374,9 @@ class DISPGAN(BaseGAN):
         if self.prior_dim == 0:
             return None
         if self.per_image:
-            return self.normalize_prior(self._one_hot(data_samples.sample_idx))
+            rows = torch.as_tensor(data_samples.sample_idx).flatten()
+            prior = self.sampler.find_priors(rows, data_samples.get('flipped'))
+            return self.normalize_prior(prior)
         if 'gt_prior' not in data_samples:
             raise ValueError(
                 "the batch carries no 'gt_prior': give train_dataloader.dataset.bank_file, or, for "
@@ -383,18 +384,6 @@ class DISPGAN(BaseGAN):
                 "and PackInputs(..., data_keys=['gt_prior'])"
             )
         return self.normalize_prior(data_samples.gt_prior)
-
-    def _one_hot(self, rows: list[int] | Tensor) -> Tensor:
-        """Return the priors of the per-image baseline for rows of the training set."""
-        rows = torch.as_tensor(rows).flatten()
-        last = int(rows.max())
-        if last >= self.prior_dim:
-            raise ValueError(
-                f'per_image=True has prior_dim={self.prior_dim}, but image {last} came; '
-                'set prior_dim to the number of training images'
-            )
-        rows = rows.to(self.device)
-        return functional.one_hot(rows, self.prior_dim).float() * self.per_image_scale
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """Run one training step; lazy regularizers receive the update index."""
@@ -520,12 +509,14 @@ def _is_training(part: nn.Module) -> bool:
     return part.training and all(_is_training(module) for module in inner if module is not None)
 
 
-def _check_prior_options(prior_dim: int, prior_norm: str, per_image: bool) -> None:
+def _check_prior_options(prior_dim: int, prior_norm: str, per_image: bool, sampler: Any) -> None:
     if not isinstance(prior_dim, int):
         raise ValueError(
             f'prior_dim is {prior_dim!r}; it must be the length of a prior, the number of '
             'training images where per_image=True, or 0 for no prior'
         )
+    if per_image and sampler is None:
+        raise ValueError("per_image=True needs a sampler, such as dict(type='PerImageSampler')")
     if per_image and prior_norm not in ('none', 'l2'):
         raise ValueError(
             f"prior_norm is {prior_norm!r}, but per_image=True takes 'none' or 'l2' only: the "

@@ -19,9 +19,11 @@ class PriorSampler(FittedModule):
         fits_late (bool): Whether the fit is slow. ``PriorSamplerHook`` then waits with it until
             something is first sampled or saved: a run that fails in its first iterations does not
             wait for it in vain.
+        needs_bank (bool): Whether it is fitted to a bank; else :meth:`fit` is never called.
     """
 
     fits_late: ClassVar[bool] = False
+    needs_bank: ClassVar[bool] = True
 
     def fit(self, bank: PriorBank) -> None:
         """Fit to the priors of the training images, unflipped.
@@ -52,9 +54,13 @@ class PriorSampler(FittedModule):
         Raises:
             RuntimeError: The sampler is not fitted.
         """
+        self.check_fitted()
+        return self.draw(num, generator).float()
+
+    def check_fitted(self) -> None:
+        """Raise RuntimeError if the sampler is not fitted."""
         if not self.is_fitted:
             raise RuntimeError(
                 f'{type(self).__name__} is not fitted: PriorSamplerHook fits it to the bank before '
                 'training and a checkpoint carries it; or call its fit(PriorBank.open(...))'
             )
-        return self.draw(num, generator).float()

@@ -1,51 +1,44 @@
 """Mixtures of two training images' embeddings, for the baseline with one for each image."""
 
+from typing import ClassVar
+
+import numpy as np
 import torch
 from mmagic.registry import MODELS
 from torch import Tensor
 
-from disp_plugin.priors import PriorBank
-
-from .base_sampler import PriorSampler
+from .cell_sampler import CellSampler
 from .empirical_prior_sampler import draw_beta
 
 
 @MODELS.register_module()
-class PerImageSampler(PriorSampler):
-    r"""Draw mixtures of two of the per-image baseline's priors.
+class PerImageSampler(CellSampler):
+    r"""Give each training image a cell of its own; draw mixtures of two.
 
     .. math:: p = s (\lambda e_i + (1 - \lambda) e_j), \quad \lambda \sim \mathrm{Beta}(a, a)
 
     with i and j uniform and e_i the i-th unit vector. The number of images is all that it needs:
-    there is no bank and nothing to fit. A GAN with ``per_image=True`` hands ``num_images`` and
-    ``scale`` over.
+    there is no bank and nothing to fit.
 
     Args:
-        num_images (int): N, training images.
+        prior_dim (int): N, training images; a GAN hands its own over.
         scale (float): s, length of the prior of a training image. Defaults to 1.0.
         alpha (float): a of the Beta law. Defaults to 1.0, the uniform law.
 
     Raises:
-        ValueError: ``num_images`` is below 1, or ``scale`` or ``alpha`` is not positive.
+        ValueError: ``prior_dim`` is below 1, or ``scale`` or ``alpha`` is not positive.
     """
 
-    num_rows: Tensor
+    needs_bank: ClassVar[bool] = False
 
-    def __init__(self, num_images: int, scale: float = 1.0, alpha: float = 1.0) -> None:
-        super().__init__()
-        if num_images < 1:
-            raise ValueError(f'num_images of PerImageSampler is {num_images}; it must be 1 or more')
-        if not scale > 0:
-            raise ValueError(f'scale of PerImageSampler is {scale}; it must be positive')
+    def __init__(self, prior_dim: int, scale: float = 1.0, alpha: float = 1.0) -> None:
+        super().__init__(prior_dim, scale)
         if not alpha > 0:
             raise ValueError(f'alpha of PerImageSampler is {alpha}; Beta(a, a) needs it positive')
-        self.scale = scale
-        self.num_images = num_images
         self.alpha = alpha
-        # tells the device that priors are made on, and is in the checkpoint
-        self.register_buffer('num_rows', torch.tensor([num_images]))
+        self.set_labels(np.arange(prior_dim)[:, None])
 
-    def fit(self, bank: PriorBank) -> None:
+    def fit(self, bank: object) -> None:
         """Do nothing: no bank is needed."""
 
     def forget(self) -> None:
@@ -53,8 +46,8 @@ class PerImageSampler(PriorSampler):
 
     def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
         """Draw (num, N) rows with one or two entries that sum to ``scale``."""
-        rows = torch.randint(self.num_images, (num, 2), generator=generator)
+        rows = torch.randint(self.prior_dim, (num, 2), generator=generator)
         weight = draw_beta(self.alpha, num, generator)
         weights = self.scale * torch.stack([weight, 1 - weight], dim=1)
-        prior = torch.zeros(num, self.num_images).scatter_add_(1, rows, weights)
-        return prior.to(self.num_rows.device)
+        prior = torch.zeros(num, self.prior_dim).scatter_add_(1, rows, weights)
+        return prior.to(self.labels.device)

@@ -15,6 +15,7 @@ from .regularized_gan import (  # noqa: E402
     RegularizedStyleGAN2,
 )
 from .rotation import RotationDiscriminator, RotationLoss  # noqa: E402
+from .self_conditioned import SelfConditionedHook, SelfConditionedSampler  # noqa: E402
 
 __all__ = [
     'AdaptiveAugment',
@@ -28,4 +29,6 @@ __all__ = [
     'RegularizedStyleGAN2',
     'RotationDiscriminator',
     'RotationLoss',
+    'SelfConditionedHook',
+    'SelfConditionedSampler',
 ]

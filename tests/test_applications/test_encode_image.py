@@ -84,7 +84,7 @@ def test_another_encoder_than_the_banks_is_refused(cfg, image_folder, tmp_path):
 def test_a_baseline_has_no_prior_of_an_unseen_image(cfg, image_folder):
     image = next((image_folder / 'a').iterdir())
     cfg.model.per_image = True
-    with pytest.raises(ValueError, match='an embedding for each training image and no encoder'):
+    with pytest.raises(ValueError, match='embeddings of training images, or of their cells'):
         encode_image(cfg, image)
     cfg.encoder, cfg.model.prior_dim = None, 0
     with pytest.raises(ValueError, match='a baseline without priors'):

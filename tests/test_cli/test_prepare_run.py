@@ -200,7 +200,7 @@ def test_without_an_encoder_a_missing_bank_is_refused(tmp_path):
 
 def test_the_per_image_baseline_needs_a_prior_for_each_image(image_folder):
     cfg = dataset_config(image_folder)
-    cfg.model = dict(per_image=True, prior_dim=7)
+    cfg.model = dict(per_image=True, prior_dim=7, sampler=dict(type='PerImageSampler'))
     with pytest.raises(ValueError, match='model.prior_dim=8, the number of training images'):
         prepare_run.check_training_set(cfg)
 

@@ -6,14 +6,16 @@ import torch
 from mmengine.config import Config
 
 from disp_plugin import distributed
+from disp_plugin.datasets import ImageFolderDataset
 from disp_plugin.hooks import prior_sampler_hook
 from disp_plugin.models import PriorNormalizer
 from disp_plugin.priors import PriorBank
-from disp_plugin.samplers import GMMPriorSampler, VicinalMixSampler
+from disp_plugin.samplers import CellSampler, GMMPriorSampler, VicinalMixSampler
 from tests.numerics import assert_close_to_scale
 from tests.test_hooks.tiny_runs import (
     GMM,
     KEYS,
+    assert_same,
     find_differences,
     gan_cfg,
     load,
@@ -147,6 +149,25 @@ def test_a_per_image_baseline_needs_no_bank_but_the_right_number_of_images(make)
     wrong = make(gan_cfg(prior_dim=9, **changes))
     with pytest.raises(ValueError, match='prior_dim is 9, but the data set has 10 images; set pri'):
         wrong.call_hook('before_train')
+
+
+CELLS = dict(per_image=True, prior_norm='none', sampler=dict(type='CellSampler'))
+
+
+def test_cells_of_priors_are_found_once_and_are_those_of_the_images(make, train, data, monkeypatch):
+    """Also where the data set has another order than the bank."""
+    listed = ImageFolderDataset.load_data_list
+    monkeypatch.setattr(ImageFolderDataset, 'load_data_list', lambda self: listed(self)[::-1])
+    cells = CellSampler(3)
+    cells.fit(PriorBank.open(data[1]))
+    whole = train(gan_cfg(prior_dim=3, **CELLS), 5)
+    assert torch.equal(whole.model.sampler.labels, cells.labels.flip(0))
+    monkeypatch.setattr(CellSampler, 'fit', None)
+    resumed = train(gan_cfg(prior_dim=3, **CELLS), 5, resume_from=snapshot(whole, 3))
+    for part in ('state_dict', 'optimizer', 'random_state'):
+        assert_same(load(whole, 5)[part], load(resumed, 5)[part])
+    with pytest.raises(ValueError, match='cannot find 11 cells of 10 images'):
+        make(gan_cfg(prior_dim=11, **CELLS)).call_hook('before_train')
 
 
 def test_a_model_without_priors_opens_no_bank(train):

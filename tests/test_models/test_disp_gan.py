@@ -159,10 +159,10 @@ class TestPerImage:
         again = gan.draw_latents(200, torch.Generator().manual_seed(0))
         assert torch.equal(again.prior, prior) and torch.equal(again.noise, noise)
         state = {name for name in gan.state_dict() if name.startswith('sampler')}
-        assert state == {'sampler.num_rows'}
+        assert state == {'sampler.labels', 'sampler.counts'}
 
     def test_more_images_than_embeddings_are_refused(self):
-        with pytest.raises(ValueError, match=r'prior_dim=2, but image 2 came; set prior_dim'):
+        with pytest.raises(ValueError, match=r'knows 2 training images, but image 2 came'):
             self.prior_of(self.build(prior_dim=2), [1, 2])
 
 
@@ -244,7 +244,11 @@ REFUSED = [
         dict(image_size=None, generator=dict(output_scale=64), network=dict(input_scale=32)),
         'makes images of 64 px, but the discriminator takes 32 px',
     ),
-    (dict(per_image=True, prior_norm='whitened'), "per_image=True takes 'none' or 'l2' only"),
+    (dict(per_image=True), 'per_image=True needs a sampler, such as'),
+    (
+        dict(per_image=True, sampler={}, prior_norm='whitened'),
+        "per_image=True takes 'none' or 'l2' only",
+    ),
     (dict(prior_dim=None), 'the number of training images where per_image=True'),
     (
         dict(gen_losses=dict(path_length=dict(type='GeneratorPathRegularizer'))),

@@ -29,6 +29,15 @@ BIGGAN = [
 ]
 
 
+SSGAN = ['model.discriminator_steps=1']
+SELF_CONDITIONED = ['prior_dim=5', 'model.sampler.interval=1']
+LOGO = [
+    'prior_dim=5',
+    "encoder=dict(type='CheckpointEncoder', arch='timm/resnet18', untrained=True, in_size=16, "
+    'arch_kwargs=dict(channels=[4, 8, 8, 16]))',
+]
+
+
 def run_in_two_processes(repo_root, folder, config, arguments):
     done = subprocess.run(
         [str(repo_root / 'tools/dist_train.sh'), config, '2', *arguments],
@@ -46,10 +55,10 @@ def run_in_two_processes(repo_root, folder, config, arguments):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
-def list_arguments(num_processes, work_dir, data_root, options):
+def list_arguments(num_processes, work_dir, data_root, options, method='per_image'):
     """Arguments of train.py for 4 iterations of 8 images, however many processes share them."""
     return [
-        *('--method', 'per_image', '--work-dir', str(work_dir)),
+        *('--method', method, '--work-dir', str(work_dir)),
         '--cfg-options',
         f'data_root={data_root}',
         'train_cfg.max_iters=4',
@@ -66,17 +75,25 @@ def list_arguments(num_processes, work_dir, data_root, options):
 
 @pytest.fixture(
     scope='module',
-    params=[('biggan', BIGGAN), ('stylegan2', STYLEGAN2)],
-    ids=['biggan', 'stylegan2'],
+    params=[
+        ('biggan', BIGGAN, 'per_image'),
+        ('stylegan2', STYLEGAN2, 'per_image'),
+        ('sngan', SSGAN, 'ssgan'),
+        ('sngan', SELF_CONDITIONED, 'self_conditioned'),
+        ('sngan', LOGO, 'logo'),
+    ],
+    ids=lambda param: f'{param[0]}-{param[2]}',
 )
 def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
     """Train 4 iterations in 1 and in 2 processes; give the weights after 4 and after 2."""
-    gan, options = request.param
+    gan, options, method = request.param
     folder = tmp_path_factory.mktemp('processes')
+    if method == 'logo':
+        options = [*options, f'bank_file={folder}/bank.safetensors']
 
     def arguments(num_processes):
         folder_of_run = folder / str(num_processes)
-        return list_arguments(num_processes, folder_of_run, digits_folder, options)
+        return list_arguments(num_processes, folder_of_run, digits_folder, options, method)
 
     config = str(repo_root / f'configs/disp_{gan}_digits.py')
     tool('train.py').main([config, *arguments(1)])

@@ -126,7 +126,7 @@ def test_neighbors_are_the_nearest_other_priors():
         (lambda: VicinalMixSampler(alpha=0), 'alpha of VicinalMixSampler is 0'),
         (lambda: VicinalMixSampler(num_neighbors=0), 'num_neighbors is 0'),
         (lambda: EmpiricalPriorSampler(max_priors=0), 'max_priors is 0'),
-        (lambda: PerImageSampler(0), 'num_images of PerImageSampler is 0'),
+        (lambda: PerImageSampler(0), 'prior_dim of PerImageSampler is 0'),
         (lambda: PerImageSampler(2, scale=0), 'scale of PerImageSampler is 0'),
         (lambda: PerImageSampler(2, alpha=-1.0), 'alpha of PerImageSampler is -1'),
         (lambda: fitted(VicinalMixSampler(num_neighbors=30)), 'it must be at most 29'),

@@ -3,12 +3,17 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
+from mmagic.registry import DATASETS
 
+from disp_plugin.applications import load_gan
+from disp_plugin.cli.config import build_training_set
 from disp_plugin.techniques.rotation import RotationDiscriminator, RotationLoss, turn
 from tests.gans import make_gan, train_gan
 from tests.numerics import assert_close_to_scale
+from tests.test_hooks.tiny_runs import assert_same, build_runner, gan_cfg, load, snapshot
 
 LOSSES = dict(
     disc_losses=dict(rotation=dict(type='RotationLoss', images='real')),
@@ -135,3 +140,43 @@ def test_the_method_makes_any_gan_one():
         logits = gan.discriminator(torch.rand(4, 3, 16, 16), tell_rotation=True)
         assert logits.shape == (4, 4)
         assert 'rotation' in cfg.model.gen_losses and not cfg.train_dataloader.dataset.bank_file
+
+
+def config_of_run():
+    config = {**gan_cfg('plain'), **copy.deepcopy(LOSSES)}
+    config['discriminator']['type'] = 'RotationDiscriminator'
+    return config
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(make_image_folder, tmp_path):
+    """Two processes: tests/test_models/test_two_processes.py."""
+    folder = make_image_folder(tmp_path / 'images', num=10, size=20)
+
+    def train(name, **options):
+        runner = build_runner(folder, None, config_of_run(), tmp_path / name, 7, **options)
+        runner.train()
+        return runner
+
+    whole = train('whole')
+    torch.manual_seed(4)
+    resumed = train('resumed', resume_from=snapshot(whole, 4))
+    for part in ('state_dict', 'optimizer', 'random_state'):
+        assert_same(load(whole, 7)[part], load(resumed, 7)[part])
+    assert any('rotation_head' in name for name in load(whole, 7)['state_dict'])
+
+
+@pytest.mark.slow
+def test_on_digits_the_head_tells_turns_of_unseen_ones(digits_folder, tool, tmp_path):
+    """Of 9 and 6 a half turn cannot be told, and chance is a quarter."""
+    options = [f'data_root={digits_folder}', 'max_iters=160']
+    command = ['configs/disp_sngan_digits.py', '--method', 'ssgan', '--work-dir', str(tmp_path)]
+    tool('train.py').main([*command, '--cfg-options', *options])
+    gan, cfg = load_gan(tmp_path)
+    gan.discriminator.eval()
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    assert not set(dataset.image_keys) & set(build_training_set(cfg).image_keys)
+    batch = dict(inputs={}, data_samples=dataset.load(np.arange(len(dataset)), False))
+    turned, labels = turn(gan.data_preprocessor(batch, True)['data_samples'].gt_img)
+    with torch.no_grad():
+        told = gan.discriminator(turned, tell_rotation=True).argmax(1)
+    assert (told == labels).float().mean() > 0.4

@@ -17,8 +17,10 @@ BASELINES = {
     'per_image': 'per_image',
     'per_image_scaled': 'per_image',
     'ssgan': 'ssgan',
+    'self_conditioned': 'self_conditioned',
+    'logo': 'logo',
 }
-"""Method without encoder -> its file in configs/_base_/methods/."""
+"""Method without priors of an encoder -> its file in configs/_base_/methods/."""
 
 DISP_METHODS = ('disp', 'disp_any_pair', 'disp_untrained', 'icgan')
 """Methods that --encoder multiplies."""

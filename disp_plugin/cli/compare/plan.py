@@ -153,7 +153,9 @@ class Plan:
         if method == 'per_image_scaled':
             scale = round(mean_length(self._bank(cfg)[1], cfg.model), 6)
         merge_part(cfg, 'methods', BASELINES[method])
-        if cfg.model.get('per_image'):
+        if cfg.get('encoder'):  # its priors are clustered
+            merge_options(cfg, {'bank_file': self._from_images(self._bank(cfg)[0], cfg)})
+        if cfg.model.get('per_image') and cfg.model.get('prior_dim') is None:
             num_images = len(build_training_set(cfg).image_keys)
             cfg.model.update(per_image_scale=scale, prior_dim=num_images)
         if method == 'per_image_scaled':
