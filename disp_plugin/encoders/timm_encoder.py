@@ -34,12 +34,13 @@ class TimmEncoder(PriorEncoder):
     Args:
         model (str): Name of the model, with or without the tag of its weights
             ('resnet50.a1_in1k').
-        pretrained (bool): Whether to load weights; False leaves it untrained. Defaults to True.
         checkpoint (str | None): A checkpoint of this model with its head, ``.safetensors`` or
             ``.pth``, as timm publishes it. None takes the cache. Defaults to None.
         download (bool): Whether to download weights that are not cached. Defaults to True.
         preprocessing (dict | None): Another ``Preprocessing`` than timm's. Defaults to None.
         model_kwargs (dict | None): Further arguments of ``timm.create_model``. Defaults to None.
+        untrained (bool): Whether to leave the model untrained, as the control to compare with.
+            Defaults to False.
         seed (int): Seed of an untrained model. Defaults to 0.
         precision (str): In which type it computes, as in
             :func:`~disp_plugin.precision.choose_precision`. Defaults to 'float32'.
@@ -53,11 +54,11 @@ class TimmEncoder(PriorEncoder):
     def __init__(
         self,
         model: str,
-        pretrained: bool = True,
         checkpoint: str | None = None,
         download: bool = True,
         preprocessing: dict | Preprocessing | None = None,
         model_kwargs: NetworkArgs | None = None,
+        untrained: bool = False,
         seed: int = 0,
         precision: str = 'float32',
     ) -> None:
@@ -65,10 +66,10 @@ class TimmEncoder(PriorEncoder):
 
         find_library(f'timm/{model}')
         kwargs = dict(model_kwargs or {})
-        if checkpoint is not None or pretrained:
-            file = _find_file(model, checkpoint, download)
+        if not untrained:
+            file = self.find_file(model, checkpoint, download)
             # archives of NumPy arrays need the models' own readers
-            state = _read_state(file) if file.suffix != '.npz' else {}
+            state = self.read_state(file) if file.suffix != '.npz' else {}
             source = {'state_dict': state} if state else {'file': str(file)}
             overlay = {'source': 'timm', 'custom_load': not state, **source}
             kwargs.update(pretrained=True, pretrained_cfg_overlay=overlay)
@@ -77,7 +78,7 @@ class TimmEncoder(PriorEncoder):
                 # with the head: only then does timm load strictly
                 network = timm.create_model(model, **kwargs)
         except (RuntimeError, KeyError) as error:
-            if not kwargs.get('pretrained'):
+            if untrained:
                 raise
             reason = ' '.join(str(error).split())[:500]
             raise ValueError(
@@ -95,6 +96,30 @@ class TimmEncoder(PriorEncoder):
         )
         self.network = network
         self.seal()
+
+    def find_file(self, model: str, checkpoint: str | None, download: bool) -> Path:
+        """Find the weights of a model: the file given, the cached one, or a download."""
+        import timm
+
+        if checkpoint is not None:
+            return find_local(checkpoint)
+        cfg = timm.models.get_pretrained_cfg(model)
+        if cfg is not None and cfg.hf_hub_id:
+            names = [cfg.hf_hub_filename] if cfg.hf_hub_filename else []
+            names = names or ['model.safetensors', 'pytorch_model.bin']
+            return fetch_from_hub(cfg.hf_hub_id, names, f'timm/{model}', download)
+        if cfg is not None and cfg.url:
+            return fetch_url(str(cfg.url), f'timm/{model}', download)
+        raise ValueError(
+            f'no weights of timm/{model} are published; set checkpoint= to a file, or '
+            'untrained=True for an untrained network'
+        )
+
+    def read_state(self, file: Path) -> dict[str, Tensor]:
+        """Read the averaged weights of a file where it has some, as timm does."""
+        content = read_weights(file).content
+        names = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
+        return next((content[name] for name in names if content.get(name) is not None), content)
 
 
 def read_preprocessing(data_config: DataConfig) -> Preprocessing:
@@ -118,30 +143,4 @@ def read_preprocessing(data_config: DataConfig) -> Preprocessing:
         tuple(data_config['mean']),
         tuple(data_config['std']),
         data_config['interpolation'],
-    )
-
-
-def _read_state(file: Path) -> dict[str, Tensor]:
-    """Read the averaged weights of a file where it has some, as timm does."""
-    content = read_weights(file).content
-    names = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
-    return next((content[name] for name in names if content.get(name) is not None), content)
-
-
-def _find_file(model: str, checkpoint: str | None, download: bool) -> Path:
-    """Find the weights of a model: the file given, the cached one, or a download."""
-    import timm
-
-    if checkpoint is not None:
-        return find_local(checkpoint)
-    cfg = timm.models.get_pretrained_cfg(model)
-    if cfg is not None and cfg.hf_hub_id:
-        names = [cfg.hf_hub_filename] if cfg.hf_hub_filename else []
-        names = names or ['model.safetensors', 'pytorch_model.bin']
-        return fetch_from_hub(cfg.hf_hub_id, names, f'timm/{model}', download)
-    if cfg is not None and cfg.url:
-        return fetch_url(str(cfg.url), f'timm/{model}', download)
-    raise ValueError(
-        f'no weights of timm/{model} are published; set checkpoint= to a file, or pretrained=False '
-        'for an untrained network'
     )

@@ -45,11 +45,13 @@ class TorchvisionEncoder(PriorEncoder):
         checkpoint (str | None): A state dict of this model with its head, ``.pth`` or
             ``.safetensors``. None takes torch's cache. Defaults to None.
         weights (str | None): Which of torchvision's weights, also for the preprocessing of a
-            ``checkpoint``; ``'none'`` for an untrained network. None is 'IMAGENET1K_V1', the one
-            that the paper could use. Defaults to None.
+            ``checkpoint``. None is 'IMAGENET1K_V1', the one that the paper could use. Defaults to
+            None.
         download (bool): Whether to download weights that are not cached. Defaults to True.
         preprocessing (dict | None): Another ``Preprocessing`` than that of the weights. Defaults to
             None.
+        untrained (bool): Whether to leave the network untrained, as the control to compare with.
+            Defaults to False.
         seed (int): Seed of an untrained network. Defaults to 0.
         precision (str): In which type it computes, as in
             :func:`~disp_plugin.precision.choose_precision`. Defaults to 'float32'.
@@ -68,6 +70,7 @@ class TorchvisionEncoder(PriorEncoder):
         weights: str | None = None,
         download: bool = True,
         preprocessing: dict | Preprocessing | None = None,
+        untrained: bool = False,
         seed: int = 0,
         precision: str = 'float32',
     ) -> None:
@@ -79,7 +82,7 @@ class TorchvisionEncoder(PriorEncoder):
         super().__init__(
             f'torchvision/{model}', layer, Preprocessing.from_options(preprocessing), precision
         )
-        if weights == 'none' and checkpoint is None:
+        if untrained:
             with seeded(seed):
                 network = build_torchvision(model)
         else:
@@ -93,8 +96,8 @@ def find_weights(model: str, weights: str | None = None) -> WeightsEnum:
 
     Args:
         model (str): A classifier of ``torchvision.models``.
-        weights (str | None): Their name. None and 'none' are 'IMAGENET1K_V1', or where there is
-            none torchvision's default. Defaults to None.
+        weights (str | None): Their name. None is 'IMAGENET1K_V1', or where there is none
+            torchvision's default. Defaults to None.
 
     Raises:
         ValueError: No such model or weights.
@@ -106,12 +109,11 @@ def find_weights(model: str, weights: str | None = None) -> WeightsEnum:
         raise ValueError(f'torchvision has no classifier {model!r}; it has {", ".join(models)}')
     enum = torchvision.models.get_model_weights(model)
     names = [entry.name for entry in enum]
-    if weights in (None, 'none'):
+    if weights is None:
         weights = 'IMAGENET1K_V1' if 'IMAGENET1K_V1' in names else 'DEFAULT'
     if weights not in (*names, 'DEFAULT'):
         raise ValueError(
-            f'torchvision has no weights {weights!r} of {model}; it has {", ".join(names)}, and '
-            "'none' leaves the network untrained"
+            f'torchvision has no weights {weights!r} of {model}; it has {", ".join(names)}'
         )
     return enum[weights]
 

@@ -20,12 +20,13 @@ from tests.numerics import assert_close_to_scale
 SMALL = dict(channels=(8, 16, 32, 64), stem_width=8)
 CASES = {
     'TorchvisionEncoder': dict(
-        model='resnet18', weights='none', preprocessing=dict(resize=(32, 32))
+        model='resnet18', untrained=True, preprocessing=dict(resize=(32, 32))
     ),
     'TimmEncoder': dict(
-        model='resnet10t', pretrained=False, model_kwargs=SMALL, preprocessing=dict(resize=(32, 32))
+        model='resnet10t', untrained=True, model_kwargs=SMALL, preprocessing=dict(resize=(32, 32))
     ),
     'CheckpointEncoder': dict(arch='timm/resnet10t', arch_kwargs=SMALL, untrained=True, in_size=32),
+    'PackagedEncoder': dict(preprocessing=dict(resize=(32, 32))),
     'PixelEncoder': dict(size=4),
     'InceptionEncoder': dict(),
 }

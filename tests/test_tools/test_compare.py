@@ -563,8 +563,9 @@ class TestPlan:
 
     def test_an_untrained_control_keeps_the_network_and_its_seed(self, modules):
         make_untrained = modules.plan.make_untrained
-        control = make_untrained(dict(type='CheckpointEncoder', checkpoint='a.pth'))
-        assert control == dict(type='CheckpointEncoder', checkpoint='a.pth', untrained=True, seed=0)
+        for type in ('Checkpoint', 'Timm', 'Torchvision', 'Packaged'):
+            config = dict(type=f'{type}Encoder', checkpoint='a.pth')
+            assert make_untrained(config) == dict(config, untrained=True, seed=0)
         with pytest.raises(ValueError, match='PixelEncoder cannot be left untrained'):
             make_untrained(dict(type='PixelEncoder'))
 

@@ -1,4 +1,4 @@
-"""Any folder of images. Nothing here is the paper's."""
+"""Any folder of images. Nothing here is the paper's. A config adds the data set's bank_file."""
 
 _base_ = './images.py'
 
@@ -7,5 +7,4 @@ train_dataloader = dict(
     dataset=dict(
         data_root='data/images',
         image_size=64,
-        flip=True,  # False where left and right mean something, as in text
-        bank_file='vgg16_fc7.safetensors'))
+        flip=True))  # False where left and right mean something, as in text
