@@ -25,7 +25,7 @@ from matplotlib import get_data_path
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
-from prepared_set import make_key, make_parser, prepare_set, rank, run
+from prepared_set import choose_evenly, make_key, make_parser, prepare_set, run
 
 FONTS = (
     *('DejaVuSans', 'DejaVuSans-Bold', 'DejaVuSans-Oblique', 'DejaVuSans-BoldOblique'),
@@ -46,17 +46,6 @@ OVERSAMPLING = 4
 def name_images(letters: tuple[int, ...] | range, num: int) -> list[str]:
     """Name ``num`` images of each code point: ``<code point>_<index>``."""
     return [f'{letter:04x}_{index:04d}' for letter in letters for index in range(num)]
-
-
-def choose_evenly(names: list[str], num: int, seed: int) -> list[str]:
-    """Choose ``num`` names; no letter gets two more than another."""
-    turns: dict[str, int] = {}
-    places = {}
-    for place, name in enumerate(rank(names, seed)):
-        letter = name.split('_')[0]
-        turns[letter] = turns.get(letter, 0) + 1
-        places[name] = (turns[letter], place)
-    return sorted(sorted(names, key=places.__getitem__)[:num])
 
 
 def find_fonts() -> dict[Path, frozenset[int]]:

@@ -65,6 +65,20 @@ def choose(names: Iterable[str], num: int, seed: int, what: str) -> list[str]:
     return sorted(ranked[:num])
 
 
+def choose_evenly(names: Iterable[str], num: int, seed: int) -> list[str]:
+    """Choose ``num`` names; no class, which stands before ``_``, gets two more than another.
+
+    Fewer names are among more, as in :func:`rank`. Where a class has no more, others fill up.
+    """
+    turns: Counter[str] = Counter()
+    places = {}
+    for place, name in enumerate(rank(names, seed)):
+        kind = name.split('_')[0]
+        turns[kind] += 1
+        places[name] = (turns[kind], place)
+    return sorted(sorted(places, key=places.__getitem__)[:num])
+
+
 def to_square(img: np.ndarray, size: int) -> np.ndarray:
     """Cut the central square of an image (H,W,3), uint8, and resize it (Lanczos).
 
