@@ -19,7 +19,7 @@ model = dict(
     image_size=32,
     score_jointly=True,
     prior_dim=1280,
-    # raw features are nearly parallel; longer priors make the condition too strong
+    # raw features are nearly parallel; as long as the digits' priors, 128 ** 0.5
     prior_norm='centered_l2',
     prior_length=11.3,
     # by image_size, in units of base_channels
