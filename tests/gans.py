@@ -1,4 +1,4 @@
-"""Tiny GANs of the three architectures, DISP's and mmagic's own, trained without a runner."""
+"""Tiny GANs of all architectures, DISP's and mmagic's own, trained without a runner."""
 
 import itertools
 
@@ -12,7 +12,9 @@ from mmengine.runner import Runner
 import disp_plugin.register  # noqa: F401
 
 PRIOR_DIM, NOISE, WIDTH, NUM_CLASSES = 6, 16, 8, 5
+# those that mmagic has, too
 TYPE = {'sngan': 'SNGAN', 'biggan': 'BigGAN', 'stylegan2': 'StyleGAN2'}
+ALL = (*TYPE, 'fastgan')
 SIZE = {'sngan': 32, 'biggan': 32, 'stylegan2': 8}
 SIZE_FIELDS = {'sngan': ('output_scale', 'input_scale'), 'stylegan2': ('out_size', 'in_size')}
 SIZE_FIELDS['biggan'] = SIZE_FIELDS['sngan']
@@ -21,11 +23,13 @@ GENERATOR = {
     'sngan': dict(base_channels=4, noise_size=NOISE),
     'biggan': dict(base_channels=4, noise_size=NOISE),
     'stylegan2': dict(channel_max=WIDTH, style_channels=NOISE, num_mlps=2),
+    'fastgan': dict(base_channels=2, noise_size=NOISE),
 }
 NETWORK = {
     'sngan': dict(type='ProjDiscriminator', base_channels=4),
     'biggan': dict(type='BigGANDiscriminator', base_channels=4, sn_style='torch'),
     'stylegan2': dict(type='SizedStyleGAN2Discriminator', channel_max=WIDTH),
+    'fastgan': dict(type='ProjDiscriminator', base_channels=4),
 }
 _NUMBERS = itertools.count()
 
@@ -36,7 +40,7 @@ def gan_config(name, stock=False, generator=None, network=None, discriminator=No
     ``generator`` and ``network`` are options of the generator and of the discriminator,
     ``discriminator`` of what wraps it, which is None in ``changes`` for a GAN without one.
     """
-    kind = TYPE[name]
+    kind = TYPE.get(name, 'FastGAN')
     config = dict(
         type=kind if stock else f'DISP{kind}',
         generator=dict(GENERATOR[name], type=f'DISP{kind}Generator'),
@@ -47,7 +51,7 @@ def gan_config(name, stock=False, generator=None, network=None, discriminator=No
         data_preprocessor=dict(type='DataPreprocessor'),
     )
     if not stock:
-        config.update(prior_dim=PRIOR_DIM, image_size=SIZE[name])
+        config.update(prior_dim=PRIOR_DIM, image_size=SIZE.get(name, 32))
         config['discriminator']['equalized_lr'] = name == 'stylegan2'
     else:
         of_generator, of_network = SIZE_FIELDS[name]

@@ -12,7 +12,7 @@ from mmagic.models.editors.stylegan2 import StyleGAN2Generator
 from mmengine.model import BaseAveragedModel, BaseModule, is_model_wrapper
 from torch import Tensor, nn
 
-from disp_plugin.models import DISPBigGANGenerator, DISPSNGANGenerator
+from disp_plugin.models import DISPBigGANGenerator, DISPFastGANGenerator, DISPSNGANGenerator
 from disp_plugin.progress import track
 from disp_plugin.techniques import MinedGenerator
 
@@ -251,14 +251,14 @@ def _check_images(images: Tensor) -> None:
 def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:
     """List the layers that take a condition by resolution block, the smallest first.
 
-    SNGAN's and BigGAN's blocks are one such layer each, those of StyleGAN2 the convolutions and the
-    layer to RGB of one resolution.
+    Blocks of SNGAN, BigGAN and FastGAN are one such layer each, those of StyleGAN2 the convolutions
+    and the layer to RGB of one resolution.
 
     Raises:
         ValueError: The generator takes no prior, and is not self-modulated.
     """
     host = _find_host(generator)
-    is_self_modulated = isinstance(host, DISPSNGANGenerator) or (
+    is_self_modulated = isinstance(host, DISPSNGANGenerator | DISPFastGANGenerator) or (
         isinstance(host, DISPBigGANGenerator) and host.split_noise
     )
     if not getattr(host, 'prior_dim', 0) and not is_self_modulated:

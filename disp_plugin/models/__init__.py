@@ -9,8 +9,16 @@ from .discriminators import (  # noqa: E402
     NarrowSNGANDiscResBlock,
     PriorProjectionDiscriminator,
 )
-from .disp_gan import DISPGAN, DISPSNGAN, DISPBigGAN, Latents, PriorGAN  # noqa: E402
+from .disp_gan import (  # noqa: E402
+    DISPGAN,
+    DISPSNGAN,
+    DISPBigGAN,
+    DISPFastGAN,
+    Latents,
+    PriorGAN,
+)
 from .disp_stylegan2 import DISPStyleGAN2  # noqa: E402
+from .fastgan_generator import DISPFastGANGenerator  # noqa: E402
 from .generators import (  # noqa: E402
     DISPBigGANGenerator,
     DISPSNGANGenerator,
@@ -32,6 +40,8 @@ __all__ = [
     'DISPSNGAN',
     'DISPBigGAN',
     'DISPBigGANGenerator',
+    'DISPFastGAN',
+    'DISPFastGANGenerator',
     'DISPSNGANGenerator',
     'DISPStyleGAN2',
     'DISPStyleGAN2Generator',

@@ -498,6 +498,11 @@ class DISPSNGAN(DISPGAN, SAGAN):
 
 
 @MODELS.register_module()
+class DISPFastGAN(DISPSNGAN):
+    """A DISP GAN with FastGAN's generator and SNGAN's discriminator; see :class:`DISPGAN`."""
+
+
+@MODELS.register_module()
 class DISPBigGAN(DISPGAN, BigGAN):
     """BigGAN with Data InStance Priors; see :class:`DISPGAN` for its arguments."""
 

@@ -16,10 +16,13 @@ from mmagic.models.editors.stylegan2 import StyleGAN2Discriminator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .fastgan_generator import FastGANBlock
+
 # Of each block: the names of what resamples, and of the convolution beside that of the shortcut.
 BLOCKS: dict[type[nn.Module], tuple[str, str]] = {
     SNGANGenResBlock: ('upsample', 'conv_1'),
     BigGANGenResBlock: ('upsample_layer', 'conv1'),
+    FastGANBlock: ('upsample', 'layer_1'),
     SNGANDiscResBlock: ('downsample', 'conv_2'),
     SNGANDiscHeadResBlock: ('downsample', 'conv_2'),
     BigGANDiscResBlock: ('downsample', 'conv2'),

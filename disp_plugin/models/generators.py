@@ -62,7 +62,7 @@ class DISPSNGANGenerator(SNGANGenerator):
         **kwargs: object,
     ) -> None:
         refuse_pretrained(kwargs, 'DISPSNGANGenerator')
-        _check_modulation(modulation_dim)
+        check_modulation(modulation_dim)
         channels_cfg = kwargs.get('channels_cfg') or self._default_channels_cfg
         if isinstance(channels_cfg, dict):
             check_scale(output_scale, channels_cfg, 'DISPSNGANGenerator', 'channels_cfg')
@@ -117,7 +117,7 @@ class DISPSNGANGenerator(SNGANGenerator):
         Raises:
             ValueError: The prior is missing or of another shape.
         """
-        noise = _draw_noise(self, noise, num_batches, truncation)
+        noise = draw_noise(self, noise, num_batches, truncation)
         if self.prior_dim > 0:
             prior = check_prior(prior, self.prior_dim, len(noise), type(self).__name__)
             condition = self.prior_projection(prior)
@@ -175,7 +175,7 @@ class DISPBigGANGenerator(BigGANGenerator):
     ) -> None:
         if not kwargs.get('arch_cfg'):
             check_scale(output_scale, BIGGAN_SCALES, 'DISPBigGANGenerator', 'arch_cfg')
-        _check_modulation(modulation_dim)
+        check_modulation(modulation_dim)
         has_prior = prior_dim > 0
         takes_noise = not has_prior and modulation_dim > 0 and bool(kwargs.get('split_noise', True))
         super().__init__(
@@ -211,7 +211,7 @@ class DISPBigGANGenerator(BigGANGenerator):
         options = dict(num_batches=num_batches, return_noise=return_noise, truncation=truncation)
         if self.prior_dim == 0:
             # where norms are self-modulated, the noise stands for the class embedding
-            noise = _draw_noise(self, noise, num_batches, truncation)
+            noise = draw_noise(self, noise, num_batches, truncation)
             out = super().forward(noise, label=noise, use_outside_embedding=True, **options)
             return _finish(out, None)
         num_images = noise.shape[0] if isinstance(noise, Tensor) else num_batches
@@ -221,7 +221,8 @@ class DISPBigGANGenerator(BigGANGenerator):
         return _finish(out, prior)
 
 
-def _check_modulation(modulation_dim: int) -> None:
+def check_modulation(modulation_dim: int) -> None:
+    """Raise ValueError if the length of the hidden layer of self-modulation is negative."""
     if modulation_dim < 0:
         raise ValueError(
             f'modulation_dim of a generator is {modulation_dim}; it must be the length of a hidden '
@@ -229,7 +230,7 @@ def _check_modulation(modulation_dim: int) -> None:
         )
 
 
-def _draw_noise(
+def draw_noise(
     generator: nn.Module, noise: Noise, num_batches: int, truncation: float = -1.0
 ) -> Tensor:
     """Draw noise where none is given, move it to the generator's device and truncate it."""

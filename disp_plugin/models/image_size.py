@@ -59,7 +59,10 @@ def with_size(network: dict | nn.Module | None, image_size: int | None) -> dict 
             f'{config[field]}; state the size once, in model.image_size'
         )
     sizes, arch_field = DISCRIMINATOR_SCALES.get(str(kind), ((), ''))
-    if sizes and not config.get(arch_field):
+    layers = config.get(arch_field)
+    if arch_field == 'channels_cfg' and isinstance(layers, Mapping):  # channels by size
+        sizes, layers = tuple(layers), None
+    if sizes and not layers:
         check_scale(image_size, sizes, str(kind), arch_field)
     return {**config, field: image_size}
 

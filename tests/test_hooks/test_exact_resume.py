@@ -35,6 +35,7 @@ def whole(train):
         pytest.param('sngan', [2, 5], 0, marks=pytest.mark.slow),
         ('stylegan2', [2], 0),
         pytest.param('stylegan2', [5], 0, marks=pytest.mark.slow),
+        ('fastgan', [3], 0),
     ],
 )
 def test_all_that_training_needs_is_that_of_the_uninterrupted_run(

@@ -55,6 +55,11 @@ _GANS = {
         dict(type='DISPStyleGAN2', loss_config=dict(r1_interval=2, g_reg_interval=2)),
     ),
 }
+_GANS['fastgan'] = (
+    dict(output_scale=16, noise_size=8, base_channels=2),
+    _GANS['sngan'][1],
+    dict(type='DISPFastGAN'),
+)
 _runs = itertools.count()
 
 

@@ -28,6 +28,13 @@ BIGGAN = [
     "model.disc_losses=dict(consistency=dict(type='ConsistencyRegularization'))",
 ]
 
+# noise is injected in both networks' steps
+FASTGAN = [
+    'image_size=64',
+    'model.generator.base_channels=4',
+    'model.discriminator.discriminator.base_channels=4',
+]
+
 
 SSGAN = ['model.discriminator_steps=1']
 SELF_CONDITIONED = ['prior_dim=5', 'model.sampler.interval=1']
@@ -76,17 +83,18 @@ def list_arguments(num_processes, work_dir, data_root, options, method='per_imag
 @pytest.fixture(
     scope='module',
     params=[
-        ('biggan', BIGGAN, 'per_image'),
-        ('stylegan2', STYLEGAN2, 'per_image'),
-        ('sngan', SSGAN, 'ssgan'),
-        ('sngan', SELF_CONDITIONED, 'self_conditioned'),
-        ('sngan', LOGO, 'logo'),
+        ('biggan_digits', BIGGAN, 'per_image'),
+        ('stylegan2_digits', STYLEGAN2, 'per_image'),
+        ('fastgan_folder', FASTGAN, 'per_image'),
+        ('sngan_digits', SSGAN, 'ssgan'),
+        ('sngan_digits', SELF_CONDITIONED, 'self_conditioned'),
+        ('sngan_digits', LOGO, 'logo'),
     ],
     ids=lambda param: f'{param[0]}-{param[2]}',
 )
 def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
     """Train 4 iterations in 1 and in 2 processes; give the weights after 4 and after 2."""
-    gan, options, method = request.param
+    name, options, method = request.param
     folder = tmp_path_factory.mktemp('processes')
     if method == 'logo':
         options = [*options, f'bank_file={folder}/bank.safetensors']
@@ -95,7 +103,7 @@ def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
         folder_of_run = folder / str(num_processes)
         return list_arguments(num_processes, folder_of_run, digits_folder, options, method)
 
-    config = str(repo_root / f'configs/disp_{gan}_digits.py')
+    config = str(repo_root / f'configs/disp_{name}.py')
     tool('train.py').main([config, *arguments(1)])
     run_in_two_processes(repo_root, folder, config, arguments(2))
     return [
