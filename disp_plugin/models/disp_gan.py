@@ -24,12 +24,17 @@ from .fast_convolutions import fuse_convolutions, keep_channels_last
 from .foreach_ema import ForeachEMA
 from .generators import GeneratorWrapper, Noise
 from .image_size import check_sizes_agree, with_size
-from .losses import LazyLoss, StepOutputs, list_losses
+from .losses import LazyLoss, StepOutputs, list_losses, pair_loss
 from .pretrained import load_pretrained
 from .prior_normalizer import PriorNormalizer
 
-# The paper's three losses (its Table 10) by their names in mmagic's GANLoss.
-GAN_TYPES = {'hinge': 'hinge', 'non_saturating': 'vanilla', 'wasserstein': 'wgan'}
+# The paper's three losses (its Table 10) by their names in mmagic's GANLoss, which has no fourth.
+GAN_TYPES = {
+    'hinge': 'hinge',
+    'non_saturating': 'vanilla',
+    'wasserstein': 'wgan',
+    'relativistic': None,
+}
 
 
 class Latents(NamedTuple):
@@ -98,7 +103,8 @@ class DISPGAN(BaseGAN):
             Defaults to None: the square root of ``prior_dim``.
         sampler (dict | nn.Module, optional): Where priors of new images come from, or its config.
             Defaults to None: each call must bring priors.
-        loss (str): 'hinge', 'non_saturating' or 'wasserstein'. Defaults to 'hinge'.
+        loss (str): 'hinge', 'non_saturating', 'wasserstein', or 'relativistic', see
+            :func:`~disp_plugin.models.losses.pair_loss`. Defaults to 'hinge'.
         disc_losses (dict[str, dict], optional): Further losses of D by names of choice, as
             ``dict(consistency=dict(type='ConsistencyRegularization', loss_weight=10.0))``; None in
             place of one turns it off. Defaults to None.
@@ -213,9 +219,10 @@ class DISPGAN(BaseGAN):
             sampler = MODELS.build(sampler, default_args=rows)
         self.sampler: Any = sampler
         self.pretrained = pretrained
+        gan_type = GAN_TYPES[loss]
         self._init_loss(
             dict(
-                gan_loss=dict(type='GANLoss', gan_type=GAN_TYPES[loss]),
+                gan_loss=None if gan_type is None else dict(type='GANLoss', gan_type=gan_type),
                 disc_auxiliary_loss=list_losses(disc_losses, 'disc_losses'),
                 gen_auxiliary_loss=list_losses(gen_losses, 'gen_losses'),
             )
@@ -445,7 +452,11 @@ class DISPGAN(BaseGAN):
         batches = self.discriminator_steps * self._accumulation
         outputs = self._outputs(prior, num_batches, batches)
         outputs['fake_imgs'] = fake_imgs
-        outputs['disc_pred_fake_g'] = self.discriminator(fake_imgs, prior)
+        if self.gan_loss is None:
+            scores = self._score(fake_imgs, data_samples.gt_img, prior)
+            outputs['disc_pred_fake_g'], outputs['disc_pred_real'] = scores
+        else:
+            outputs['disc_pred_fake_g'] = self.discriminator(fake_imgs, prior)
         loss, log_vars = self._get_gen_loss(outputs)
         optimizer_wrapper.update_params(loss)
         return log_vars
@@ -458,7 +469,26 @@ class DISPGAN(BaseGAN):
         # Adaptive augmentation is steered by the scores, which are nothing for checkpoints.
         hub = MessageHub.get_current_instance()
         hub.update_info('disc_pred_real', out_dict['disc_pred_real'].detach(), resumed=False)
-        return super()._get_disc_loss(out_dict)
+        if self.gan_loss is not None:
+            return super()._get_disc_loss(out_dict)
+        loss = pair_loss(out_dict['disc_pred_real'], out_dict['disc_pred_fake'], False)
+        return self._add_auxiliary({'loss_disc_pair': loss}, self.disc_auxiliary_losses, out_dict)
+
+    def _get_gen_loss(self, out_dict: StepOutputs) -> tuple[Tensor, dict]:
+        if self.gan_loss is not None:
+            return super()._get_gen_loss(out_dict)
+        loss = pair_loss(out_dict['disc_pred_real'], out_dict['disc_pred_fake_g'], True)
+        return self._add_auxiliary({'loss_gen_pair': loss}, self.gen_auxiliary_losses, out_dict)
+
+    def _add_auxiliary(
+        self, losses: dict[str, Tensor], auxiliaries: Any, outputs: StepOutputs
+    ) -> tuple[Tensor, dict]:
+        """Add auxiliary losses, as the host does to its own loss; return their sum and the log."""
+        for auxiliary in auxiliaries or ():
+            value, name = auxiliary(outputs), auxiliary.loss_name()
+            if value is not None:
+                losses[name] = losses[name] + value if name in losses else value
+        return self.parse_losses(losses)
 
     def _outputs(
         self,

@@ -135,4 +135,4 @@ def _take_fields(
 ) -> dict | None:
     """Merge mmagic's fields into the config of a regularizer; None stays None."""
     taken = {ours: config.pop(field) for field, ours in fields.items() if field in config}
-    return None if given is None else dict(type=kind, **{**taken, **given})
+    return None if given is None else {'type': kind, **taken, **given}

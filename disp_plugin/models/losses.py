@@ -4,6 +4,7 @@ mmagic's ``BaseGAN`` names both penalties in its documentation, but has only the
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -12,11 +13,12 @@ from mmagic.models.losses import gen_path_regularizer, r1_gradient_penalty_loss
 from mmagic.registry import MODELS
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
+from torch.nn import functional
 
 from disp_plugin.distributed import own_random_numbers
 
 from .discriminators import find_augmentation
-from .float32 import without_autocast
+from .float32 import widen, without_autocast
 from .generators import has_styles
 
 
@@ -71,9 +73,14 @@ class LazyLoss(nn.Module):
 
     def forward(self, outputs: StepOutputs) -> Tensor | None:
         """Compute the weighted loss, a scalar; None where it is not due."""
-        if outputs['step'] % self.interval or not self.loss_weight:
+        weight = self.weight_at(outputs['step'])
+        if outputs['step'] % self.interval or not weight:
             return None
-        return self.loss_weight * self.compute(outputs)
+        return weight * self.compute(outputs)
+
+    def weight_at(self, step: int) -> float:
+        """Return the factor of the loss after ``step`` updates."""
+        return self.loss_weight
 
     def compute(self, outputs: StepOutputs) -> Tensor:
         """Compute the loss without its weight, a scalar."""
@@ -84,7 +91,8 @@ class LazyLoss(nn.Module):
 class R1GradientPenalty(LazyLoss):
     r"""R1, the squared gradient of D at real images: :math:`E_x[|\nabla_x D(x, C(x))|^2]`.
 
-    Mescheder et al. 2018 (arXiv 1801.04406); by mmagic's ``r1_gradient_penalty_loss``.
+    Mescheder et al. 2018 (arXiv 1801.04406); by mmagic's ``r1_gradient_penalty_loss``. At fake
+    images it is their R2.
 
     Args:
         loss_weight (float): gamma / 2 x interval in StyleGAN2. Defaults to 80.
@@ -94,12 +102,15 @@ class R1GradientPenalty(LazyLoss):
         on_augmented (bool): Whether the gradient is that at the image as the discriminator's
             augmentation leaves it, drawn anew, as in DiffAugment's code for CIFAR
             (``ns_r1_DiffAugment``), and not that at the image itself. Defaults to False.
+        images (str): 'real' for R1, 'fake' for R2. Defaults to 'real'.
+        final_weight (float, optional): Where ``loss_weight`` falls along half a cosine, as in
+            R3GAN's code. Defaults to None: it stays.
+        decay_steps (int, optional): Updates of D after which it has. Defaults to None.
 
     Raises:
-        ValueError: ``norm_mode`` is another.
+        ValueError: ``norm_mode`` or ``images`` is another, or only one of ``final_weight`` and
+            ``decay_steps`` is given.
     """
-
-    name = 'loss_r1_gp'
 
     def __init__(
         self,
@@ -107,16 +118,39 @@ class R1GradientPenalty(LazyLoss):
         interval: int = 16,
         norm_mode: str = 'HWC',
         on_augmented: bool = False,
+        images: str = 'real',
+        final_weight: float | None = None,
+        decay_steps: int | None = None,
     ) -> None:
         super().__init__(loss_weight, interval)
         if norm_mode not in ('HWC', 'pixel'):
             raise ValueError(f"norm_mode of R1 is {norm_mode!r}; it must be 'HWC' or 'pixel'")
+        if images not in ('real', 'fake'):
+            raise ValueError(
+                f"images of R1GradientPenalty is {images!r}; it must be 'real' or 'fake'"
+            )
+        if (final_weight is None) != (not decay_steps):
+            raise ValueError(
+                f'R1GradientPenalty has final_weight={final_weight} and decay_steps={decay_steps}; '
+                'a weight that falls needs both, decay_steps 1 or more'
+            )
         self.norm_mode = norm_mode
         self.on_augmented = on_augmented
+        self.images = images
+        self.final_weight, self.decay_steps = final_weight, decay_steps
+        self.name = 'loss_r1_gp' if images == 'real' else 'loss_r2_gp'
+
+    def weight_at(self, step: int) -> float:
+        """Return the factor of the loss after ``step`` updates."""
+        if self.final_weight is None or not self.decay_steps:
+            return self.loss_weight
+        remaining = (1 + math.cos(math.pi * min(step / self.decay_steps, 1))) / 2
+        return self.final_weight + remaining * (self.loss_weight - self.final_weight)
 
     def compute(self, outputs: StepOutputs) -> Tensor:
-        """Compute R1 at the real images, in float32: D is differentiated twice."""
-        disc, img = outputs['disc'], outputs['real_imgs']
+        """Compute the penalty at the images, in float32: D is differentiated twice."""
+        disc = outputs['disc']
+        img = outputs['real_imgs'] if self.images == 'real' else outputs['fake_imgs']
         augmentation = find_augmentation(disc) if self.on_augmented else None
         if augmentation is not None:
             disc, img = functools.partial(disc, augment=False), augmentation(img)
@@ -175,6 +209,17 @@ class GeneratorPathRegularizer(LazyLoss):
                 f'GeneratorPathRegularizer measures how images change with styles, and '
                 f'{type(generator).__name__} has none; leave it out of model.gen_losses'
             )
+
+
+def pair_loss(disc_pred_real: Tensor, disc_pred_fake: Tensor, for_generator: bool) -> Tensor:
+    r"""Compute the paired relativistic loss, :math:`E[softplus(D(G(z|C(x)), C(x)) - D(x, C(x)))]`.
+
+    Jolicoeur-Martineau 2019 (arXiv 1807.00734, RpGAN) as in R3GAN (Huang et al. 2024, arXiv
+    2501.05441): a real image's pair is the fake one of its own prior. For the generator the sign
+    of the difference is the other.
+    """
+    margin = widen(disc_pred_real) - widen(disc_pred_fake)
+    return functional.softplus(margin if for_generator else -margin).mean()
 
 
 def list_losses(losses: dict[str, dict | None] | None, name: str) -> list[dict]:

@@ -5,9 +5,11 @@ from disp_plugin.upstream import apply_patches
 apply_patches()
 
 from .adaptive_augment import AdaptiveAugment  # noqa: E402
+from .aug_self import AugSelfDiscriminator, AugSelfLoss  # noqa: E402
 from .consistency_regularization import ConsistencyRegularization  # noqa: E402
 from .diff_augment import DiffAugment  # noqa: E402
 from .freeze_d import FreezeD  # noqa: E402
+from .lecam import LeCamLoss  # noqa: E402
 from .mined_generator import MinedGenerator, Miner  # noqa: E402
 from .regularized_gan import (  # noqa: E402
     RegularizedBigGAN,
@@ -19,9 +21,12 @@ from .self_conditioned import SelfConditionedHook, SelfConditionedSampler  # noq
 
 __all__ = [
     'AdaptiveAugment',
+    'AugSelfDiscriminator',
+    'AugSelfLoss',
     'ConsistencyRegularization',
     'DiffAugment',
     'FreezeD',
+    'LeCamLoss',
     'MinedGenerator',
     'Miner',
     'RegularizedBigGAN',

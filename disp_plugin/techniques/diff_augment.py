@@ -57,10 +57,17 @@ class DiffAugment(nn.Module):
 
     def forward(self, img: Tensor) -> Tensor:
         """Augment each of the images (N, 3, H, W) in [-1, 1] independently."""
+        return self.transform(img, self.draw(img))
+
+    def draw(self, img: Tensor) -> Tensor:
+        """Draw the numbers of [0, 1) that say how N images are augmented, (N, sum(num_draws))."""
         world_size = get_world_size()
         # one draw and one copy to the device for all operations
         draws = torch.rand(len(img) * world_size, sum(self.num_draws))[get_rank() :: world_size]
-        draws = draws.to(img.device, non_blocking=True)
+        return draws.to(img.device, non_blocking=True)
+
+    def transform(self, img: Tensor, draws: Tensor) -> Tensor:
+        """Augment images (N, 3, H, W) in [-1, 1] by their draws."""
         for name, part in zip(self.operations, draws.split(self.num_draws, dim=1), strict=True):
             img = self.OPERATIONS[name][1](self, img, part)
         return img

@@ -1,5 +1,6 @@
 """Self-supervised GAN (SSGAN): the discriminator also tells by how much an image is turned."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,13 +26,7 @@ class RotationDiscriminator(PriorProjectionDiscriminator):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        options = {
-            name: kwargs[name]
-            for name in ('with_spectral_norm', 'sn_style', 'sn_eps', 'equalized_lr')
-            if name in kwargs
-        }
-        options.setdefault('with_spectral_norm', not kwargs.get('equalized_lr'))
-        self.rotation_head = PriorProjection(self.feature_dim, NUM_ROTATIONS, bias=True, **options)
+        self.rotation_head = build_head(self, NUM_ROTATIONS, kwargs)
 
     def forward(  # type: ignore[override]
         self,
@@ -48,6 +43,16 @@ class RotationDiscriminator(PriorProjectionDiscriminator):
         if not tell_rotation:
             return super().forward(img, prior, augment)
         return self.rotation_head(self.extract_features(self.prepare(img, augment)))
+
+
+def build_head(
+    discriminator: PriorProjectionDiscriminator, num_outputs: int, options: Mapping[str, Any]
+) -> PriorProjection:
+    """Build a linear head on D_f(x), normalized as D_emb by the discriminator's options."""
+    names = ('with_spectral_norm', 'sn_style', 'sn_eps', 'equalized_lr')
+    given = {name: options[name] for name in names if name in options}
+    given.setdefault('with_spectral_norm', not options.get('equalized_lr'))
+    return PriorProjection(discriminator.feature_dim, num_outputs, bias=True, **given)
 
 
 @MODELS.register_module()

@@ -25,7 +25,8 @@ _AUGMENTATION = dict(
     ada_kimg=1,
 )
 # name -> generator, discriminator, the rest: 32, 16 and 8 px; spectral norm and BatchNorm in the
-# first two, adaptive augmentation and regularizers at every other step in the third
+# first two, adaptive augmentation and regularizers at every other step in the third; the fourth,
+# of 16 px, has averages and a weight that changes
 _GANS = {
     'biggan': (
         dict(output_scale=32, noise_size=16, base_channels=4, sn_style='torch'),
@@ -58,7 +59,16 @@ _GANS = {
 _GANS['fastgan'] = (
     dict(output_scale=16, noise_size=8, base_channels=2),
     _GANS['sngan'][1],
-    dict(type='DISPFastGAN'),
+    dict(
+        type='DISPFastGAN',
+        loss='relativistic',
+        disc_losses=dict(
+            lecam=dict(type='LeCamLoss', start=2),
+            r2=dict(
+                type='R1GradientPenalty', images='fake', interval=2, final_weight=8, decay_steps=5
+            ),
+        ),
+    ),
 )
 _runs = itertools.count()
 

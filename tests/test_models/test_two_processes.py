@@ -35,6 +35,16 @@ FASTGAN = [
     'model.discriminator.discriminator.base_channels=4',
 ]
 
+# averages of scores, pairs of one prior, penalties, parameters of augmentations
+LOSSES = [
+    'model.loss=relativistic',
+    'model.discriminator.type=AugSelfDiscriminator',
+    "model.discriminator.augmentation=dict(type='DiffAugment')",
+    "model.disc_losses=dict(lecam=dict(type='LeCamLoss', start=1), "
+    "augself=dict(type='AugSelfLoss', network='disc'), "
+    "r2=dict(type='R1GradientPenalty', images='fake', loss_weight=1.0, interval=1))",
+    "model.gen_losses=dict(augself=dict(type='AugSelfLoss', network='gen'))",
+]
 
 SSGAN = ['model.discriminator_steps=1']
 SELF_CONDITIONED = ['prior_dim=5', 'model.sampler.interval=1']
@@ -86,6 +96,7 @@ def list_arguments(num_processes, work_dir, data_root, options, method='per_imag
         ('biggan_digits', BIGGAN, 'per_image'),
         ('stylegan2_digits', STYLEGAN2, 'per_image'),
         ('fastgan_folder', FASTGAN, 'per_image'),
+        ('sngan_digits', LOSSES, 'per_image'),
         ('sngan_digits', SSGAN, 'ssgan'),
         ('sngan_digits', SELF_CONDITIONED, 'self_conditioned'),
         ('sngan_digits', LOGO, 'logo'),
