@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
@@ -269,7 +270,7 @@ def find_stylegan2_networks(model: Mapping[str, object]) -> list[Any]:
 
 
 def check_weights(cfg: Config) -> None:
-    """Read the files of weights that a run starts from, before any other work is done.
+    """Read the weights that a run starts from or sees by, before any other work is done.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -282,6 +283,9 @@ def check_weights(cfg: Config) -> None:
             _check_finite(name, read_checkpoint(name).state)
         else:
             find_zoo_url(name)
+    frozen = (cfg.model.get('discriminator') or {}).get('weights')
+    if frozen:
+        MODELS.build(frozen)
     load_from = cfg.get('load_from')
     if load_from and not cfg.get('resume') and '://' not in load_from:
         _check_finite(load_from, read_weights(load_from).content)

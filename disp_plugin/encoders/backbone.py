@@ -1,6 +1,7 @@
 """Networks by name, from torchvision or timm, and weights out of files of many makers."""
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,12 @@ def find_library(arch: str) -> tuple[str, str]:
         f'there is no network {arch!r} in torchvision or timm'
         + (f'; similar names: {", ".join(similar)}' if similar else '')
     )
+
+
+def family_of(arch: str) -> str:
+    """Return the family of a network: 'timm/tf_efficientnet_lite0' is an 'efficientnet'."""
+    name = arch.split(' ')[0].rpartition('/')[2].lower().removeprefix('tf_')
+    return re.split(r'v?\d|[^a-z]', name)[0]
 
 
 def spell_arguments(arguments: NetworkArgs | None) -> str:

@@ -45,6 +45,7 @@ class DiscriminatorWrapper(NetworkWrapper):
 
     wrapped = 'discriminator'
     discriminator: nn.Module
+    takes_checkpoints = True  # of mmagic's GANs; else it begins anew where a GAN starts from one
 
     def __init__(
         self,

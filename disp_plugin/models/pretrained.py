@@ -27,6 +27,7 @@ from .checkpoint_file import (
     GANCheckpoint,
     read_checkpoint,
 )
+from .discriminators import DiscriminatorWrapper
 from .generators import GeneratorWrapper
 from .stylegan2_networks import FIRST_MAPPING_WEIGHT, DISPStyleGAN2Generator
 
@@ -176,7 +177,8 @@ def _find_networks(gan: nn.Module) -> dict[str, nn.Module]:
                 found = found.module
         if isinstance(found, GeneratorWrapper):
             prefix, found = f'{prefix}generator.', found.generator
-        if found is not None:
+        is_new = isinstance(found, DiscriminatorWrapper) and not found.takes_checkpoints
+        if found is not None and not is_new:
             networks[prefix] = found
     return networks
 

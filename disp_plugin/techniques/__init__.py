@@ -8,6 +8,7 @@ from .adaptive_augment import AdaptiveAugment  # noqa: E402
 from .aug_self import AugSelfDiscriminator, AugSelfLoss  # noqa: E402
 from .consistency_regularization import ConsistencyRegularization  # noqa: E402
 from .diff_augment import DiffAugment  # noqa: E402
+from .feature_discriminator import FeatureDiscriminator  # noqa: E402
 from .freeze_d import FreezeD  # noqa: E402
 from .lecam import LeCamLoss  # noqa: E402
 from .mined_generator import MinedGenerator, Miner  # noqa: E402
@@ -25,6 +26,7 @@ __all__ = [
     'AugSelfLoss',
     'ConsistencyRegularization',
     'DiffAugment',
+    'FeatureDiscriminator',
     'FreezeD',
     'LeCamLoss',
     'MinedGenerator',
