@@ -79,12 +79,15 @@ class Space:
         encoder (str): Architecture and layer. Defaults to ''.
         preprocessing (str): What the encoder does to images first. Defaults to ''.
         fingerprint (str): Hash of the encoder. Defaults to ''.
+        is_seen_by_d (bool): Whether the GAN's discriminator sees by a network of the encoder's
+            family. Defaults to False.
     """
 
     name: str
     encoder: str = ''
     preprocessing: str = ''
     fingerprint: str = ''
+    is_seen_by_d: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,18 @@ class Protocol:
         if not num or 2 * self.k < num - 1:
             return ''
         return f'says nothing: with k = {self.k} of {num} images, a ball holds half of them or more'
+
+    @property
+    def flattery(self) -> str:
+        """str: Why the number is better than the images are; '' where nothing tells."""
+        if not (self.space and self.space.is_seen_by_d):
+            return ''
+        return 'flatters: D was trained on features of a network of this family'
+
+    @property
+    def notes(self) -> list[str]:
+        """list[str]: What stands beside the number wherever it is shown."""
+        return [*filter(None, [self.caveat, self.flattery])]
 
     @property
     def rank(self) -> int:
@@ -364,7 +379,6 @@ def format_cards(cards: Sequence[MetricCard]) -> str:
     for card in cards:
         spread = card.standard_deviation
         tail = '' if spread is None else f' +- {spread:.3g}'
-        caveat = card.protocol.caveat
-        tail += f'  ({caveat})' if caveat else ''
+        tail += ''.join(f'  ({note})' for note in card.protocol.notes)
         lines.append(f'{card.name:<{width}}  {card.value:.5g}{tail}')
     return '\n'.join(lines)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from disp_plugin.distributed import choose_device
 from disp_plugin.encoders import PriorEncoder
+from disp_plugin.encoders.backbone import family_of
 from disp_plugin.priors.check_bank import simplify_config
 
 from .metric_card import Space
@@ -66,14 +67,15 @@ class FeatureSpace:
             self._batch = images
         return self._features
 
-    def describe(self) -> Space:
-        """Say which space this is, for a card."""
+    def describe(self, family_of_d: str = '') -> Space:
+        """Say which space this is, for a card, and whether D sees by a network of its family."""
         parts = self.encoder.describe()
         return Space(
             self.name,
             f'{parts["architecture"]}, {parts["layer"]}',
             str(parts['preprocessing']),
             self.encoder.fingerprint(),
+            is_seen_by_d=bool(family_of_d) and family_of(parts['architecture']) == family_of_d,
         )
 
 

@@ -1,7 +1,10 @@
 """Each rule speaks where its numbers say so; the verdict says what the numbers carry."""
 
+import dataclasses
+
 import pytest
 
+from disp_plugin.evaluation.metric_card import Space, format_cards
 from disp_plugin.evaluation.report.findings import Series, find_signs, judge_run
 from tests.metric_cards import card
 
@@ -167,6 +170,21 @@ def test_credit_in_the_priors_space_alone_is_said_to_flatter(good, bad, warns):
     assert of('spaces', [*cards[:2], *elsewhere]) == []
     if warns:
         assert "the prior's encoder but not in that of pixels: trust" in found[0].text
+
+
+def test_a_space_of_the_network_that_d_sees_by_is_not_trusted_either():
+    cards = [card(f'kid{part}1000_test_{space}', value) for space, part, value in (
+        ('lite1', '', 1.0), ('lite1', '_floor', 2.0), ('pixels', '', 3.0), ('pixels', '_floor', 2.0)
+    )]  # fmt: skip
+    assert of('spaces', cards) == []
+    seen = Space('lite1', is_seen_by_d=True)
+    for row in (0, 1):
+        protocol = dataclasses.replace(cards[row].protocol, space=seen)
+        cards[row] = dataclasses.replace(cards[row], protocol=protocol)
+    (finding,) = of('spaces', cards)
+    assert "in the space of D's network but not in that of pixels" in finding.text
+    lines = format_cards(cards).splitlines()
+    assert ['flatters: D was trained' in line for line in lines] == [True, True, False, False]
 
 
 def test_warnings_come_first():

@@ -592,6 +592,19 @@ class TestTable:
         assert '| a, plain | 3 | 3 ± 2.6 | 1.5 ± 0.71 (n = 2) |' in lines
         assert '| training images |  | 0.5 |  |' in lines
         assert '## Last snapshot: pixels, 24 samples, test images' in lines
+        assert not any('†' in line for line in lines)
+
+    def test_numbers_of_the_family_that_d_sees_by_are_marked(self, modules):
+        rows = []
+        for technique, is_seen in (('plain', False), ('feature_discriminator', True)):
+            cell = modules.cells.Cell('a', technique)
+            protocol = Protocol('kid', 'test', 24, space=Space('lite1', is_seen_by_d=is_seen))
+            rows.append(modules.table.Row(cell, 'last', protocol.name, protocol, [1.5]))
+        comparison = modules.table.Comparison({}, {}, [], {})
+        lines = modules.table.format_markdown(comparison, rows).splitlines()
+        assert '| a, plain | 1 | 1.5 |' in lines
+        assert '| a, feature_discriminator | 1 | 1.5 † |' in lines
+        assert any(line.startswith('† flatters: D was trained') for line in lines)
 
 
 class TestPicture:

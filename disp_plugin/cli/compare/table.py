@@ -19,6 +19,7 @@ from .runs import REPORTS, remove_runs
 FILE = 'comparison.json'
 FLOORS = {'kid_floor': 'kid', 'fid_floor': 'fid'}
 NOT_GIVEN = 'not given'
+FLATTERED = ' †'
 DISCRIMINATOR = 'the discriminator'
 
 Settings = Mapping[str, object]
@@ -91,7 +92,8 @@ class Row:
         mean, deviation = summarize(self.values)
         spread = '' if deviation is None else f' ± {deviation:.2g}'
         num = len(self.values)
-        return f'{mean:.4g}{spread}{"" if num == num_seeds else f" (n = {num})"}'
+        mark = FLATTERED if self.protocol and self.protocol.flattery else ''
+        return f'{mean:.4g}{spread}{"" if num == num_seeds else f" (n = {num})"}{mark}'
 
 
 def check_settings(work_dir: Path, settings: Settings) -> None:
@@ -191,6 +193,8 @@ def format_markdown(comparison: Comparison, rows: Collection[Row]) -> str:
             count = f', {first.num_generated} samples, {first.split} images'
             lines.append(f'## {title}: {space}{count if first.num_generated else ""}\n')
             lines += [*_format_table(of_snapshot, protocols, space == DISCRIMINATOR), '']
+    flattery = {row.protocol.flattery for row in rows if row.protocol} - {''}
+    lines += [f'{FLATTERED.strip()} {note}\n' for note in sorted(flattery)]
     notes = [f'* {name}: {note}' for name, note in comparison.notes.items() if note]
     finished = {row.cell.name for row in rows if row.snapshot == 'last'}
     notes += [f'* {name}: no finished run' for name in comparison.cells if name not in finished]

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from disp_plugin.applications.sample_images import channel_order_of, choose_sample_model, to_rgb
 from disp_plugin.distributed import choose_device, on_main_process, unwrap_model
+from disp_plugin.techniques import FeatureDiscriminator
 
 from ..metric_card import MetricCard, Protocol
 from ..reference_set import CACHE_DIR, BrokenImagesError, ReferenceSet
@@ -59,6 +60,7 @@ class GanMetric(GenMetric):
     MIRRORS_TRAIN = False  # whether mirrored training images count, where training mirrors them
     CHOSEN_BY = ''  # short name of the number, where the best snapshot is often chosen by it
     space: FeatureSpace | None = None
+    family_of_d = ''  # of the network that the discriminator sees by, if it is a pretrained one
 
     def __init__(
         self,
@@ -112,6 +114,8 @@ class GanMetric(GenMetric):
             ValueError: There is no EMA generator to sample.
         """
         self.gan: BaseGAN = unwrap_model(module)
+        disc = unwrap_model(self.gan.discriminator)
+        self.family_of_d = disc.family if isinstance(disc, FeatureDiscriminator) else ''
         self.channel_order = channel_order_of(self.gan)
         self.sample_model = choose_sample_model(self.gan, self.sample_model)
         if is_main_process() and self.reference is None:
@@ -185,7 +189,7 @@ class GanMetric(GenMetric):
             self.split,
             num_generated,
             k=k,
-            space=space.describe() if space else None,
+            space=space.describe(self.family_of_d) if space else None,
             # mirrored views of held-out images are not used
             reference=self.held_out.describe(mirrored=False),
             train=self.train.describe(self.MIRRORS_TRAIN) if self.NEEDS_TRAIN else None,

@@ -259,20 +259,28 @@ def _find_trends(history: History) -> Iterator[Finding]:
 
 
 def _find_disagreement(floors: Sequence[tuple[MetricCard, Finding]]) -> Iterator[Finding]:
-    """See whether the prior's own space credits the model with what another space does not."""
-    rule = "features of the prior's encoder flatter a GAN that was trained on them"
+    """See whether a space that the GAN knows credits it with what another space does not."""
+    rule = "features of the prior's encoder, or of D's network, flatter a GAN trained on them"
     for (one, credited), (another, refused) in itertools.product(floors, floors):
         mine, other = one.protocol, another.protocol
-        if mine.space_name != PRIOR_SPACE or other.space_name == PRIOR_SPACE:
+        if not _is_flattered(mine) or _is_flattered(other):
             continue
         if mine.metric != other.metric or not _same_images(mine, other):
             continue
         if credited.severity == 'good' and refused.severity == 'warning':
             text = (
                 f'{mine.metric.upper()} (split {mine.split}) is below its floor in the space of '
-                f"the prior's encoder but not in that of {other.space_name}: trust the latter"
+                f'{_name_space(mine)} but not in that of {other.space_name}: trust the latter'
             )
             yield Finding('spaces', 'warning', text, rule, credited.numbers | refused.numbers)
+
+
+def _is_flattered(protocol: Protocol) -> bool:
+    return protocol.space_name == PRIOR_SPACE or bool(protocol.flattery)
+
+
+def _name_space(protocol: Protocol) -> str:
+    return "the prior's encoder" if protocol.space_name == PRIOR_SPACE else "D's network"
 
 
 def _where(card: MetricCard) -> str:

@@ -230,7 +230,7 @@ def _list_details(card: MetricCard) -> str:
     for name, value in {**k, **protocol.parameters, **card.details}.items():
         values = value if isinstance(value, list) else [value]
         parts.append(' '.join([name, *(f'{each:.4g}' for each in values)]))
-    return ', '.join([*parts, *filter(None, [protocol.caveat])])
+    return ', '.join([*parts, *protocol.notes])
 
 
 def digest_config(
