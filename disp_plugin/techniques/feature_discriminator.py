@@ -138,8 +138,8 @@ class FeatureNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.size = size
-        sides = _check_sides(strides, size)
         self.backbone, channels, mean, std = _build_backbone(backbone, strides)
+        sides = _check_sides(strides, size)
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1))
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1))
         widths = [base_channels * 2**level for level in range(len(strides))]

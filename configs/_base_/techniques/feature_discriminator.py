@@ -18,4 +18,6 @@ feature_discriminator = dict(
             enlarge_to=128,
             augmentation=dict(type='DiffAugment')),
         disc_losses=dict(r1=None),
-        gen_losses=dict(path_length=None)))
+        gen_losses=dict(path_length=None)),
+    # of the published code, for both networks; the generator keeps its own
+    optim_wrapper=dict(discriminator=dict(optimizer=dict(lr=2e-4, betas=(0.0, 0.99)))))
