@@ -46,9 +46,7 @@ class AugSelfDiscriminator(PriorProjectionDiscriminator):
         augment: bool = True,
         draws: Tensor | None = None,
     ) -> Tensor:
-        """Score images as the parent does, (N, 1), or tell by which draws they are augmented here.
-
-        With ``draws`` (N, P) of the augmentation it returns what the head tells of them, (N, P).
+        """Score images as the parent does, (N, 1), or tell the ``draws`` (N, P) they are given.
 
         Raises:
             ValueError: The prior is missing or of another shape; draws are told without one.

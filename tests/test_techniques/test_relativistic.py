@@ -45,23 +45,14 @@ def test_a_step_compares_each_real_image_with_the_fake_one_of_its_prior(part, ba
 
 
 def test_r2_is_the_squared_gradient_at_the_fake_images():
-    gan = make_gan('sngan', discriminator=dict(with_spectral_norm=False), seed=1).double().eval()
-    disc, fake = gan.discriminator, torch.rand(3, 3, 32, 32).double()
-    prior = torch.randn(3, gan.prior_dim).double()
+    """Of D(x) = sum(a x^3), whose gradient is 3 a x^2."""
+    factor, fake = torch.randn(3, 4, 4).double(), torch.randn(3, 3, 4, 4).double()
 
     def score(img):
-        return disc(img, prior)
+        return (factor * img**3).sum(dim=(1, 2, 3), keepdim=True).flatten(1)
 
     found = R1GradientPenalty(0.5, 1, images='fake')(dict(disc=score, fake_imgs=fake, step=0))
-    direction = torch.randn_like(fake)
-    img = fake.requires_grad_()
-    (gradient,) = torch.autograd.grad(score(img).sum(), img)
-    # the gradient itself, by a difference along a random direction
-    with torch.no_grad():
-        slope = (score(fake + 1e-6 * direction) - score(fake - 1e-6 * direction)).sum() / 2e-6
-    torch.testing.assert_close(slope, (gradient * direction).sum(), rtol=1e-3, atol=1e-6)
-    expected = 0.5 * gradient.square().sum() / 3
-    assert_close_to_scale(found, expected, num_terms=10_000)
+    assert_close_to_scale(found, 0.5 * ((3 * factor * fake**2) ** 2).sum() / 3)
 
 
 def test_the_weight_falls_along_half_a_cosine():
@@ -80,23 +71,21 @@ def test_every_gan_takes_it(name, score_jointly):
         pytest.skip('its discriminator compares the images of a batch')
     options = dict(gen_losses=dict(path_length=None), score_jointly=score_jointly)
     gan = make_gan(name, loss='relativistic', disc_losses=dict(r1=R1, r2=R2), **options)
-    before = {key: value.clone() for key, value in gan.named_parameters()}
     logs = train_gan(gan, 2)
     losses = {key for key in logs[1] if 'loss' in key and key != 'loss'}
     assert losses == {'loss_disc_pair', 'loss_r1_gp', 'loss_r2_gp', 'loss_gen_pair'}
     assert all(value.isfinite() and value > 0 for log in logs for value in [log['loss_r2_gp']])
-    moved = [not torch.equal(value, before[key]) for key, value in gan.named_parameters()]
-    assert sum(moved) > 0.8 * len(moved)
 
 
 def test_penalties_without_weight_change_nothing():
     weightless = {'r1': dict(R1, loss_weight=0.0), 'r2': dict(R2, loss_weight=0.0)}
-    gans = [make_gan('sngan', loss='relativistic', disc_losses=d) for d in (None, weightless)]
-    for gan in gans:
+    states = []
+    for losses in (None, weightless):
+        gan = make_gan('sngan', loss='relativistic', disc_losses=losses)
         torch.manual_seed(1)
         train_gan(gan, 2)
-    expected, actual = (gan.state_dict() for gan in gans)
-    assert all(torch.equal(actual[key], value) for key, value in expected.items())
+        states.append(gan.state_dict())
+    assert all(torch.equal(states[1][key], value) for key, value in states[0].items())
 
 
 def test_in_bfloat16_penalties_are_those_of_float32():
@@ -118,9 +107,8 @@ def test_wrong_options_are_refused():
 
 
 @pytest.mark.parametrize('config', ['sngan', 'biggan', 'stylegan2'])
-def test_the_technique_is_built_for_every_gan(config, repo_root):
+def test_the_technique_names_both_penalties(config, repo_root):
     cfg = load_config(repo_root / f'configs/disp_{config}_digits.py', techniques=['r3gan'])
-    assert cfg.model.loss == 'relativistic'
     r1, r2 = cfg.model.disc_losses.r1, cfg.model.disc_losses.r2
-    assert (r1.images, r2.images) == ('real', 'fake')
+    assert (cfg.model.loss, r1.images, r2.images) == ('relativistic', 'real', 'fake')
     assert r1.loss_weight == r2.loss_weight == 10 * r1.final_weight == 1.0
