@@ -17,7 +17,7 @@ from disp_plugin.evaluation.metrics.feature_metrics import KernelDistanceMetric
 from disp_plugin.models.precision_optim_wrapper import PrecisionOptimWrapper
 from disp_plugin.models.pretrained import load_pretrained
 from disp_plugin.techniques import FeatureDiscriminator
-from tests.gans import PRIOR_DIM, gan_config, make_gan, train_gan
+from tests.gans import ALL, PRIOR_DIM, TYPE, gan_config, make_gan, train_gan
 from tests.numerics import assert_close_to_scale
 from tests.test_hooks.tiny_runs import assert_same, build_runner, gan_cfg, load, save_bank, snapshot
 from tests.test_models.test_two_processes import list_arguments, run_in_two_processes
@@ -29,7 +29,6 @@ SMALL = dict(
 AUGMENTED = dict(SMALL, augmentation=dict(type='DiffAugment'))
 UNPENALIZED = dict(loss='hinge', disc_losses=dict(r1=None), gen_losses=dict(path_length=None))
 FIXED = ('.backbone.', '.channel_mixing.', '.scale_mixing.', '.mean', '.std')
-EVERY_GAN = pytest.mark.parametrize('name', ['sngan', 'biggan', 'stylegan2'])
 
 
 def make(name='sngan', seed=0, **changes):
@@ -127,7 +126,7 @@ def test_scores_are_those_of_the_formula(monkeypatch):
 
 
 @pytest.mark.parametrize('prior_dim', [PRIOR_DIM, 0])
-@EVERY_GAN
+@pytest.mark.parametrize('name', ALL)
 def test_heads_and_generators_learn_and_what_is_frozen_does_not_move(name, prior_dim):
     gan = make(name, prior_dim=prior_dim)
     before = {key: value.clone() for key, value in gan.state_dict().items()}
@@ -222,7 +221,7 @@ def test_a_generator_may_start_from_a_checkpoint_and_the_heads_anew(tmp_path):
     )
 
 
-@EVERY_GAN
+@pytest.mark.parametrize('name', TYPE)
 def test_the_technique_fits_every_digits_config(name):
     cfg = load_config(f'configs/disp_{name}_digits.py', {}, None, ['feature_discriminator'])
     prepare_run.check_parts(cfg)  # networks built and run without values
