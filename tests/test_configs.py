@@ -81,9 +81,11 @@ def read(name):
 def shrink(cfg, images, work_dir):
     """Make a config so small that two steps of its generator take a moment."""
     steps = cfg.model.get('discriminator_steps', 1)
-    is_stylegan2 = cfg.model.type == 'DISPStyleGAN2'
+    is_stylegan2 = cfg.model.generator.type == 'DISPStyleGAN2Generator'
     hooks = [hook['type'] for hook in cfg.custom_hooks]
-    networks = ('model.generator', 'model.discriminator.discriminator')
+    networks = ['model.generator', 'model.discriminator.discriminator']
+    if cfg.model.discriminator is None:
+        networks.pop()
     options = {
         'data_root': str(images),
         'batch_size': BATCH,
@@ -110,12 +112,16 @@ def shrink(cfg, images, work_dir):
         options['model.mining_iters'] = 1
     if 'num_components' in (cfg.model.get('sampler') or {}):
         options['model.sampler.num_components'] = 3
-    if cfg.model.discriminator.get('freeze'):
+    if cfg.model.get('perceptual'):
+        options['model.perceptual.encoder'] = ENCODER
+        options['model.perceptual.layers'] = ['conv1', 'layer1']
+        options['model.sampler.num_epochs'] = 2
+    if (cfg.model.discriminator or {}).get('freeze'):
         options['model.discriminator.freeze.blocks'] = 2
     if 'interval' in (cfg.model.get('sampler') or {}):
         options['model.sampler.interval'] = 1
     merge_options(cfg, options)
-    for network in (cfg.model.generator, cfg.model.discriminator.discriminator):
+    for network in (cfg.model.generator, (cfg.model.discriminator or {}).get('discriminator', {})):
         for field in ('in_channels', 'out_channels'):
             widths = network.get('arch_cfg', {}).get(field)
             if widths:
@@ -125,15 +131,20 @@ def shrink(cfg, images, work_dir):
 
 def write_pretrained(cfg, folder):
     """Write what the model zoo has, as small as the config; return the GAN."""
-    if cfg.model.type == 'DISPStyleGAN2':
-        gan = MODELS.build({**cfg.model, 'prior_dim': 0, 'sampler': None, 'pretrained': None})
+    kind = cfg.model.generator.type.removesuffix('Generator')
+    if kind == 'DISPStyleGAN2':
+        model = {**cfg.model, 'prior_dim': 0, 'sampler': None, 'pretrained': None}
+        if cfg.model.type == 'GLANN':
+            model = dict(type=kind, generator=cfg.model.generator, prior_dim=0)
+            model['image_size'] = cfg.model.image_size
+        gan = MODELS.build(model)
         state = {
             name.replace('discriminator.discriminator', 'discriminator'): value
             for name, value in gan.state_dict().items()
             if not name.endswith('w_avg')
         }
     else:
-        source = get_config(STOCK[cfg.model.type]).model
+        source = get_config(STOCK[kind]).model
         width = {'base_channels': cfg.model.generator.base_channels}
         source.generator.update(output_scale=cfg.model.image_size, **width)
         source.discriminator.update(input_scale=cfg.model.image_size, **width)
@@ -161,11 +172,12 @@ def train_shrunk(cfg, images, folder):
     runner = Runner.from_cfg(cfg)
     gan = runner.model
     runner._init_model_weights()
-    before = {name: weights_of(getattr(gan, name)) for name in ('generator', 'discriminator')}
+    trained = [name for name in ('generator', 'discriminator') if getattr(gan, name) is not None]
+    before = {name: weights_of(getattr(gan, name)) for name in trained}
     runner.train()
     assert runner.iter == cfg.train_cfg.max_iters
     frozen = find_frozen(gan)
-    assert bool(frozen) == bool(cfg.model.discriminator.get('freeze'))
+    assert bool(frozen) == bool((cfg.model.discriminator or {}).get('freeze'))
     for name, old in before.items():
         new = weights_of(getattr(gan, name))
         assert all(value.isfinite().all() for value in new.values())
@@ -177,7 +189,8 @@ def train_shrunk(cfg, images, folder):
     file = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
     state = torch.load(file, map_location='cpu', weights_only=False)['state_dict']
     if gan.prior_dim:
-        assert gan.sampler.sample(2).shape == (2, gan.prior_dim)
+        length = gan.noise_size if cfg.model.type == 'GLANN' else gan.prior_dim
+        assert gan.sampler.sample(2).shape == (2, length)
         assert gan.prior_normalizer.is_fitted
     else:
         assert not [key for key in state if 'prior' in key or key.startswith('sampler')]
@@ -203,6 +216,8 @@ def train_shrunk(cfg, images, folder):
 def find_frozen(gan):
     """Names of weights of the discriminator that a config freezes."""
     network = gan.discriminator
+    if network is None:
+        return []
     blocks = network.freeze.find(network.discriminator) if network.freeze else []
     held = {id(value) for block in blocks for value in block.parameters()}
     return [name for name, value in network.named_parameters() if id(value) in held]
@@ -230,10 +245,12 @@ def test_every_row_of_the_papers_tables_can_be_built(command, tool, images, tmp_
     cfg.model.pretrained = None
     gan = MODELS.build(cfg.model)
     assert (gan.prior_dim == 0) == bool(re.search('--method (unconditional|ssgan)', command))
-    assert gan.per_image == bool(re.search('--method (per_image|self_cond|logo)', command))
-    assert bool(gan.discriminator.freeze) == ('freezed' in command)
+    assert gan.per_image == bool(re.search('method (per_image|self_cond|logo|glann( |$))', command))
+    assert bool(getattr(gan.discriminator, 'freeze', False)) == ('freezed' in command)
     augmented = re.search('diffaug|ada$', command)
-    assert (gan.discriminator.augmentation is not None) == bool(augmented)
+    augmentation = getattr(gan.discriminator, 'augmentation', None)
+    assert (augmentation is not None) == bool(augmented)
+    assert (gan.discriminator is None) == ('--method glann' in command)
 
 
 @pytest.mark.parametrize('command', OTHERS)
@@ -660,7 +677,9 @@ def test_stylegan2_on_cifar_has_the_numbers_of_diffaugments_code(name):
     assert gan.generator.mix_prob == 0.9 and gan.gan_loss.gan_type == 'vanilla'
 
 
-STYLEGAN2_ROWS = [c for c in COMMANDS if re.search('stylegan2_(cifar10|panda)', c)]
+STYLEGAN2_ROWS = [
+    c for c in COMMANDS if re.search('stylegan2_(cifar10|panda)', c) and 'glann' not in c
+]
 
 
 @pytest.mark.parametrize('command', STYLEGAN2_ROWS)

@@ -44,8 +44,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--method',
         metavar='NAME',
-        help='a baseline: unconditional, per_image, ssgan, icgan, self_conditioned, logo '
-        '(configs/_base_/methods/)',
+        help='a baseline: unconditional, per_image, ssgan, icgan, self_conditioned, logo, '
+        'glann, glann_disp (configs/_base_/methods/)',
     )
     parser.add_argument(
         '--technique',

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from disp_plugin.models import DISPBigGANGenerator, DISPFastGANGenerator, DISPSNGANGenerator
 from disp_plugin.progress import track
-from disp_plugin.techniques import MinedGenerator
+from disp_plugin.techniques import GLANNGenerator, MinedGenerator
 
 from .sample_images import check_rows, choose_sample_model
 
@@ -261,7 +261,8 @@ def list_blocks(generator: BaseModule) -> list[list[nn.Module]]:
     is_self_modulated = isinstance(host, DISPSNGANGenerator | DISPFastGANGenerator) or (
         isinstance(host, DISPBigGANGenerator) and host.split_noise
     )
-    if not getattr(host, 'prior_dim', 0) and not is_self_modulated:
+    takes_prior = getattr(host, 'prior_dim', 0) and not isinstance(host, GLANNGenerator)
+    if not takes_prior and not is_self_modulated:
         raise ValueError(
             f'{type(host).__name__} takes no prior (it is a baseline), and its blocks have none to '
             'be given; use a checkpoint of a config disp_*'

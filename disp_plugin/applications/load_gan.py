@@ -132,6 +132,8 @@ def load_gan(
     model_cfg = ConfigDict(cfg['model'], pretrained=None)
     if 'prior_dim' not in model_cfg:
         model_cfg.pop('pretrained')  # one of mmagic's own, which does not know that field
+    if 'perceptual' in model_cfg:
+        model_cfg.perceptual = None  # a loss: sampling must not need its weights
     gan = MODELS.build(model_cfg)
     try:
         gan.load_state_dict(content['state_dict'])

@@ -12,6 +12,7 @@ from disp_plugin.hooks.prior_sampler_hook import describe_sampler
 from disp_plugin.priors import PriorBank, check_encoder, list_images
 from disp_plugin.samplers import PriorSampler
 from disp_plugin.settings import find_bank_file
+from disp_plugin.techniques import GLANN
 
 from .load_gan import Checkpoint, find_checkpoint, load_gan, read_checkpoint
 
@@ -46,11 +47,12 @@ def refit_sampler(
     checkpoint = find_checkpoint(checkpoint)
     content = read_checkpoint(checkpoint)
     gan, cfg = load_gan(checkpoint)
-    if not getattr(gan, 'prior_dim', 0) or gan.per_image:
+    has_bank = bool(getattr(gan, 'prior_dim', 0)) and not gan.per_image
+    if not has_bank and not isinstance(gan, GLANN):  # which is sampled by its latents
         raise ValueError(f'the GAN of {checkpoint} takes no priors of a bank: it needs no sampler')
-    bank = _open_bank(content, cfg, gan.prior_dim, bank_file, whole_bank)
+    bank = _open_bank(content, cfg, gan.prior_dim, bank_file, whole_bank) if has_bank else None
     fitted: PriorSampler = MODELS.build(dict(sampler))
-    fitted.fit(bank)
+    fitted.fit(gan.find_sampled(bank))
     state = content['state_dict']
     for name in [name for name in state if name.startswith('sampler.')]:
         del state[name]

@@ -23,7 +23,7 @@ from disp_plugin.settings import (
 
 __all__ = ['build_training_set', 'load_config', 'merge_options', 'merge_part']
 
-REPLACED = ('encoder', 'model.sampler')
+REPLACED = ('encoder', 'model.sampler', 'model.perceptual.encoder')
 """Parts of which an option keeps nothing once their type changes: its arguments are others."""
 
 FOLLOWERS = ('data_root', 'image_size', 'white_level')
@@ -159,7 +159,8 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> Config:
     training set's value; a manifest as ``data_root`` stands for its folder and ``ann_file``. An
     option with the whole path wins. An ``encoder.type`` that differs from the config's replaces the
     encoder as a whole, because the arguments of another type would not fit; so does
-    ``encoder=dict(...)``; and likewise for ``model.sampler``.
+    ``encoder=dict(...)``; and likewise for ``model.sampler`` and
+    ``model.perceptual.encoder``.
 
     Args:
         cfg (Config): Changed in place.

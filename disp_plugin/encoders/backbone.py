@@ -140,7 +140,17 @@ def drop_last_linear(network: nn.Module, name: str) -> nn.Module:
 def cut_at(network: nn.Module, layer: str, name: str) -> nn.Module:
     """Keep the part of a network that leads to one of its layers, which becomes the output.
 
-    ``layer`` is a module or a node of the graph, as torchvision's feature extraction names it.
+    Raises:
+        ValueError: No such layer; the message names some.
+    """
+    extractor = extract_layers(network, {layer: 'features'}, name)
+    return _OneOutput(OrderedDict(extractor=extractor))
+
+
+def extract_layers(network: nn.Module, layers: Mapping[str, str], name: str) -> nn.Module:
+    """Keep the part of a network that leads to some of its layers; it gives a dict of outputs.
+
+    A layer is a module or a node of the graph, as torchvision's feature extraction names it.
 
     Raises:
         ValueError: No such layer; the message names some.
@@ -148,14 +158,14 @@ def cut_at(network: nn.Module, layer: str, name: str) -> nn.Module:
     from torchvision.models.feature_extraction import create_feature_extractor
 
     try:
-        extractor = create_feature_extractor(network.eval(), {layer: 'features'})
+        return create_feature_extractor(network.eval(), dict(layers)).eval()
     except ValueError as error:
         names = [n for n, _ in network.named_modules() if n]
+        layer = next((one for one in layers if one not in names), '')
         similar = get_close_matches(layer, names, n=8, cutoff=0.4) or names[-8:]
         raise ValueError(
             f'{name} has no layer {layer!r}; some it has: {", ".join(similar)}'
         ) from error
-    return _OneOutput(OrderedDict(extractor=extractor.eval()))
 
 
 class _OneOutput(nn.Sequential):

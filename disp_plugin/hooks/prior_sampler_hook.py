@@ -19,7 +19,7 @@ from disp_plugin.distributed import count_cores, on_main_process, unwrap_model
 from disp_plugin.models.disp_gan import PriorGAN
 from disp_plugin.models.prior_normalizer import FittedModule, PriorNormalizer
 from disp_plugin.priors import PriorBank, check_dataset, check_encoder, find_bank, list_images
-from disp_plugin.samplers import CellSampler, PerImageSampler, PriorSampler
+from disp_plugin.samplers import CellSampler, IMLESampler, PerImageSampler, PriorSampler
 from disp_plugin.settings import check_top_level
 
 PRIOR_BANK = 'prior_bank'
@@ -84,6 +84,7 @@ class PriorSamplerHook(Hook):
         _check_images(runner, gan)
         if gan.prior_dim == 0 or (gan.sampler is not None and not gan.sampler.needs_bank):
             runner.logger.info('this model needs no bank of priors, and none is opened')
+            self._is_training = True
             return
         sampler = describe_sampler(runner.cfg.model.get('sampler'))
         if gan.sampler is not None and self._sampler not in (None, sampler):
@@ -118,30 +119,42 @@ class PriorSamplerHook(Hook):
         if gan.sampler is not None:
             parts['sampler'] = gan.sampler
 
-        def fit() -> tuple[str, dict[str, dict[str, Tensor]]]:
-            bank = _open_bank(runner, gan)
-            if not self._is_training:
-                _tell_near_copies(runner, bank)
-            if self._fitted_to not in (None, bank.fingerprint):
-                self._forget(runner, parts.values())
-            if gan.sampler is not None and not gan.sampler.is_fitted:
-                gan.sampler.check(bank)  # at once, though it may be fitted later
+        def fit() -> tuple[str | None, dict[str, dict[str, Tensor]]]:
+            is_free = gan.sampler is not None and not gan.sampler.needs_bank
+            bank = None if is_free else self._find_bank(runner, gan, parts.values())
             for name, part in parts.items():
-                is_late = isinstance(part, PriorSampler) and part.fits_late
+                is_sampler = isinstance(part, PriorSampler)
+                is_late = is_sampler and part.fits_late
                 if not part.is_fitted and (self._is_training or not is_late):
-                    _fit(part, bank)
+                    source = gan.find_sampled(bank) if is_sampler else bank
+                    assert source is not None  # without a bank only a GLANN's sampler is unfitted
+                    _fit(part, source)
                     if isinstance(part, CellSampler):  # in the order of the data set, not the bank
-                        rows = bank.find(list_images(runner.train_dataloader.dataset).keys)
+                        rows = source.find(list_images(runner.train_dataloader.dataset).keys)
                         part.set_labels(part.labels.cpu().numpy()[rows])
                     runner.logger.info(
-                        f'{name} is fitted to the {bank.num_images} images of {bank}'
+                        f'{name} is fitted to the {source.num_images} images of {source}'
                     )
-            return bank.fingerprint, {name: _to_cpu(part) for name, part in parts.items()}
+            fingerprint = None if bank is None else bank.fingerprint
+            return fingerprint, {name: _to_cpu(part) for name, part in parts.items()}
 
         self._fitted_to, states = on_main_process(fit)
         if not is_main_process():
             for name, state in states.items():
                 parts[name].load_state_dict(state)
+
+    def _find_bank(
+        self, runner: Runner, gan: FittedGAN, parts: Iterable[FittedModule]
+    ) -> PriorBank:
+        """Open the bank; forget what was fitted to another, and check that the sampler can be."""
+        bank = _open_bank(runner, gan)
+        if not self._is_training:
+            _tell_near_copies(runner, bank)
+        if self._fitted_to not in (None, bank.fingerprint):
+            self._forget(runner, parts)
+        if gan.sampler is not None and not gan.sampler.is_fitted:
+            gan.sampler.check(bank)  # at once, though it may be fitted later
+        return bank
 
     def _forget(self, runner: Runner, parts: Iterable[FittedModule]) -> None:
         """Take back what was fitted to another bank."""
@@ -188,7 +201,8 @@ def _check_images(runner: Runner, gan: FittedGAN) -> None:
             f'train_dataloader.dataset.image_size is {shown} but model.image_size is '
             f'{gan.image_size}; set both to the same (--cfg-options image_size=... sets both)'
         )
-    if isinstance(gan.sampler, PerImageSampler) and gan.prior_dim != len(dataset):
+    has_rows = gan.per_image and isinstance(gan.sampler, PerImageSampler | IMLESampler)
+    if has_rows and gan.prior_dim != len(dataset):
         raise ValueError(
             f'model.per_image=True needs one embedding for each training image: model.prior_dim '
             f'is {gan.prior_dim}, but the data set has {len(dataset)} images; set '

@@ -19,6 +19,8 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from disp_plugin.priors import PriorBank
+
 from .discriminators import DiscriminatorWrapper
 from .fast_convolutions import fuse_convolutions, keep_channels_last
 from .foreach_ema import ForeachEMA
@@ -67,6 +69,10 @@ class PriorGAN(Protocol):
 
     def draw_latents(self, num: int, generator: torch.Generator | None = None) -> Latents:
         """Draw the noise and the raw priors of new images."""
+        ...
+
+    def find_sampled(self, bank: PriorBank | None) -> PriorBank | None:
+        """Find what the sampler is fitted to."""
         ...
 
     def normalize_prior(self, prior: Tensor | None) -> Tensor | None:
@@ -268,7 +274,7 @@ class DISPGAN(BaseGAN):
         disc, gen = self.discriminator, self.generator
         tuned = {
             'model.discriminator.freeze': isinstance(disc, DiscriminatorWrapper) and disc.freeze,
-            f'a {type(gen).__name__}': isinstance(gen, GeneratorWrapper),
+            f'a {type(gen).__name__}': isinstance(gen, GeneratorWrapper) and gen.needs_pretrained,
         }
         for field in (field for field, is_given in tuned.items() if is_given):
             print_log(
@@ -317,6 +323,13 @@ class DISPGAN(BaseGAN):
             return self.sampler.sample(num, generator).to(self.device)
         world_size = get_world_size()
         return self.sampler.sample(num * world_size)[get_rank() :: world_size].to(self.device)
+
+    def find_sampled(self, bank: PriorBank | None) -> PriorBank | None:
+        """Find what the sampler is fitted to: the bank of the training images, or what replaces it.
+
+        None is for a model without a bank.
+        """
+        return bank
 
     def normalize_prior(self, prior: Tensor | None) -> Tensor | None:
         """Normalize raw priors (N, D) into what the networks take; None stays None."""
@@ -412,12 +425,7 @@ class DISPGAN(BaseGAN):
         noise = self.training_noise(len(real_imgs))
         with torch.no_grad():
             fake_imgs = self.generator(noise=noise, prior=prior, return_noise=False)
-        if fake_imgs.shape != real_imgs.shape:
-            raise ValueError(
-                f'the generator makes images of {tuple(fake_imgs.shape[1:])}, but the training '
-                f'images are {tuple(real_imgs.shape[1:])} (channels, height, width); set '
-                'model.image_size and that of the training set to one size'
-            )
+        check_shapes(fake_imgs, real_imgs)
         disc_pred_fake, disc_pred_real = self._score(fake_imgs, real_imgs, prior)
         outputs = self._outputs(prior, len(real_imgs), self._accumulation)
         outputs['disc_pred_fake'], outputs['disc_pred_real'] = disc_pred_fake, disc_pred_real
@@ -535,6 +543,16 @@ class DISPFastGAN(DISPSNGAN):
 @MODELS.register_module()
 class DISPBigGAN(DISPGAN, BigGAN):
     """BigGAN with Data InStance Priors; see :class:`DISPGAN` for its arguments."""
+
+
+def check_shapes(fake_imgs: Tensor, real_imgs: Tensor) -> None:
+    """Raise ValueError if generated and training images differ in shape."""
+    if fake_imgs.shape != real_imgs.shape:
+        raise ValueError(
+            f'the generator makes images of {tuple(fake_imgs.shape[1:])}, but the training '
+            f'images are {tuple(real_imgs.shape[1:])} (channels, height, width); set '
+            'model.image_size and that of the training set to one size'
+        )
 
 
 def _is_training(part: nn.Module) -> bool:

@@ -281,6 +281,8 @@ class GeneratorWrapper(NetworkWrapper):
     wrapped = 'generator'
     # Options of the GAN that the wrapper cannot take, with the reason.
     UNSUPPORTED: ClassVar[dict[str, str]] = {}
+    # Whether it is of no use around a generator that was not trained.
+    needs_pretrained: ClassVar[bool] = True
 
     def __init__(self, generator: dict | str | nn.Module, **kwargs: object) -> None:
         super().__init__()

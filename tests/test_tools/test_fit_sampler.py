@@ -15,6 +15,7 @@ SAMPLERS = {
     'EmpiricalPriorSampler': [],
     'VicinalMixSampler': ['num_neighbors=3'],
     'KMeansPriorSampler': ['num_components=7'],
+    'IMLESampler': ['num_epochs=2'],
     'GMMPriorSampler': ['num_components=5', 'covariance_type=spherical'],
 }
 

@@ -63,6 +63,8 @@ class DiscriminatorGapMetric(GanMetric):
 
     def compute_cards(self, generated: Tensor | None) -> list[MetricCard]:
         """Compute 'disc_gap', and 'disc_gap_in_sd' in units of the held-out scores' spread."""
+        if self.gan.discriminator is None:
+            raise ValueError('this GAN has no discriminator')
         train, held_out = self._score(self.train), self._score(self.held_out)
         gap = float(train.mean() - held_out.mean())
         spread = float((train.var() / len(train) + held_out.var() / len(held_out)).sqrt())
