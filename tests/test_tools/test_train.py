@@ -212,6 +212,7 @@ def test_every_tool_refuses_weights_that_are_not_finite(
     for script, arguments in {
         'sample.py': [bad, *out],
         'interpolate.py': [bad, *out],
+        'edit.py': [bad, images[0], *out],
         'invert.py': [bad, *images, *out],
         'evaluate.py': [bad, '--held-out', str(digits_folder), *out],
         'report.py': [str(trained), '--checkpoint', bad, *out],
