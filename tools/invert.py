@@ -7,6 +7,9 @@ inverted_curves.png (the same) and inverted_grid.png (in rows: the image, the GA
 its best).
 
 python tools/invert.py work_dirs/disp_biggan_digits/iter_1200.pth my_image.png --out inverted
+python tools/invert.py CHECKPOINT data/digits/train.txt --held-out data/digits/test.txt
+
+The second tests for overfitting by latent recovery: are training images recovered better?
 """
 
 import argparse
@@ -23,6 +26,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'images', nargs='+', metavar='IMAGE', help='files, or folders or manifests (.txt) of them'
     )
+    unseen = 'unseen images: are IMAGEs, then training images, recovered better than these?'
+    add_shared(parser, '--held-out', held_out=unseen)
     parser.add_argument('--out', default='inverted', help='folder to write (default: inverted)')
     parser.add_argument('--steps', type=int, default=200, help='of Adam (default: 200)')
     parser.add_argument('--lr', type=float, default=0.1, help='learning rate (default: 0.1)')
@@ -56,10 +61,16 @@ def invert(args: argparse.Namespace) -> None:
     from disp_plugin.applications.sample_images import channel_order_of, from_rgb, to_rgb
     from disp_plugin.datasets import find_images
     from disp_plugin.distributed import choose_device
-    from disp_plugin.evaluation.metrics.ivom import inversion_error
+    from disp_plugin.evaluation.metrics.ivom import compare_recovery, inversion_error
+    from disp_plugin.evaluation.reference_set import check_disjoint
     from disp_plugin.files import write_file
 
     args.images = [image for place in args.images for image in find_images(place)]
+    num_given = len(args.images)
+    if args.held_out:
+        unseen = find_images(args.held_out)
+        check_disjoint(args.images, unseen, f'--held-out {args.held_out}', 'the images to invert')
+        args.images += unseen
     names = [f'{index:06d}.png' for index in range(len(args.images))]
     folder = applications.SampleFolder(args.out, names, args.overwrite)
     device = choose_device(args.device)
@@ -92,6 +103,10 @@ def invert(args: argparse.Namespace) -> None:
             for file, losses in zip(args.images, found.losses.T, strict=True)
         ],
     }
+    if args.held_out:
+        smallest = found.losses.min(dim=0).values.double().numpy()
+        gap = compare_recovery(smallest[:num_given], smallest[num_given:])
+        numbers['recovery'] = {'train': num_given, 'held_out': len(unseen), **gap._asdict()}
     folder.write(best)
     triples = np.stack([shown, np.concatenate(list(first)), best], axis=1).reshape(
         -1, *shown.shape[1:]
@@ -105,6 +120,12 @@ def invert(args: argparse.Namespace) -> None:
         f'{len(best)} images in {args.out}: mean squared error {at_first:.4g} at first, '
         f'{error.value:.4g} at best'
     )
+    if args.held_out:
+        print(
+            f'median error {gap.train_median:.4g} of {num_given} training images, '
+            f'{gap.held_out_median:.4g} of {len(unseen)} held-out ones: MRE-gap {gap.gap:.3g} '
+            f'(overfitting above 0.1), Kolmogorov-Smirnov p {gap.ks_p:.3g} (overfitting below 0.01)'
+        )
 
 
 def main(argv: list[str] | None = None) -> None:

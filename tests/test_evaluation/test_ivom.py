@@ -12,7 +12,7 @@ from scipy import stats
 from disp_plugin.applications.invert_images import invert_images
 from disp_plugin.encoders import PixelEncoder
 from disp_plugin.evaluation.metrics.distances import frechet_distance
-from disp_plugin.evaluation.metrics.ivom import inversion_error
+from disp_plugin.evaluation.metrics.ivom import compare_recovery, inversion_error
 from tests.gans import make_gan
 from tests.numerics import assert_close_to_scale
 
@@ -75,3 +75,47 @@ def test_it_is_the_mean_of_each_querys_smallest_error_with_its_standard_error(rn
 def test_what_has_no_mean_is_refused(losses, message):
     with pytest.raises(ValueError, match=message):
         inversion_error(losses)
+
+
+def recover(generator, queries):
+    """Errors of recovering queries (N, F) by a generator that is a table (T, F) of images."""
+    return np.square(queries[:, None] - generator[None]).mean(axis=2).min(axis=1)
+
+
+def test_a_memorizing_generator_is_told_by_latent_recovery(rng):
+    train, held_out = rng(1).random((2, 40, 64))
+    table = train + rng(2).normal(0, 1e-3, train.shape)  # it makes nothing else
+    errors = recover(table, train), recover(table, held_out)
+    found = compare_recovery(*errors)
+    # the two distributions are apart: one of binom(80, 40) orders of each sign
+    assert found.ks_statistic == 1 and found.ks_p == pytest.approx(2 / math.comb(80, 40))
+    assert found.train_median == np.median(errors[0]) and found.gap > 0.99
+    assert found.gap == 1 - np.median(errors[0]) / np.median(errors[1])
+
+
+def test_a_generator_that_is_equally_good_on_both_is_not(rng):
+    found = []
+    for seed in range(100):
+        train, held_out, table = rng(seed).random((3, 30, 8))
+        errors = recover(table, train), recover(table, held_out)
+        found.append(compare_recovery(*errors))
+        edges = np.concatenate(errors)
+        steps = [(each[:, None] <= edges).mean(axis=0) for each in errors]
+        assert found[-1].ks_statistic == pytest.approx(np.abs(steps[0] - steps[1]).max())
+    p = np.array([each.ks_p for each in found])
+    # p takes few values and is below a bound at most as often as that says
+    assert (p < 0.05).sum() <= 14 and 0.4 < p.mean() < 0.75
+    assert abs(np.mean([each.gap for each in found])) < 0.1
+
+
+@pytest.mark.parametrize(
+    ('train', 'held_out', 'message'),
+    [
+        ([0.1], [0.1, 0.2], 'but got 1 and 2'),
+        ([0.1, math.nan], [0.1, 0.2], 'at least 2 finite errors'),
+        ([0.1, 0.2], [0.0, 0.0, 0.1], 'recovered exactly'),
+    ],
+)
+def test_recovery_that_cannot_be_compared_is_refused(train, held_out, message):
+    with pytest.raises(ValueError, match=message):
+        compare_recovery(np.array(train), np.array(held_out))

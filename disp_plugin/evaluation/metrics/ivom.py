@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from ..spaces import Config, FeatureSpace, get_space
 from .distances import Estimate, frechet_distance
 from .gan_metric import GanMetric
 
-__all__ = ['IvOMMetric', 'inversion_error']
+__all__ = ['IvOMMetric', 'RecoveryGap', 'compare_recovery', 'inversion_error']
 
 
 @METRICS.register_module()
@@ -135,3 +135,49 @@ def inversion_error(losses: Tensor) -> Estimate:
     if len(smallest) == 1:
         return Estimate(smallest.item())
     return Estimate(smallest.mean().item(), (smallest.std() / len(smallest) ** 0.5).item())
+
+
+class RecoveryGap(NamedTuple):
+    """How much better training images are recovered than unseen ones.
+
+    Attributes:
+        train_median (float): MRE, the median recovery error, of the training images.
+        held_out_median (float): That of the held-out images.
+        gap (float): MRE-gap, (held-out - training) / held-out; the paper calls it overfitting above
+            0.1.
+        ks_statistic (float): Of the two-sided Kolmogorov-Smirnov test: the largest difference
+            between the two distribution functions.
+        ks_p (float): Its p; the paper calls it overfitting below 0.01.
+    """
+
+    train_median: float
+    held_out_median: float
+    gap: float
+    ks_statistic: float
+    ks_p: float
+
+
+def compare_recovery(train: np.ndarray, held_out: np.ndarray) -> RecoveryGap:
+    """Test for overfitting by latent recovery (Webster et al. 2019, arXiv 1901.03396).
+
+    Args:
+        train (np.ndarray): (M,) errors of recovering training images, the smallest of each.
+        held_out (np.ndarray): (N,) of images that the GAN was not trained on.
+
+    Raises:
+        ValueError: A set has fewer than 2 errors, an error is not finite, or half of the held-out
+            images are recovered exactly.
+    """
+    from scipy.stats import ks_2samp
+
+    if min(len(train), len(held_out)) < 2 or not np.isfinite([*train, *held_out]).all():
+        raise ValueError(
+            'latent recovery compares at least 2 finite errors of training images with as many of '
+            f'held-out ones, but got {len(train)} and {len(held_out)}'
+        )
+    medians = float(np.median(train)), float(np.median(held_out))
+    if medians[1] == 0:
+        raise ValueError('half of the held-out images are recovered exactly: are they unseen?')
+    test = ks_2samp(train, held_out)
+    gap = (medians[1] - medians[0]) / medians[1]
+    return RecoveryGap(*medians, gap, float(test.statistic), float(test.pvalue))
