@@ -12,7 +12,7 @@ import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
@@ -37,6 +37,7 @@ from disp_plugin.settings import (
     find_places,
     get_value,
 )
+from disp_plugin.techniques import SelfConditionedHook, SelfConditionedSampler
 from disp_plugin.weights import NonFiniteError, find_non_finite, read_weights
 
 __all__ = [
@@ -161,8 +162,10 @@ def check_parts(cfg: Config) -> None:
         wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
     with building('param_scheduler'):
         _build_schedules(cfg.get('param_scheduler'), wrapper)
-    needs_fit = bool(getattr(model, 'prior_dim', 0) and getattr(model, 'sampler', None))
-    _build_hooks(cfg, needs_fit)
+    sampler = getattr(model, 'prior_dim', 0) and getattr(model, 'sampler', None)
+    needed = [PriorSamplerHook] if sampler else []
+    needed += [SelfConditionedHook] if isinstance(sampler, SelfConditionedSampler) else []
+    _build_hooks(cfg, needed)
 
 
 def _build_schedules(schedules: Any, wrapper: Any) -> None:
@@ -184,7 +187,7 @@ def _build_schedules(schedules: Any, wrapper: Any) -> None:
                 PARAM_SCHEDULERS.build(copy.deepcopy(part), default_args=default)
 
 
-def _build_hooks(cfg: Config, needs_fit: bool) -> None:
+def _build_hooks(cfg: Config, needed: list[type[Hook]]) -> None:
     """Build the hooks that are ours or the hosts'; of others nobody knows what that would do."""
     from mmagic.engine.hooks import VisualizationHook
     from mmagic.registry import HOOKS
@@ -204,12 +207,13 @@ def _build_hooks(cfg: Config, needs_fit: bool) -> None:
         with building(path):
             HOOKS.build({k: v for k, v in hooks[path].items() if k != 'priority'})
     kinds = [cls for cls in classes.values() if cls is not None]
-    if needs_fit and not any(issubclass(cls, PriorSamplerHook) for cls in kinds):
-        raise ValueError(
-            "custom_hooks lack dict(type='PriorSamplerHook'), which fits what the model draws "
-            'priors from; a list replaces that of an inherited config, so name that hook, too, as '
-            'configs/_base_/disp_runtime.py does'
-        )
+    for hook in needed:
+        if not any(issubclass(cls, hook) for cls in kinds):
+            raise ValueError(
+                f"custom_hooks lack dict(type='{hook.__name__}'), which fits what the model draws "
+                'priors from; a list replaces that of an inherited config, so name that hook, too, '
+                'as configs/_base_/disp_runtime.py does'
+            )
 
 
 def _check_grids(grids: Any, path: str) -> None:

@@ -347,6 +347,13 @@ def test_weights_to_start_from_are_read_before_any_work(tmp_path, monkeypatch, o
         prepare_run.check_weights(cfg)
 
 
+def test_cells_that_no_hook_would_find_are_refused(repo_root):
+    options = {'custom_hooks': [dict(type='PriorSamplerHook')]}
+    file = repo_root / 'configs/disp_sngan_digits.py'
+    with pytest.raises(ValueError, match=r"lack dict\(type='SelfConditionedHook'\)"):
+        prepare_run.check_parts(load_config(file, options, 'self_conditioned'))
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
