@@ -334,7 +334,9 @@ def test_two_processes_train_and_sample_what_one_does(repo_root, digits_folder, 
 @pytest.mark.parametrize('method', ['glann', 'glann_disp'])
 def test_the_tools_work_on_its_checkpoint(method, repo_root, digits_folder, tool, tmp_path, capsys):
     run = tmp_path / 'run'
-    options = [f'data_root={digits_folder}', f'bank_file={tmp_path / "bank"}', *OPTIONS]
+    options = [f'data_root={digits_folder}', *OPTIONS]
+    if method == 'glann_disp':
+        options += [f'bank_file={tmp_path / "bank"}', f'encoder={ENCODER}', 'prior_dim=16']
     config = str(repo_root / 'configs/disp_biggan_digits.py')
     tool('train.py').main(
         [config, '--method', method, '--work-dir', str(run), '--cfg-options', *options]
