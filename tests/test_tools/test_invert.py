@@ -1,12 +1,14 @@
 """tools/invert.py: pictures, curves and numbers of an inversion, whole or not at all."""
 
 import json
+import shutil
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from disp_plugin.applications import is_sheet
 
@@ -50,6 +52,28 @@ def test_pictures_curves_and_numbers_are_written(invert, queries, capsys, refusa
     curves = folder.with_name('out_curves.png')
     assert np.asarray(Image.open(curves)).std() > 0 and is_sheet(curves)
     assert '000001.png' in refusal(invert, queries[0], '--out', folder)
+
+
+def test_training_images_are_compared_with_unseen_ones(
+    invert, digits_folder, tmp_path, capsys, refusal
+):
+    train = digits_folder / 'train.txt'
+    for file in sorted((digits_folder / 'test').glob('*.png'))[:5]:
+        shutil.copy(file, tmp_path)
+    folder = invert(train, '--steps', 2, '--held-out', tmp_path)
+    numbers = read(folder)
+    num = len(train.read_text().splitlines())
+    assert len(numbers['images']) == num + 5
+    smallest = [min(image['losses']) for image in numbers['images']]
+    found = numbers['recovery']
+    assert (found['train'], found['held_out']) == (num, 5)
+    medians = np.median(smallest[:num]), np.median(smallest[num:])
+    assert (found['train_median'], found['held_out_median']) == pytest.approx(medians, rel=1e-5)
+    expected = stats.ks_2samp(smallest[:num], smallest[num:])
+    assert found['ks_p'] == pytest.approx(expected.pvalue)
+    assert f'MRE-gap {1 - medians[0] / medians[1]:.3g}' in capsys.readouterr().out
+    said = refusal(invert, train, '--held-out', train)
+    assert f'of --held-out {train} are the images to invert' in said
 
 
 def test_colors_stay_what_they_are(invert, trained, tmp_path):
