@@ -23,6 +23,7 @@ from disp_plugin.models import PriorNormalizer
 from disp_plugin.models.prior_normalizer import PRIOR_NORMS
 from disp_plugin.priors import PriorBank
 from tests.gans import PRIOR_DIM, SIZE, TYPE, make_gan, train_gan
+from tests.test_hooks.tiny_runs import build_runner, gan_cfg, save_bank
 
 DEVICE = torch.device('meta')
 aten = torch.ops.aten
@@ -158,6 +159,42 @@ def test_a_step_keeps_to_the_device_and_does_not_wait_for_it(name, technique):
     with OneDevice():
         (logged,) = train_gan(gan, optimizer=torch.optim.SGD)
     assert devices_of(logged) == {DEVICE}
+
+
+@pytest.mark.parametrize('name', ['sngan', 'biggan'])
+def test_a_run_waits_only_where_it_logs(name, make_image_folder, tmp_path, monkeypatch):
+    folder = make_image_folder(tmp_path / 'images', num=8, size=20)
+    bank = save_bank(tmp_path / 'bank.safetensors', torch.rand(8, 2, 6))
+    optimizer = dict(type='PrecisionOptimWrapper', clip_grad=dict(max_norm=1.0))
+    optimizer['optimizer'] = dict(type='SGD', lr=0.001)
+    runner = build_runner(
+        folder,
+        bank,
+        gan_cfg(name, ema_config=None),
+        tmp_path,
+        max_iters=4,
+        default_hooks=dict(checkpoint=None, logger=dict(type='LoggerHook', interval=2)),
+        hooks=[dict(type='FiniteHook', patience=2)],
+        optim_wrapper=dict(
+            constructor='MultiOptimWrapperConstructor', generator=optimizer, discriminator=optimizer
+        ),
+    )
+    runner.model.to(DEVICE)
+    monkeypatch.setattr(runner, '_init_model_weights', lambda: None)
+    mode, waits, run_iter = OneDevice(can_wait=True), [], runner.train_loop.run_iter
+    monkeypatch.setattr(mode, 'check_wait', lambda func: waits.append(func))
+    waited = []
+
+    def run_counted(data_batch):
+        waits.clear()
+        run_iter(data_batch)
+        waited.append(len(waits) > 0)
+
+    monkeypatch.setattr(runner.train_loop, 'run_iter', run_counted)
+    with mode:
+        runner.train()
+    assert waited == [False, True, False, True]
+    assert runner.message_hub.get_scalar('train/loss_disc_fake').data[0].tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize('name', ['sngan', 'stylegan2'])

@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 from mmagic.registry import LOOPS
-from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    all_reduce,
+    get_backend,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import nn
@@ -27,6 +33,9 @@ from disp_plugin.signals import STOP, Stopped, spare_processes
 NUM_DRAWS = 'num_train_draws'
 DRAW_SEED = 'train_draw_seed'
 
+ASK_INTERVAL = 10
+"""Iterations after which processes on GPUs ask each other for signals, and wait for the GPUs."""
+
 
 @LOOPS.register_module()
 class ResumableTrainLoop(IterBasedTrainLoop):
@@ -41,7 +50,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     sets that take positions: :class:`ImageFolderDataset`, or any other in :class:`SeededDraws`.
 
     After SIGTERM, SIGUSR1 or Ctrl-C all processes finish their step and train one more, which
-    ``CheckpointHook`` saves; then :class:`Stopped` ends the run. After a step that is saved already
+    ``CheckpointHook`` saves (on several GPUs, which wait where processes ask each other, within
+    ``ASK_INTERVAL``); then :class:`Stopped` ends the run. After a step that is saved already
     the run ends at once, even during its validation, and so it does by a second Ctrl-C.
 
     Args:
@@ -105,7 +115,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             super().run_iter(data_batch)
             return
         STOP.is_deferred = True
-        number = _agree(STOP.received)
+        number = _agree(STOP.received) if self._is_time_to_ask() else 0
         if number:  # all that prepares a checkpoint prepares one of this iteration
             saving.interval, saving.save_begin = 1, 0
         super().run_iter(data_batch)
@@ -116,6 +126,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self._stop(number, saving.last_ckpt)
         elif is_saved:
             STOP.end_deferral()
+
+    def _is_time_to_ask(self) -> bool:
+        return get_backend() in (None, 'gloo') or self._iter % ASK_INTERVAL == 0
 
     def _keep_images(self) -> None:
         dataset = unwrap_dataset(self.dataloader.dataset)
@@ -179,7 +192,6 @@ def _agree(received: int) -> int:
     """Give all processes the signal that any of them has received."""
     number = torch.tensor(received)
     if get_world_size() > 1:
-        # It costs a GPU little: mmengine reads the losses, and so waits for it, in every step.
         all_reduce(number, 'max')
     return int(number)
 

@@ -1,7 +1,7 @@
 """An optimizer's wrapper that trains in the precision that the machine is good at."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -50,6 +50,9 @@ class PrecisionOptimWrapper(AmpOptimWrapper):
     ) -> None:
         # AmpOptimWrapper's own constructor refuses a CPU, and scales in any type
         OptimWrapper.__init__(self, optimizer, accumulative_counts, clip_grad)
+        if clip_grad is not None:
+            self._clip: Callable[..., Tensor | None] = self.clip_func  # type: ignore[has-type]
+            self.clip_func = self._clip_and_log
         self.device_type = torch.device(get_device()).type
         self.cast_dtype, self.reason = choose_precision(precision, self.device_type)
         options: dict[str, Any] = {}
@@ -77,6 +80,12 @@ class PrecisionOptimWrapper(AmpOptimWrapper):
         if self.cast_dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device_type, self.cast_dtype)
+
+    def _clip_and_log(self, *args: Any, **kwargs: Any) -> None:
+        """Clip gradients, and log their norm as a tensor; mmengine would wait for its value."""
+        norm = self._clip(*args, **kwargs)
+        if norm is not None:
+            self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
 
     def _say_why(self) -> None:
         """Log the reason, once for all wrappers of a run."""

@@ -1,19 +1,25 @@
-"""Building and running a GAN's training: optimizers, labels, the loss scaler, the evaluator.
+"""Building and running a GAN's training: optimizers, labels, the loss scaler, logs, the evaluator.
 
-Upstream: https://github.com/open-mmlab/mmagic (1.2.0).
+Upstream: https://github.com/open-mmlab/mmagic (1.2.0), https://github.com/open-mmlab/mmengine
+(0.10.7).
 """
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from disp_plugin.upstream.patch import patch, rebind
 
 if TYPE_CHECKING:
+    import numpy as np
+    from mmengine.logging import MessageHub
     from mmengine.registry import Registry
     from torch import Tensor
 
 CONDITIONAL_GAN = 'mmagic.models.base_models.base_conditional_gan'
+
+MOST_UNREAD = 1000
+"""Logged tensors of one name that are kept on their device where nobody reads them."""
 
 
 @patch('integer-betas', 'mmengine.optim.optimizer.builder')
@@ -81,6 +87,86 @@ def read_loss_scaler(host: ModuleType) -> None:
     Delete when: that line, the only one of its module with ``setattr``, reads ``getattr``.
     """
     vars(host)['setattr'] = getattr
+
+
+@patch('logged-tensors', 'mmengine.logging.message_hub')
+def read_logs_late(host: ModuleType) -> None:
+    """Read logged tensors where their history is read, not in every iteration.
+
+    Symptom: the host waits for a GPU in each iteration, once for each loss.
+    Cause: mmengine/logging/message_hub.py:346 reads each value by ``item()``.
+    Delete when: ``MessageHub.update_scalar`` keeps tensors.
+    """
+    import numpy as np
+
+    update: Callable[..., None] = host.MessageHub.update_scalar
+
+    class TensorHistory(host.HistoryBuffer):  # type: ignore[name-defined]
+        """A history whose newest values may lie on a device; saved as a plain one."""
+
+        def __init__(self, *args: object) -> None:
+            self._unread: list[tuple[Tensor, int]] = []
+            self._histories: list[np.ndarray] = [np.empty(0)] * 2
+            super().__init__(*args)
+
+        def append(self, value: 'Tensor', count: int) -> None:
+            # a copy, since what was logged may change in place
+            value = value.detach().reshape(()).clone()
+            newest = self._unread[-1][0] if self._unread else value
+            is_other = (value.dtype, value.device) != (newest.dtype, newest.device)
+            if is_other or len(self._unread) == MOST_UNREAD:
+                self._read()
+            self._unread.append((value, count))
+
+        def _read(self) -> None:
+            import torch
+
+            if not self._unread:
+                return
+            values, counts = zip(*self._unread, strict=True)
+            self._unread = []
+            news = torch.stack(values).tolist(), counts
+            self._histories = [
+                np.append(old, new)[-self.max_length :] if len(old) else np.array(new)
+                for old, new in zip(self._histories, news, strict=True)
+            ]
+
+        @property
+        def _log_history(self) -> 'np.ndarray':
+            self._read()
+            return self._histories[0]
+
+        @_log_history.setter
+        def _log_history(self, values: 'np.ndarray') -> None:
+            self._histories[0] = values
+
+        @property
+        def _count_history(self) -> 'np.ndarray':
+            self._read()
+            return self._histories[1]
+
+        @_count_history.setter
+        def _count_history(self, counts: 'np.ndarray') -> None:
+            self._histories[1] = counts
+
+        def __reduce__(self) -> tuple[object, ...]:
+            return host.HistoryBuffer, (*self.data, self.max_length)
+
+    def update_scalar(
+        self: 'MessageHub', key: str, value: Any, count: int = 1, resumed: bool = True
+    ) -> None:
+        """Add a value to a history; a tensor is read when the history is."""
+        if not hasattr(value, 'detach'):
+            update(self, key, value, count, resumed)
+            return
+        self._set_resumed_keys(key, resumed)
+        history = self._log_scalars.get(key)
+        if not isinstance(history, TensorHistory):
+            past = (*history.data, history.max_length) if history else ()
+            history = self._log_scalars[key] = TensorHistory(*past)
+        history.append(value, count)
+
+    host.MessageHub.update_scalar = update_scalar
 
 
 @patch('evaluator-warning', 'mmagic.engine.runner.loop_utils')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from disp_plugin.hooks import ResumableTrainLoop
+from disp_plugin.hooks import ResumableTrainLoop, resumable_train_loop
 from disp_plugin.models import DISPSNGAN
 from disp_plugin.signals import Stopped
 from tests.test_hooks.tiny_runs import EMA_BATCH_NORM, assert_same, load, snapshot
@@ -65,6 +65,16 @@ def test_the_step_is_finished_and_saved_as_in_an_undisturbed_run(make, train, se
         assert_same(load(run, 3)[part], load(whole, 3)[part])
     resumed = train('sngan', 5, hooks=[EMA_BATCH_NORM], resume_from=saved)
     assert_same(load(resumed, 5)['state_dict'], load(whole, 5)['state_dict'])
+
+
+def test_processes_on_gpus_ask_each_other_after_an_interval(make, send, monkeypatch):
+    monkeypatch.setattr(resumable_train_loop, 'get_backend', lambda: 'nccl')
+    monkeypatch.setattr(resumable_train_loop, 'ASK_INTERVAL', 3)
+    send(2, signal.SIGTERM)
+    run = make('sngan', 9, checkpoint=RARELY)
+    with pytest.raises(Stopped):
+        run.train()
+    assert Path(run.work_dir, 'last_checkpoint').read_text() == snapshot(run, 4)
 
 
 def test_a_signal_to_the_workers_too_lets_the_step_end(make, send):

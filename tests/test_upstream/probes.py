@@ -71,6 +71,16 @@ def loss_scaler_after_step():
     return [*seen, wrapper.loss_scaler]
 
 
+@probe('logged-tensors', 'cannot be called on meta tensors', 'kept')
+def log_tensor():
+    """Log a loss of a device that cannot be read."""
+    import torch
+    from mmengine.logging import MessageHub
+
+    MessageHub('probe').update_scalar('train/loss', torch.ones((), device='meta'))
+    return 'kept'
+
+
 @probe('integer-betas', 'betas must be either both floats or both Tensors', ['0.0', '0.9'])
 def betas():
     """Betas of an optimizer built from a config with an integer beta."""

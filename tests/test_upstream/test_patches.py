@@ -2,6 +2,7 @@
 
 import sys
 import types
+from copy import deepcopy
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from mmagic.engine.runner import loop_utils, multi_loops
 from mmagic.evaluation.evaluator import Evaluator
 from mmagic.models.base_models import BaseConditionalGAN
 from mmagic.registry import EVALUATORS
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import OPTIMIZERS, Registry
 
 import disp_plugin.register  # noqa: F401
@@ -82,6 +84,44 @@ class TestIntegerBetas:
         for registry in (parent, child):
             optimizer = registry.build(dict(type='Adam', params=params, betas=(0, 0.9)))
             assert optimizer.param_groups[0]['betas'] == (0.0, 0.9)
+
+
+def test_a_history_of_tensors_is_that_of_their_numbers():
+    values = [torch.rand((), dtype=kind) for kind in [torch.float32] * 3 + [torch.bfloat16] * 2]
+    changing, counts = torch.zeros(1), [1, 2, 1, 3, 1]
+    late, soon = MessageHub('late'), MessageHub('soon')
+    late.load_state_dict(
+        soon_state := {**soon.state_dict(), 'log_scalars': {'loss': HistoryBuffer([5.0], [1])}}
+    )
+    soon.load_state_dict(deepcopy(soon_state))
+    for value, count in zip(values, counts, strict=True):
+        changing += value
+        for name, tensor in (('loss', value), ('sum', changing), ('whole', value.long())):
+            late.update_scalar(name, tensor, count)
+            soon.update_scalar(name, tensor.item(), count)
+    for hub in (late, soon):
+        hub.update_scalar('loss', 7.0)
+    assert late.log_scalars['whole']._unread
+    for name, history in soon.log_scalars.items():
+        found = late.get_scalar(name)
+        for new, old in zip(found.data, history.data, strict=True):
+            assert new.dtype == old.dtype and new.tolist() == old.tolist()
+        assert found.mean(3) == history.mean(3) and found.current() == history.current()
+    saved = late.state_dict()['log_scalars']
+    assert {type(history) for history in saved.values()} == {HistoryBuffer}
+    assert saved['sum'].data[0].tolist() == soon.get_scalar('sum').data[0].tolist()
+
+
+def test_a_history_that_nobody_reads_keeps_few_tensors_and_as_many_numbers_as_before(monkeypatch):
+    monkeypatch.setattr(training, 'MOST_UNREAD', 4)
+    hub = MessageHub('unread')
+    hub.update_scalar('loss', torch.tensor(0.0))
+    history = hub.get_scalar('loss')
+    history.max_length = 6
+    for number in range(1, 11):
+        hub.update_scalar('loss', torch.tensor(float(number)))
+        assert len(history._unread) <= 4
+    assert history.data[0].tolist() == [5, 6, 7, 8, 9, 10]
 
 
 class OwnEvaluator(Evaluator):
