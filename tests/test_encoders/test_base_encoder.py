@@ -1,6 +1,7 @@
 """What must hold for every registered encoder; preprocessing against the libraries' own."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import timm
@@ -8,7 +9,7 @@ import torch
 import torchvision
 from mmagic.registry import MODELS
 from torch import nn
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import center_crop, pil_to_tensor
 
 from disp_plugin import precision
 from disp_plugin.encoders import Preprocessing, PriorEncoder
@@ -204,6 +205,26 @@ def test_it_does_what_timm_does_to_a_picture(name, smooth_image):
     assert got.shape == want.shape == (1, *config['input_size'])
     # timm rounds to 8 bits after the resize: half of 1/255, over the smallest std
     assert (got - want).abs().max() < 1.5 / 255 / min(config['std'])
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(resize=24, crop=(20, 20)),
+        dict(resize=(40, 50), interpolation='bicubic'),
+        dict(crop=(20, 60)),
+        dict(),
+    ],
+)
+def test_neither_memory_format_nor_cropping_first_changes_a_bit(options):
+    img = torch.rand(2, 30, 40, 3).permute(0, 3, 1, 2)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    steps = Preprocessing(**options, mean=mean, std=std)
+    want = replace(steps, crop=None)(img)
+    if steps.crop:
+        want = center_crop(want, list(steps.crop))
+    assert torch.equal(steps(img), want)
+    assert torch.equal(steps(img.contiguous()), want)
 
 
 def test_a_small_image_is_padded_with_the_mean():

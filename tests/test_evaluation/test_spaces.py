@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmagic.registry import MODELS
 
-from disp_plugin.evaluation.spaces import choose_spaces, get_space
+from disp_plugin.evaluation.spaces import choose_spaces, get_space, run_encoder
 
 SIMCLR = dict(type='CheckpointEncoder', checkpoint='encoder.pth')
 RUN = dict(model=dict(prior_dim=8), encoder=SIMCLR)
@@ -75,3 +75,24 @@ def test_other_weights_in_the_same_file_are_another_space(tmp_path):
         cfg = dict(type='CheckpointEncoder', checkpoint=str(file), **small)
         found.append(get_space('prior', cfg).encoder.fingerprint())
     assert found[0] != found[1]
+
+
+def test_the_run_is_measured_in_the_precision_of_its_encoder():
+    encoder = dict(
+        type='CheckpointEncoder',
+        arch='timm/resnet10t',
+        arch_kwargs=dict(channels=[4, 4, 4, 4], stem_width=4),
+        untrained=True,
+        in_size=32,
+    )
+    exact, rounded = (
+        get_space('prior', run_encoder(dict(RUN, encoder=dict(encoder, precision=precision))))
+        for precision in ('float32', 'bfloat16')
+    )
+    images = torch.randint(256, (3, 20, 20, 3), dtype=torch.uint8)
+    features = rounded.features(images)
+    assert torch.equal(features, rounded.encoder.encode(images).cpu())
+    assert features.dtype == torch.float32
+    assert not torch.equal(features, exact.features(images))
+    # so features of real images that were kept of one are not those of the other
+    assert rounded.describe() != exact.describe()

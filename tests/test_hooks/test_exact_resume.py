@@ -56,8 +56,8 @@ def test_all_that_training_needs_is_that_of_the_uninterrupted_run(
     'gan',
     ['sngan', *(pytest.param(gan, marks=pytest.mark.slow) for gan in ('biggan', 'stylegan2'))],
 )
-def test_in_bfloat16_too(train, gan):
-    optimizer = dict(type='Adam', lr=0.001, betas=(0.0, 0.9))
+def test_in_bfloat16_and_with_a_fused_optimizer_too(train, gan):
+    optimizer = dict(type='Adam', lr=0.001, betas=(0.0, 0.9), fused=True)
     part = dict(type='PrecisionOptimWrapper', precision='bfloat16', optimizer=optimizer)
     wrappers = dict(
         constructor='MultiOptimWrapperConstructor',

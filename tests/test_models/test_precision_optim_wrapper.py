@@ -13,6 +13,7 @@ from torch import nn
 
 from disp_plugin.models import PrecisionOptimWrapper, precision_optim_wrapper
 from tests.gans import TYPE, make_gan, train_gan
+from tests.numerics import assert_close_to_scale
 from tests.test_models.test_float32 import UNIT, count_layers
 
 GANS = list(TYPE)
@@ -94,6 +95,31 @@ def test_in_bfloat16_weights_and_gradients_stay_in_float32_and_finite(name):
     gan, _ = train(name, functools.partial(PrecisionOptimWrapper, precision='bfloat16'))
     assert {v.dtype for v in gan.state_dict().values() if v.is_floating_point()} == {torch.float32}
     assert all(v.isfinite().all() for v in gan.state_dict().values())
+
+
+def test_fused_adam_moves_weights_as_adam_does():
+    torch.manual_seed(0)
+    start, gradients = torch.randn(1000), torch.randn(5, 1000)
+    exact, *found = (
+        run_adam(start.to(kind), gradients.to(kind), **options)
+        for kind, options in (
+            (torch.float64, {}),
+            (torch.float32, dict(foreach=False)),
+            (torch.float32, dict(fused=True)),
+        )
+    )
+    for weights in found:
+        # five updates of ten operations each, none larger than a weight
+        assert_close_to_scale(weights, exact, num_terms=50, dtype=torch.float32)
+
+
+def run_adam(start, gradients, **options):
+    weight = nn.Parameter(start.clone())
+    adam = torch.optim.Adam([weight], lr=0.1, betas=(0.0, 0.99), **options)
+    for gradient in gradients:
+        weight.grad = gradient
+        adam.step()
+    return weight.detach()
 
 
 def test_gradients_of_layers_in_float32_are_not_rounded():
