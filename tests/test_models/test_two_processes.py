@@ -126,8 +126,11 @@ def weights(request, repo_root, tool, digits_folder, tmp_path_factory):
     ]
 
 
-def test_two_processes_train_what_one_trains(weights):
-    (one, _), (two, _) = weights
+def test_two_processes_train_what_one_trains(weights, request):
+    # SSGAN's steps multiply what is rounded: equal networks of one process, fused or not, are 2e-2
+    # of the generator's way apart after 4 iterations, too; two processes, 1e-5 of it after 2
+    is_early = 'ssgan' in request.node.callspec.id
+    one, two = (snapshots[is_early] for snapshots in weights)
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5, msg=name)
