@@ -15,9 +15,13 @@ The second tests for overfitting by latent recovery: are training images recover
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from disp_plugin.cli.errors import check_files, check_range, user_errors
 from disp_plugin.cli.options import add_shared, make_parser
+
+if TYPE_CHECKING:
+    from disp_plugin.evaluation.metrics.ivom import RecoveryGap
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -121,11 +125,15 @@ def invert(args: argparse.Namespace) -> None:
         f'{error.value:.4g} at best'
     )
     if args.held_out:
-        print(
-            f'median error {gap.train_median:.4g} of {num_given} training images, '
-            f'{gap.held_out_median:.4g} of {len(unseen)} held-out ones: MRE-gap {gap.gap:.3g} '
-            f'(overfitting above 0.1), Kolmogorov-Smirnov p {gap.ks_p:.3g} (overfitting below 0.01)'
-        )
+        print(tell_recovery(gap, num_given, len(unseen)))
+
+
+def tell_recovery(gap: 'RecoveryGap', num_train: int, num_unseen: int) -> str:
+    return (
+        f'median error {gap.train_median:.4g} of {num_train} training images, '
+        f'{gap.held_out_median:.4g} of {num_unseen} held-out ones: MRE-gap {gap.gap:.3g} '
+        f'(overfitting above 0.1), Kolmogorov-Smirnov p {gap.ks_p:.3g} (overfitting below 0.01)'
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import torch
 from mmagic.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
@@ -26,7 +26,7 @@ from disp_plugin.datasets import ImageViews, tell_odd_images
 from disp_plugin.datasets.image_views import unwrap_dataset
 from disp_plugin.distributed import read_launch, show_work, wait_for_file
 from disp_plugin.files import describe_bytes, get_free_bytes
-from disp_plugin.hooks import FiniteHook, PriorSamplerHook
+from disp_plugin.hooks import FiniteHook
 from disp_plugin.models.checkpoint_file import SUFFIXES, find_zoo_url, read_checkpoint
 from disp_plugin.models.image_size import STYLEGAN2_SCALES, check_made_sizes, check_scale
 from disp_plugin.precision import choose_precision
@@ -37,7 +37,6 @@ from disp_plugin.settings import (
     find_places,
     get_value,
 )
-from disp_plugin.techniques import SelfConditionedHook, SelfConditionedSampler
 from disp_plugin.weights import NonFiniteError, find_non_finite, read_weights
 
 __all__ = [
@@ -163,9 +162,7 @@ def check_parts(cfg: Config) -> None:
     with building('param_scheduler'):
         _build_schedules(cfg.get('param_scheduler'), wrapper)
     sampler = getattr(model, 'prior_dim', 0) and getattr(model, 'sampler', None)
-    needed = [PriorSamplerHook] if sampler else []
-    needed += [SelfConditionedHook] if isinstance(sampler, SelfConditionedSampler) else []
-    _build_hooks(cfg, needed)
+    _build_hooks(cfg, getattr(sampler, 'hook', 'PriorSamplerHook') if sampler else None)
 
 
 def _build_schedules(schedules: Any, wrapper: Any) -> None:
@@ -187,7 +184,7 @@ def _build_schedules(schedules: Any, wrapper: Any) -> None:
                 PARAM_SCHEDULERS.build(copy.deepcopy(part), default_args=default)
 
 
-def _build_hooks(cfg: Config, needed: list[type[Hook]]) -> None:
+def _build_hooks(cfg: Config, needed: str | None) -> None:
     """Build the hooks that are ours or the hosts'; of others nobody knows what that would do."""
     from mmagic.engine.hooks import VisualizationHook
     from mmagic.registry import HOOKS
@@ -207,13 +204,12 @@ def _build_hooks(cfg: Config, needed: list[type[Hook]]) -> None:
         with building(path):
             HOOKS.build({k: v for k, v in hooks[path].items() if k != 'priority'})
     kinds = [cls for cls in classes.values() if cls is not None]
-    for hook in needed:
-        if not any(issubclass(cls, hook) for cls in kinds):
-            raise ValueError(
-                f"custom_hooks lack dict(type='{hook.__name__}'), which fits what the model draws "
-                'priors from; a list replaces that of an inherited config, so name that hook, too, '
-                'as configs/_base_/disp_runtime.py does'
-            )
+    if needed and not any(issubclass(cls, HOOKS.get(needed)) for cls in kinds):
+        raise ValueError(
+            f"custom_hooks lack dict(type='{needed}'), which fits what the model draws "
+            'priors from; a list replaces that of an inherited config, so name that hook, too, as '
+            'configs/_base_/disp_runtime.py does'
+        )
 
 
 def _check_grids(grids: Any, path: str) -> None:

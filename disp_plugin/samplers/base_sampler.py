@@ -20,10 +20,12 @@ class PriorSampler(FittedModule):
             something is first sampled or saved: a run that fails in its first iterations does not
             wait for it in vain.
         needs_bank (bool): Whether it is fitted to a bank; else :meth:`fit` is never called.
+        hook (str): The hook that fits it.
     """
 
     fits_late: ClassVar[bool] = False
     needs_bank: ClassVar[bool] = True
+    hook: ClassVar[str] = 'PriorSamplerHook'
 
     def fit(self, bank: PriorBank) -> None:
         """Fit to the priors of the training images, unflipped.

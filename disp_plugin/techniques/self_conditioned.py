@@ -43,6 +43,7 @@ class SelfConditionedSampler(CellSampler):
     """
 
     needs_bank: ClassVar[bool] = False
+    hook: ClassVar[str] = 'SelfConditionedHook'
 
     centers: Tensor  # (K, F)
 

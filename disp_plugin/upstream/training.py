@@ -89,19 +89,11 @@ def read_loss_scaler(host: ModuleType) -> None:
     vars(host)['setattr'] = getattr
 
 
-@patch('logged-tensors', 'mmengine.logging.message_hub')
-def read_logs_late(host: ModuleType) -> None:
-    """Read logged tensors where their history is read, not in every iteration.
-
-    Symptom: the host waits for a GPU in each iteration, once for each loss.
-    Cause: mmengine/logging/message_hub.py:346 reads each value by ``item()``.
-    Delete when: ``MessageHub.update_scalar`` keeps tensors.
-    """
+def _make_tensor_history(base: Any) -> Any:
+    """Make mmengine's history keep tensors until somebody reads it."""
     import numpy as np
 
-    update: Callable[..., None] = host.MessageHub.update_scalar
-
-    class TensorHistory(host.HistoryBuffer):  # type: ignore[name-defined]
+    class TensorHistory(base):
         """A history whose newest values may lie on a device; saved as a plain one."""
 
         def __init__(self, *args: object) -> None:
@@ -150,7 +142,22 @@ def read_logs_late(host: ModuleType) -> None:
             self._histories[1] = counts
 
         def __reduce__(self) -> tuple[object, ...]:
-            return host.HistoryBuffer, (*self.data, self.max_length)
+            return base, (*self.data, self.max_length)
+
+    return TensorHistory
+
+
+@patch('logged-tensors', 'mmengine.logging.message_hub')
+def read_logs_late(host: ModuleType) -> None:
+    """Read logged tensors where their history is read, not in every iteration.
+
+    Symptom: the host waits for a GPU in each iteration, once for each loss.
+    Cause: mmengine/logging/message_hub.py:346 reads each value by ``item()``.
+    Delete when: ``MessageHub.update_scalar`` keeps tensors.
+    """
+    update: Callable[..., None] = host.MessageHub.update_scalar
+
+    history_of_tensors = _make_tensor_history(host.HistoryBuffer)
 
     def update_scalar(
         self: 'MessageHub', key: str, value: Any, count: int = 1, resumed: bool = True
@@ -161,9 +168,9 @@ def read_logs_late(host: ModuleType) -> None:
             return
         self._set_resumed_keys(key, resumed)
         history = self._log_scalars.get(key)
-        if not isinstance(history, TensorHistory):
+        if not isinstance(history, history_of_tensors):
             past = (*history.data, history.max_length) if history else ()
-            history = self._log_scalars[key] = TensorHistory(*past)
+            history = self._log_scalars[key] = history_of_tensors(*past)
         history.append(value, count)
 
     host.MessageHub.update_scalar = update_scalar

@@ -22,8 +22,8 @@ BASELINES = {
 }
 """Method without priors of an encoder -> its file in configs/_base_/methods/."""
 
-DISP_METHODS = ('disp', 'disp_any_pair', 'disp_untrained', 'icgan')
-"""Methods that --encoder multiplies."""
+DISP_METHODS = {'disp': None, 'disp_any_pair': None, 'disp_untrained': None, 'icgan': 'icgan'}
+"""Method with priors, which --encoder multiplies -> its file in configs/_base_/methods/, if any."""
 
 Overrides = dict[str, object]
 """A nested part of a config."""

@@ -133,8 +133,8 @@ class Plan:
         elif cfg.get('encoder') and cfg.model.get('prior_dim'):
             if cell.method == 'disp_untrained':
                 cfg.encoder = make_untrained(cfg.encoder)
-            elif cell.method == 'icgan':
-                merge_part(cfg, 'methods', 'icgan')
+            if file_of_method := DISP_METHODS.get(cell.method):
+                merge_part(cfg, 'methods', file_of_method)
             file, bank = self._bank(cfg)
             bank_file = self._from_images(file, cfg)
             merge_options(cfg, {'bank_file': bank_file, 'prior_dim': bank.prior_dim})
